@@ -1,0 +1,36 @@
+"""Write the lowest versions that setup.cfg admits, as constraints for pip. Usage: python .ci/floors.py FILE.
+
+Only what users install counts: the package's own requirements and the extras before `test`.
+"""
+
+import configparser
+import re
+import sys
+from pathlib import Path
+
+#: The extras of the workshop. Their floors only keep the resolver from digging.
+WORKSHOP = {"test", "lint", "types", "docs"}
+
+REQUIREMENT = re.compile(r"(?P<name>[\w-]+)(\[[\w,]+\])?\s*>=\s*(?P<floor>[\w.]+)\s*(?P<marker>;.*)?")
+
+
+def floors(setup_cfg: Path) -> list[str]:
+    """One `name==version` for each requirement, with its marker."""
+    config = configparser.RawConfigParser()
+    config.read(setup_cfg, encoding="utf-8")
+    extras = config["options.extras_require"]
+    wanted = [config["options"]["install_requires"], *(extras[name] for name in extras if name not in WORKSHOP)]
+    lines = set()
+    for line in "\n".join(wanted).splitlines():
+        requirement = line.split("#")[0].strip()
+        if not requirement or requirement.startswith("requests_cc_token["):
+            continue
+        match = REQUIREMENT.fullmatch(requirement)
+        if match is None:
+            raise SystemExit(f"setup.cfg: {requirement!r} is no plain floor (name>=version)")
+        lines.add(f"{match['name']}=={match['floor']}{match['marker'] or ''}")
+    return sorted(lines)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text("\n".join(floors(Path(__file__).parent.parent / "setup.cfg")) + "\n", encoding="utf-8")
