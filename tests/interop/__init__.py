@@ -1,0 +1,1 @@
+"""Tests against authorization servers that nobody here wrote."""

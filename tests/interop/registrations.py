@@ -1,0 +1,168 @@
+"""The clients that the interop tests register with each server, and their secrets."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from .pki import Authority, Certificate, SigningKey, jwks, signing_keys
+
+#: Every ASCII character that form encoding, Basic or a shell may treat in its own way (RFC 6749 appendix B).
+SPECIAL = "p:a%s+w/o=r&d ~*()\"'\\<>?#[]@!$,;^`{|}"
+#: The algorithm of each test of private_key_jwt, and the key that it takes.
+ASSERTION_ALGORITHMS = {
+    "RS256": "rsa", "RS384": "rsa", "RS512": "rsa", "PS256": "rsa", "PS384": "rsa", "PS512": "rsa",
+    "ES256": "p256", "ES384": "p384", "ES512": "p521", "EdDSA": "ed25519",
+}
+#: Seconds; short enough that no margin meant for hours fits in it.
+SHORT_LIFETIME = 5
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the clients prove themselves with: made once a run, known to both servers."""
+
+    authority: Authority
+    server: Certificate
+    keys: dict[str, SigningKey]
+    by_subject: Certificate
+    by_dns: Certificate
+    by_uri: Certificate
+    self_signed: Certificate
+    #: From the same authority, registered for nobody.
+    stranger: Certificate
+    #: Long enough for HS512 (RFC 7518 section 3.2), with every special character.
+    secret: str = field(repr=False, default=SPECIAL + secrets.token_urlsafe(48))
+
+    @classmethod
+    def make(cls, authority: Authority) -> Identity:
+        return cls(
+            authority=authority,
+            server=authority.issue("server", server=True),
+            keys=signing_keys(),
+            by_subject=authority.issue("tls-subject"),
+            by_dns=authority.issue("tls-dns", dns="worker.interop.example"),
+            by_uri=authority.issue("tls-uri", uri="spiffe://interop.example/worker"),
+            self_signed=authority.issue("tls-self-signed", self_signed=True),
+            stranger=authority.issue("stranger"),
+        )
+
+
+def oidc_provider_clients(identity: Identity) -> list[dict[str, Any]]:
+    """Client metadata in the names of RFC 7591, as oidc-provider reads them."""
+    common = {"grant_types": ["client_credentials"], "redirect_uris": [], "response_types": []}
+
+    def client(client_id: str, method: str, **metadata: Any) -> dict[str, Any]:
+        return {"client_id": client_id, "token_endpoint_auth_method": method, "scope": "read write", **common, **metadata}
+
+    secret = {"client_secret": identity.secret}
+    bound = {"tls_client_certificate_bound_access_tokens": True}
+    public = {name: key.jwk() for name, key in identity.keys.items()}
+    return [
+        client("basic", "client_secret_basic", **secret),
+        client("basic " + SPECIAL, "client_secret_basic", **secret),
+        client("post", "client_secret_post", **secret),
+        client("post " + SPECIAL, "client_secret_post", **secret),
+        client("secret-jwt", "client_secret_jwt", **secret),
+        client("short", "client_secret_basic", token_lifetime=SHORT_LIFETIME, **secret),
+        client("the-api", "client_secret_basic", **secret),
+        client("private-key", "private_key_jwt", jwks=jwks(*public.values())),
+        client("fapi2-private-key", "private_key_jwt", jwks=jwks(*public.values())),
+        client("tls-subject", "tls_client_auth", tls_client_auth_subject_dn=identity.by_subject.subject, **bound),
+        client("tls-dns", "tls_client_auth", tls_client_auth_san_dns="worker.interop.example", **bound),
+        client("tls-uri", "tls_client_auth", tls_client_auth_san_uri="spiffe://interop.example/worker", **bound),
+        client("tls-self-signed", "self_signed_tls_client_auth", jwks=jwks(identity.self_signed.jwk()), **bound),
+        client("private-key-tls-bound", "private_key_jwt", jwks=jwks(*public.values()), **bound),
+        client("dpop", "client_secret_basic", dpop_bound_access_tokens=True, **secret),
+        client("private-key-dpop", "private_key_jwt", jwks=jwks(*public.values()), dpop_bound_access_tokens=True),
+    ]
+
+
+def oidc_provider_configuration(identity: Identity) -> dict[str, Any]:
+    """What server.mjs reads."""
+    signing = {name: key.jwk(private=True) for name, key in signing_keys().items() if name in {"rsa", "p256"}}
+    return {
+        "tls": {
+            "key": identity.server.key_file.read_text(),
+            "certificate": identity.server.cert_file.read_text(),
+            "client_ca": identity.authority.file.read_text(),
+        },
+        "clients": oidc_provider_clients(identity),
+        "jwks": jwks(*signing.values()),
+    }
+
+
+def keycloak_clients(identity: Identity) -> list[dict[str, Any]]:
+    """Clients in the words of Keycloak's realm import."""
+
+    def client(client_id: str, authenticator: str, secret: str | None = None, **attributes: str) -> dict[str, Any]:
+        return {
+            "clientId": client_id,
+            "protocol": "openid-connect",
+            "enabled": True,
+            "publicClient": False,
+            "serviceAccountsEnabled": True,
+            "standardFlowEnabled": False,
+            "directAccessGrantsEnabled": False,
+            "clientAuthenticatorType": authenticator,
+            **({"secret": secret} if secret else {}),
+            "attributes": {name.replace("__", "."): value for name, value in attributes.items()},
+            "defaultClientScopes": ["basic", "audience"],
+            "optionalClientScopes": ["read", "write"],
+        }
+
+    secret = identity.secret
+    key_set = json.dumps(jwks(*(key.jwk() for key in identity.keys.values())))
+    keys = {"use__jwks__string": "true", "jwks__string": key_set}
+    x509 = {"x509__subjectdn": identity.by_subject.subject, "x509__allow__regex__pattern__comparison": "false"}
+    return [
+        client("basic", "client-secret", secret),
+        client("basic " + SPECIAL, "client-secret", secret),
+        client("post", "client-secret", secret),
+        client("post " + SPECIAL, "client-secret", secret),
+        client("secret-jwt", "client-secret-jwt", secret),
+        client("short", "client-secret", secret, access__token__lifespan=str(SHORT_LIFETIME)),
+        client("the-api", "client-secret", secret),
+        client("private-key", "client-jwt", **keys),
+        client("tls-subject", "client-x509", **x509, tls__client__certificate__bound__access__tokens="true"),
+        client("private-key-tls-bound", "client-jwt", **keys, tls__client__certificate__bound__access__tokens="true"),
+        client("dpop", "client-secret", secret, dpop__bound__access__tokens="true"),
+        client("private-key-dpop", "client-jwt", **keys, dpop__bound__access__tokens="true"),
+    ]
+
+
+def keycloak_realm(identity: Identity) -> dict[str, Any]:
+    """A realm for ``--import-realm``."""
+
+    def scope(name: str, *mappers: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "name": name,
+            "protocol": "openid-connect",
+            "attributes": {"include.in.token.scope": "true"},
+            "protocolMappers": list(mappers),
+        }
+
+    subject = {
+        "name": "sub",
+        "protocol": "openid-connect",
+        "protocolMapper": "oidc-sub-mapper",
+        "config": {"access.token.claim": "true", "introspection.token.claim": "true"},
+    }
+    audience = {
+        "name": "the-api",
+        "protocol": "openid-connect",
+        "protocolMapper": "oidc-audience-mapper",
+        "config": {
+            "included.client.audience": "the-api", "access.token.claim": "true", "introspection.token.claim": "true",
+        },
+    }
+    return {
+        "realm": "interop",
+        "enabled": True,
+        "sslRequired": "all",
+        "accessTokenLifespan": 600,
+        "clientScopes": [scope("basic", subject), scope("audience", audience), scope("read"), scope("write")],
+        "clients": keycloak_clients(identity),
+    }
