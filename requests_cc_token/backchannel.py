@@ -1,0 +1,345 @@
+"""The connection to the token endpoint: a session of its own, one retry layer, a time budget.
+
+No netrc, no cookies, no redirects, nothing of the API call's settings. Proxies and CA settings of the environment
+count here as anywhere in requests.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from typing import TypeVar, Union
+
+import requests
+
+from .client_auth import TokenRequest
+from .clock import Clock
+from .deadline import DeadlineAdapter, Exchange
+from .exceptions import ConfigurationError, TokenEndpointConnectionError, TokenRequestError
+from .forks import renew_after_fork
+from .parameters import NoNetrc
+
+_T = TypeVar("_T")
+
+#: Seconds to connect and seconds between two bytes of the answer: token services answer in well under one.
+DEFAULT_TIMEOUT = (5.0, 10.0)
+#: Seconds that a fetch may take with all its tries: less than most callers' own patience.
+DEFAULT_MAX_TIME = 30.0
+#: Tries of one fetch while somebody waits for it; further ones are left to the hold-off's schedule.
+DEFAULT_MAX_TRIES = 4
+#: Seconds: the upper bound of the first wait, doubled with each failure; a blip is over after one second.
+BACKOFF_BASE = 1.0
+#: Seconds: the highest upper bound of a wait. A client asks twice a minute then, a fleet is no stampede.
+BACKOFF_CAP = 60.0
+#: Seconds of ``Retry-After`` that are obeyed at most: more is a mistake or an attack.
+MAX_RETRY_AFTER = 3600.0
+#: Bytes of an answer that are read: real ones hold a few KiB.
+MAX_ANSWER = 1024 * 1024
+
+# The system's source has no state: forked workers and seeded programs do not march in step.
+_random = random.SystemRandom()
+
+#: Seconds between the tries, or a wait generator as `backoff` defines them.
+Wait = Union[Iterable[float], Callable[[], Generator[float, TokenRequestError, None]]]
+
+
+def full_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
+    """Seconds to wait after so many failures in a row: uniform between 0 and the bound."""
+    return _random.uniform(0.0, min(cap, base * 2.0 ** min(max(failures - 1, 0), 60)))
+
+
+def half_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
+    """Likewise, but at least half of the bound, for waits that must not be cut to nothing."""
+    bound = min(cap, base * 2.0 ** min(max(failures - 1, 0), 60))
+    return _random.uniform(bound / 2, bound)
+
+
+@dataclass(frozen=True)
+class BackchannelOptions:
+    """How token requests are sent; a value, replaced as a whole by ``configure_backchannel``."""
+
+    #: Seconds between the tries, used exactly; None for full jitter.
+    wait: tuple[float, ...] | Callable[[], Generator[float, TokenRequestError, None]] | None = None
+    #: Seconds (connect, read).
+    timeout: tuple[float | None, float | None] = DEFAULT_TIMEOUT
+    #: Seconds for a whole fetch.
+    max_time: float = DEFAULT_MAX_TIME
+    #: Tries of one fetch, where ``wait`` does not say it.
+    max_tries: int = DEFAULT_MAX_TRIES
+    #: A session of the user's, or None for our own.
+    session: requests.Session | None = field(default=None, repr=False)
+    #: Certificate verification of our own session, as in requests: a CA bundle's path, or False.
+    verify: bool | str = True
+    #: Proxies of our own session, as in requests.
+    proxies: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def changed(
+        self,
+        *,
+        wait: Wait | None = None,
+        session: requests.Session | None = None,
+        timeout: float | tuple[float | None, float | None] | None = None,
+        max_time: float | None = None,
+        max_tries: int | None = None,
+        verify: bool | str | None = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> BackchannelOptions:
+        """These options with the given ones in place. Raises ``ConfigurationError``."""
+        changes: dict[str, object] = {}
+        if wait is not None:
+            changes["wait"] = wait if callable(wait) else tuple(_seconds(w, "wait", 0.0) for w in wait)
+        if timeout is not None:
+            pair = tuple(timeout) if isinstance(timeout, (tuple, list)) else (timeout, timeout)
+            if len(pair) != 2:
+                raise ConfigurationError("backchannel: timeout must be seconds, or (connect, read) seconds")
+            changes["timeout"] = tuple(None if t is None else _seconds(t, "timeout") for t in pair)
+        if max_time is not None:
+            changes["max_time"] = _seconds(max_time, "max_time")
+        if max_tries is not None:
+            if isinstance(max_tries, bool) or not isinstance(max_tries, int) or max_tries < 1:
+                raise ConfigurationError("backchannel: max_tries must be a whole number above 0")
+            changes["max_tries"] = max_tries
+        if session is not None:
+            if not isinstance(session, requests.Session):
+                raise ConfigurationError("backchannel: session must be a requests.Session")
+            changes["session"] = session
+        if verify is not None:
+            changes["verify"] = verify
+        if proxies is not None:
+            changes["proxies"] = dict(proxies)
+        options = replace(self, **changes)  # type: ignore[arg-type]
+        if options.session is not None and (options.verify is not True or options.proxies is not None):
+            raise ConfigurationError(
+                "backchannel: verify and proxies are for the built-in session; set them on the session you give"
+            )
+        return options
+
+    def waits(self) -> Iterator[Callable[[TokenRequestError], float]]:
+        """For each further try, how long to wait before it, given the last error."""
+        if self.wait is None:
+            for failures in range(1, self.max_tries):
+                yield lambda _, failures=failures: full_jitter(failures)  # type: ignore[misc]
+        elif callable(self.wait):
+            generator = self.wait()
+            next(generator)  # a wait generator of backoff starts with an empty send
+            while True:
+                yield generator.send
+        else:
+            for seconds in self.wait:
+                yield lambda _, seconds=seconds: seconds  # type: ignore[misc]
+
+
+def _seconds(given: object, what: str, above: float | None = None) -> float:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
+        raise ConfigurationError(f"backchannel: {what} must be a number of seconds, not {given!r}")
+    if given < 0 or (above is None and given == 0):
+        raise ConfigurationError(f"backchannel: {what} must be more than 0 seconds, not {given!r}")
+    return float(given)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer of the token service, read within its bounds. It may hold a token, so it shows no body."""
+
+    status_code: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class Backchannel:
+    """Sends token requests. One per management; safe in threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._session: requests.Session | None = None
+        self._lock = threading.Lock()
+        #: Set once the management is closed; a fetch that waits between tries ends then.
+        self.closed = threading.Event()
+        #: Set by ``configure_backchannel``.
+        self.options = BackchannelOptions()
+        renew_after_fork(self)
+
+    def configure(self, options: BackchannelOptions) -> None:
+        """Use these options from the next fetch on."""
+        with self._lock:
+            self.options = options
+            self._session = None
+
+    def close(self) -> None:
+        """End waits between tries and close the built-in session; one of the user's is the user's to close."""
+        self.closed.set()
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def retrying(self, attempt: Callable[[float], _T], *, keep_trying: Callable[[], bool]) -> _T:
+        """What ``attempt(deadline)`` returns, tried again by `backoff` as the options say.
+
+        Permanent errors are raised at once, and so is any error when ``keep_trying()`` is false.
+        """
+        import backoff
+
+        clock, options = self._clock, self.options
+        deadline = clock.monotonic() + options.max_time
+
+        def pauses() -> Generator[float, TokenRequestError, None]:
+            # backoff sleeps with time.sleep, which neither a test's clock nor close() could end. So the wait
+            # happens here, where backoff asks for its length, and what is left to sleep is nothing.
+            error = yield 0.0
+            for seconds_after in options.waits():
+                seconds = max(seconds_after(error), error.retry_after or 0.0)
+                if clock.monotonic() + seconds >= deadline or clock.wait(self.closed, seconds):
+                    return
+                error = yield 0.0
+
+        def is_final(error: Exception) -> bool:
+            return not getattr(error, "transient", False) or self.closed.is_set() or not keep_trying()
+
+        retried = backoff.on_exception(pauses, TokenRequestError, giveup=is_final, jitter=None, logger=None)
+        result: _T = retried(attempt)(deadline)
+        return result
+
+    def post(self, request: TokenRequest, deadline: float) -> Answer | TokenEndpointConnectionError:
+        """Send one token request and read its answer, both by the deadline (of the monotonic clock).
+
+        An error is returned, not raised: the frames here hold the secret, and a traceback would show them.
+        """
+        try:
+            return self._post(request, deadline)
+        except Exception as error:
+            reason = _reason(error)
+        return TokenEndpointConnectionError(f"the token endpoint {_without_query(request.url)}: {reason}")
+
+    def _post(self, request: TokenRequest, deadline: float) -> Answer:
+        session = self.options.session or self._own_session()
+        # None keeps an Authorization header of the session out: one client authentication per request.
+        headers: dict[str, str | None] = {
+            "Authorization": None,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            **request.headers,
+        }
+        prepared = session.prepare_request(
+            requests.Request(
+                "POST",
+                request.url,
+                headers=headers,  # type: ignore[arg-type]
+                data=request.form,
+                auth=NoNetrc(),
+            )
+        )
+        verify = None if session.verify is True else session.verify
+        settings = session.merge_environment_settings(prepared.url, {}, True, verify, request.cert)
+        # Not session.send: that would follow up a redirect, read its body without bound, and keep cookies.
+        adapter = session.get_adapter(url=prepared.url or "")
+        with Exchange(self._clock, deadline) as exchange:
+            response = adapter.send(prepared, timeout=self.options.timeout, **settings)
+            try:
+                body = _read(response, exchange)
+            finally:
+                response.close()
+        return Answer(response.status_code, response.headers, body)
+
+    def _own_session(self) -> requests.Session:
+        with self._lock:
+            if self._session is None:
+                session = requests.Session()
+                session.auth = NoNetrc()
+                session.verify = self.options.verify
+                session.proxies = dict(self.options.proxies or {})
+                for prefix in ("https://", "http://"):
+                    session.mount(prefix, DeadlineAdapter())
+                self._session = session
+            return self._session
+
+    def after_fork_in_child(self) -> None:
+        """Forget the built-in session: its sockets are the parent's."""
+        self._lock = threading.Lock()
+        self._session = None
+
+
+def _read(response: requests.Response, exchange: Exchange) -> bytes:
+    """The body, at most ``MAX_ANSWER`` bytes of it before and after decoding."""
+    body = bytearray()
+    for chunk in response.raw.stream(16_384, decode_content=False):
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            raise _TooMuch
+        exchange.check()
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        # Asked not to, the server compressed all the same; a bomb stops at the bound.
+        inflated = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(bytes(body), MAX_ANSWER + 1)
+        if len(inflated) > MAX_ANSWER:
+            raise _TooMuch
+        return inflated
+    return bytes(body)
+
+
+class _TooMuch(Exception):
+    pass
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in words that cannot hold a header or a body."""
+    if isinstance(error, _TooMuch):
+        return f"the answer is larger than {MAX_ANSWER // 1024} KiB"
+    if isinstance(error, TimeoutError):
+        return "did not answer in time"
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return "could not be connected to in time"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "did not answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"the TLS connection failed ({_innermost(error)}); check its certificate and your CA settings"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"the proxy failed ({_innermost(error)})"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"could not be connected to, or the connection broke ({_innermost(error)})"
+    return f"the request failed ({type(error).__name__})"
+
+
+def _innermost(error: BaseException) -> str:
+    seen: set[int] = set()
+    text = type(error).__name__
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.strerror:
+            text = current.strerror
+        following = getattr(current, "reason", None)
+        if not isinstance(following, BaseException):
+            following = next((a for a in current.args if isinstance(a, BaseException)), None)
+        current = following or current.__cause__ or current.__context__
+    return text
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to stay away, from ``Retry-After`` (RFC 9110 section 10.2.3): a number of seconds or an HTTP-date.
+
+    ``now`` is in seconds since the epoch. A moment in the past is 0; garbage is None; at most ``MAX_RETRY_AFTER``.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        # As many digits as somebody likes to send are a number too large, not a reason to compute it.
+        return min(float(value[:20]), MAX_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(value)
+        # The date without a zone is asctime's form, which is UTC by RFC 9110 section 5.6.7.
+        seconds = (moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=timezone.utc).timestamp()) - now
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -1,0 +1,61 @@
+"""``WWW-Authenticate``, parsed (RFC 9110 section 11.6.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+#: More text than this is not parsed: 64 KiB is what http.client takes for one header line.
+MAX_HEADER = 65_536
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_SCHEME = re.compile(rf"[ \t,]*({_TOKEN})(?=[ \t,]|$)")
+_TOKEN68 = re.compile(r"[ \t]+([A-Za-z0-9\-._~+/]+=*)[ \t]*(?=,|$)")
+_PARAMETER = re.compile(rf'[ \t,]*({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))[ \t]*(?=,|$)', re.S)
+_QUOTED_PAIR = re.compile(r"\\(.)", re.S)
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One challenge: a scheme with its parameters, names in lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    token68: str | None = None
+
+    @property
+    def error(self) -> str | None:
+        """The error code of RFC 6750 section 3.1 and RFC 9449 section 7.1, or None."""
+        return self.parameters.get("error")
+
+
+def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:
+    """The challenges of all ``WWW-Authenticate`` header lines.
+
+    Text that is no challenge ends the line in which it stands; what came before it counts. A challenge that
+    names a parameter twice is dropped, since nobody can know which one was meant.
+    """
+    challenges: list[Challenge] = []
+    for line in lines:
+        if len(line) <= MAX_HEADER:
+            challenges.extend(_parse_line(line))
+    return tuple(challenges)
+
+
+def _parse_line(line: str) -> Iterable[Challenge]:
+    position = 0
+    while match := _SCHEME.match(line, position):
+        scheme, position = match[1].lower(), match.end()
+        if match := _TOKEN68.match(line, position):
+            yield Challenge(scheme, {}, match[1])
+            position = match.end()
+            continue
+        parameters: dict[str, str] = {}
+        repeated = False
+        while match := _PARAMETER.match(line, position):
+            name, position = match[1].lower(), match.end()
+            repeated = repeated or name in parameters
+            parameters[name] = match[3] if match[2] is None else _QUOTED_PAIR.sub(r"\1", match[2])
+        if not repeated:
+            yield Challenge(scheme, parameters)

@@ -1,0 +1,161 @@
+"""The token client: a registration, as a frozen value, and the cache key that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .client_auth import ClientAuthentication, ClientAuthLike, client_authentication
+from .exceptions import ConfigurationError
+from .parameters import (
+    Texts,
+    TokenRequestParameters,
+    further_parameters,
+    resources,
+    scope_tokens,
+)
+from .parameters import authorization_details as canonical_details
+from .secret_source import SecretLike, SecretSource, secret_source
+from .urls import check_endpoint
+
+if TYPE_CHECKING:
+    from .dpop import DPoPKey
+
+#: Seconds that a token without ``expires_in`` is taken to live: the shortest lifetime in common use.
+DEFAULT_LIFETIME = 300.0
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False)
+class ClientCredentialsClient:
+    """One token client: who asks, where, how it authenticates, and for what (RFC 6749 section 4.4).
+
+    Raises ``ConfigurationError`` for a registration that cannot work. Never shows its secret, and is not pickled.
+    """
+
+    #: The name it is registered by.
+    name: str
+    #: The URL that token requests go to; None where ``issuer`` is to be asked.
+    token_endpoint: str | None
+    #: The issuer, from whose metadata the token endpoint is taken (RFC 8414).
+    issuer: str | None
+    client_id: str
+    client_secret: SecretSource | None = field(repr=False)
+    scope: tuple[str, ...]
+    resource: tuple[str, ...]
+    audience: str | None
+    parameters: tuple[tuple[str, tuple[str, ...]], ...] = field(repr=False)
+    authorization_details: str | None
+    auth: ClientAuthentication
+    dpop: DPoPKey | None
+    allow_http: bool
+    #: Seconds that a token lives whose answer names no ``expires_in``.
+    default_lifetime: float
+    #: Whether a token with less than the requested scope is an error.
+    strict_scope: bool
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        token_endpoint: str | None = None,
+        issuer: str | None = None,
+        client_id: str,
+        client_secret: SecretLike | None = None,
+        scope: Texts | None = None,
+        resource: Texts | None = None,
+        audience: str | None = None,
+        parameters: Mapping[str, Texts] | None = None,
+        authorization_details: Any = None,
+        auth: ClientAuthLike = "client_secret_basic",
+        dpop: DPoPKey | None = None,
+        allow_http: bool = False,
+        default_lifetime: float = DEFAULT_LIFETIME,
+        strict_scope: bool = False,
+    ) -> None:
+        what = f"token client {name!r}"
+        if token_endpoint is None and issuer is None:
+            raise ConfigurationError(f"{what}: give its token_endpoint, or its issuer to find it by")
+        if token_endpoint is not None:
+            check_endpoint(token_endpoint, f"{what}: token_endpoint", allow_http=allow_http)
+        if issuer is not None:
+            check_endpoint(issuer, f"{what}: issuer", allow_http=allow_http)
+        if not isinstance(client_id, str) or not client_id or not client_id.isprintable():
+            raise ConfigurationError(f"{what}: client_id must be printable text")
+        if not default_lifetime > 0:
+            raise ConfigurationError(f"{what}: default_lifetime must be a number of seconds above 0")
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "token_endpoint", token_endpoint)
+        put(self, "issuer", issuer)
+        put(self, "client_id", client_id)
+        secret = None if client_secret is None else secret_source(client_secret, f"{what}: client_secret")
+        put(self, "client_secret", secret)
+        put(self, "scope", scope_tokens(scope, what))
+        put(self, "resource", resources(resource, what))
+        put(self, "audience", audience or None)
+        put(self, "parameters", further_parameters(parameters, what))
+        put(self, "authorization_details", canonical_details(authorization_details, what))
+        put(self, "auth", client_authentication(auth, name))
+        put(self, "dpop", dpop)
+        put(self, "allow_http", allow_http)
+        put(self, "default_lifetime", float(default_lifetime))
+        put(self, "strict_scope", strict_scope)
+        self.auth.check(self)
+
+    def named(self, name: str) -> ClientCredentialsClient:
+        """The same registration under another name."""
+        twin = object.__new__(ClientCredentialsClient)
+        for attribute in self.__slots__:
+            object.__setattr__(twin, attribute, getattr(self, attribute))
+        object.__setattr__(twin, "name", name)
+        return twin
+
+    def with_parameters(self, given: TokenRequestParameters | None) -> ClientCredentialsClient:
+        """The same registration, asking for what one request wants instead."""
+        if given is None:
+            return self
+        twin = self.named(self.name)
+        put = object.__setattr__
+        for attribute in ("scope", "resource", "audience", "authorization_details"):
+            override = getattr(given, attribute)
+            if override is not None:
+                put(twin, attribute, override)
+        if given.parameters:
+            put(twin, "parameters", tuple(sorted({**dict(self.parameters), **dict(given.parameters)}.items())))
+        return twin
+
+    @property
+    def cache_key(self) -> str:
+        """A strong hash over an injective serialisation of everything that shapes the token request.
+
+        Scope and resources count as sets. The name does not count, and neither does the secret's value: it
+        changes when it is rotated, the token does not.
+        """
+        shape = [
+            self.token_endpoint,
+            self.issuer,
+            self.client_id,
+            self.auth.identity(),
+            sorted(self.scope),
+            sorted(self.resource),
+            self.audience,
+            self.parameters,
+            self.authorization_details,
+            None if self.dpop is None else self.dpop.thumbprint,
+            self.default_lifetime,
+            self.strict_scope,
+        ]
+        # JSON keeps texts, lists and null apart, so no two shapes have one serialisation.
+        return hashlib.sha256(json.dumps(shape).encode("ascii")).hexdigest()
+
+    def stamp(self) -> Hashable:
+        """Something that differs once the secret, key or certificate is known to have changed."""
+        return (self.client_secret.stamp() if self.client_secret is not None else None), self.auth.stamp()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"token client {self.name!r} holds a secret and is not pickled; register it on the other side too"
+        )

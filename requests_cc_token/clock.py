@@ -1,0 +1,45 @@
+"""Time, injected: what the package knows of clocks.
+
+Inside a process everything is measured on a monotonic clock that also counts while the machine is suspended, so
+that neither a stepped wall clock nor a closed laptop lid makes an expired token look fresh. The wall clock is
+read only where a moment leaves the process: shared caches, JWT claims.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a clock must do; give one to ``AccessTokenManagement(clock=...)``."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back, counts suspend."""
+
+    def time(self) -> float:
+        """Seconds since the epoch (POSIX)."""
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait until the event is set, at most ``timeout`` seconds; whether it was set."""
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    def __init__(self) -> None:
+        # time.monotonic stands still while a Linux machine sleeps; CLOCK_BOOTTIME does not.
+        if hasattr(time, "CLOCK_BOOTTIME"):
+            boottime, gettime = time.CLOCK_BOOTTIME, time.clock_gettime
+            self.monotonic = lambda: gettime(boottime)
+        else:  # pragma: no cover - macOS and Windows count suspend in time.monotonic, or have nothing better
+            self.monotonic = time.monotonic
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait for the event, at most ``timeout`` seconds."""
+        return event.wait(None if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))

@@ -1,0 +1,101 @@
+"""What happens to tokens, told to subscribers and to the log.
+
+An event never holds a token or a secret. Subscribers are called in the thread in which the thing happened; one
+that raises is logged and does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from .exceptions import TokenRequestError
+
+logger = logging.getLogger("requests_cc_token")
+
+EventKind = Literal["requested", "obtained", "renewed", "served_stale", "failed", "held_off", "rejected"]
+
+
+@dataclass(frozen=True)
+class TokenEvent:
+    """Something that happened to the token of one client.
+
+    ===============  =========================================================================================
+    kind             meaning
+    ===============  =========================================================================================
+    ``requested``    a token request is about to be sent; ``attempt`` counts the tries of this fetch from 1
+    ``obtained``     a token came, from the token service or from a shared cache, for callers who waited
+    ``renewed``      likewise, in the background
+    ``served_stale`` a background renewal failed; callers go on with the old token, still valid ``expires_in`` s
+    ``failed``       a fetch failed; ``error`` says how, ``wait`` for how many seconds none is tried again
+    ``held_off``     a caller got the error of the last failed fetch at once; ``wait`` as above
+    ``rejected``     the API refused the current token with a 401
+    ===============  =========================================================================================
+    """
+
+    kind: EventKind
+    #: The name of the token client.
+    client: str
+    #: Seconds until the token's hard expiry, where the event is about a token.
+    expires_in: float | None = None
+    #: What a failed fetch failed with.
+    error: TokenRequestError | None = None
+    #: Seconds until the next token request may be made.
+    wait: float | None = None
+    #: The number of the try.
+    attempt: int | None = None
+
+
+Subscriber = Callable[[TokenEvent], object]
+
+_LEVELS: dict[str, int] = {
+    "requested": logging.DEBUG,
+    "obtained": logging.INFO,
+    "renewed": logging.INFO,
+    "served_stale": logging.WARNING,
+    "failed": logging.WARNING,
+    "held_off": logging.DEBUG,
+    "rejected": logging.INFO,
+}
+
+
+class Events:
+    """The subscribers of one management, and the log."""
+
+    def __init__(self) -> None:
+        self._subscribers: tuple[Subscriber, ...] = ()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber(event)`` from now on; the returned function ends that."""
+        self._subscribers = (*self._subscribers, subscriber)
+
+        def unsubscribe() -> None:
+            self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+
+        return unsubscribe
+
+    def emit(self, event: TokenEvent) -> None:
+        """Log the event and tell every subscriber."""
+        level = _LEVELS[event.kind]
+        if logger.isEnabledFor(level):
+            logger.log(level, "%s", _sentence(event), extra={"client": event.client, "event": event.kind})
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:
+                logger.exception("token client %r: a subscriber failed on %r", event.client, event.kind)
+
+
+def _sentence(event: TokenEvent) -> str:
+    parts = [f"token client {event.client!r}: {event.kind.replace('_', ' ')}"]
+    if event.attempt is not None:
+        parts.append(f"try {event.attempt}")
+    if event.expires_in is not None:
+        parts.append(f"usable for {event.expires_in:.0f} s")
+    if event.error is not None:
+        parts.append(str(event.error))
+    if event.wait is not None:
+        parts.append(f"next try in {event.wait:.1f} s")
+    return "; ".join(parts)

@@ -1,0 +1,130 @@
+"""Every error this package raises, as one tree.
+
+* CCTokenError
+  x ConfigurationError (also a ValueError)
+  x UnknownClientError (also a LookupError)
+  x TokenRequestError (also a requests.RequestException)
+    - TokenEndpointConnectionError
+    - TokenEndpointError
+    - InvalidTokenResponseError
+    - TokenRequestTimeout
+
+An error message names the token client, says what was said, and says what to do. No error ever holds the
+token request: that one carries the secret. ``TokenRequestError.request`` is the API request of the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import requests
+
+_E = TypeVar("_E", bound="TokenRequestError")
+
+
+class CCTokenError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class ConfigurationError(CCTokenError, ValueError):
+    """A registration or an option that cannot work. Raised when it is given, before anything is sent."""
+
+
+class UnknownClientError(CCTokenError, LookupError):
+    """No token client (or session) of that name; the message lists the names there are."""
+
+    def __init__(self, message: str, names: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        #: The names that are registered, sorted.
+        self.names = tuple(sorted(names))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.names)
+
+
+class TokenRequestError(CCTokenError, requests.RequestException):
+    """No token could be had, so the API request was not sent.
+
+    A ``requests.RequestException``: scripts that catch those keep working.
+    """
+
+    #: Whether asking again later may help; permanent errors are held off for longer.
+    transient = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        client: str | None = None,
+        retry_after: float | None = None,
+        transient: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        #: The name of the token client.
+        self.client = client
+        #: Seconds that the token service asked to be left alone for (RFC 9110 section 10.2.3), or None.
+        self.retry_after = retry_after
+        if transient is not None:
+            self.transient = transient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The requests stay here: they may hold bodies that cannot travel.
+        state = {k: v for k, v in self.__dict__.items() if k not in ("request", "response")}
+        return _restore, (type(self), self.args, state)
+
+    def for_caller(self: _E, request: requests.PreparedRequest | None = None) -> _E:
+        """A copy to raise in one caller's thread.
+
+        One failed fetch answers many threads; a shared instance would collect the tracebacks of all of them.
+        """
+        error: _E = _restore(type(self), self.args, self.__dict__)
+        error.request = request
+        error.__cause__ = self.__cause__
+        return error
+
+
+class TokenEndpointConnectionError(TokenRequestError):
+    """The token endpoint could not be reached, or the connection broke before its answer was complete."""
+
+
+class TokenEndpointError(TokenRequestError):
+    """The token endpoint answered with an error (RFC 6749 section 5.2) or with a status other than 200."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        error: str | None = None,
+        error_description: str | None = None,
+        error_uri: str | None = None,
+        client: str | None = None,
+        retry_after: float | None = None,
+        transient: bool | None = None,
+    ) -> None:
+        super().__init__(message, client=client, retry_after=retry_after, transient=transient)
+        #: The HTTP status.
+        self.status_code = status_code
+        #: The ``error`` code of the answer, or None where there was none.
+        self.error = error
+        #: Text of the token service, control characters removed and cut to a bounded length, or None.
+        self.error_description = error_description
+        #: Likewise.
+        self.error_uri = error_uri
+
+
+class InvalidTokenResponseError(TokenRequestError):
+    """The token endpoint answered 200 with something that is no usable token (RFC 6749 section 5.1)."""
+
+
+class TokenRequestTimeout(TokenRequestError):
+    """The caller's time was over before the token came. The fetch goes on for those who still wait."""
+
+
+def _restore(cls: type[_E], args: tuple[Any, ...], state: dict[str, Any]) -> _E:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(request=None, response=None)
+    error.__dict__.update(state)
+    return error

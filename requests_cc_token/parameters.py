@@ -1,0 +1,180 @@
+"""What one request may ask for differently, as ``requests`` auth objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+import requests
+from requests.auth import AuthBase
+
+from .exceptions import ConfigurationError
+from .urls import check_identifier
+
+#: A parameter's value: text, or several for a parameter that may be repeated.
+Texts = Union[str, Iterable[str]]
+
+#: What the package itself sends; further parameters cannot override it silently.
+RESERVED_PARAMETERS = frozenset(
+    {
+        "grant_type",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+        "scope",
+        "resource",
+        "audience",
+        "authorization_details",
+    }
+)
+
+_SCOPE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
+
+
+def scope_tokens(given: Texts | None, what: str) -> tuple[str, ...]:
+    """The scope tokens of a string or an iterable, in order, once each (RFC 6749 section 3.3)."""
+    tokens = (given.split(" ") if isinstance(given, str) else list(given)) if given is not None else []
+    for token in tokens:
+        if not isinstance(token, str) or not _SCOPE_CHARACTERS.issuperset(token):
+            raise ConfigurationError(f"{what}: scope {token!r} holds a character that RFC 6749 section 3.3 forbids")
+    return tuple(dict.fromkeys(token for token in tokens if token))
+
+
+def resources(given: Texts | None, what: str) -> tuple[str, ...]:
+    """The resource indicators, in order, once each (RFC 8707 section 2)."""
+    values = ((given,) if isinstance(given, str) else tuple(given)) if given is not None else ()
+    return tuple(dict.fromkeys(check_identifier(value, f"{what}: resource") for value in values))
+
+
+def further_parameters(given: Mapping[str, Texts] | None, what: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Vendor parameters, sorted by name; empty ones count as absent (RFC 6749 section 3.2)."""
+    pairs = []
+    for name, value in sorted((given or {}).items()):
+        if name in RESERVED_PARAMETERS:
+            raise ConfigurationError(f"{what}: the parameter {name!r} is set by its own option, not by parameters=")
+        values = (value,) if isinstance(value, str) else tuple(value)
+        if not all(isinstance(v, str) for v in values):
+            raise ConfigurationError(f"{what}: the parameter {name!r} must be text")
+        values = tuple(v for v in values if v)
+        if len(values) > 1:
+            raise ConfigurationError(f"{what}: the parameter {name!r} is given twice (RFC 6749 section 3.2)")
+        if values:
+            pairs.append((name, values))
+    return tuple(pairs)
+
+
+def authorization_details(given: Any, what: str) -> str | None:
+    """Rich authorization requests as canonical JSON, so that equal ones share a token (RFC 9396 section 2)."""
+    if given is None:
+        return None
+    try:
+        details = json.loads(given) if isinstance(given, str) else given
+        if isinstance(details, Mapping):
+            details = [details]
+        if not details or not all(isinstance(d, Mapping) and isinstance(d.get("type"), str) for d in details):
+            raise ValueError
+        return json.dumps(list(details), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"{what}: authorization_details must be a JSON array of objects, each with a type (RFC 9396 section 2)"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class TokenRequestParameters(AuthBase):
+    """Overrides for one request: ``session.get(url, auth=TokenRequestParameters(scope="write"))``.
+
+    What is left out is as the token client was registered. Each distinct set has its own token in the cache.
+    ``force_renewal`` asks for a new token even where a usable one is there.
+    """
+
+    scope: tuple[str, ...] | None
+    resource: tuple[str, ...] | None
+    audience: str | None
+    parameters: tuple[tuple[str, tuple[str, ...]], ...] = field(repr=False)
+    authorization_details: str | None
+    force_renewal: bool
+
+    def __init__(
+        self,
+        scope: Texts | None = None,
+        resource: Texts | None = None,
+        audience: str | None = None,
+        parameters: Mapping[str, Texts] | None = None,
+        force_renewal: bool = False,
+        *,
+        authorization_details: Any = None,
+    ) -> None:
+        what = "TokenRequestParameters"
+        put = object.__setattr__
+        put(self, "scope", None if scope is None else scope_tokens(scope, what))
+        put(self, "resource", None if resource is None else resources(resource, what))
+        put(self, "audience", audience)
+        put(self, "parameters", further_parameters(parameters, what))
+        put(self, "authorization_details", _canonical_details(authorization_details, what))
+        put(self, "force_renewal", force_renewal)
+
+    def __call__(self, r: Any, **kwargs: Any) -> Any:
+        """Called by ``requests`` with the request being prepared: leave a note on it for the adapter.
+
+        The note is a response hook that does nothing, because hooks are what a prepared request keeps when it is
+        copied for a redirect or pickled.
+        """
+        if isinstance(r, requests.PreparedRequest):
+            r.register_hook("response", self)
+            return r
+        return None
+
+
+_canonical_details = authorization_details
+
+
+class _NoToken(AuthBase):
+    """The auth object that sends one request without a token."""
+
+    __slots__ = ()
+
+    def __call__(self, r: Any, **kwargs: Any) -> Any:
+        if isinstance(r, requests.PreparedRequest):
+            r.register_hook("response", self)
+            return r
+        return None
+
+    def __repr__(self) -> str:
+        return "NO_TOKEN"
+
+    def __reduce__(self) -> str:
+        return "NO_TOKEN"
+
+
+#: ``session.get(url, auth=NO_TOKEN)`` sends the request without a token, redirects included.
+NO_TOKEN = _NoToken()
+
+
+class NoNetrc(AuthBase):
+    """An auth object that adds nothing: on a session it keeps ``requests`` from asking ``.netrc``.
+
+    ``trust_env=False`` would do that too, and would drop proxies and CA settings of the environment with it.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        return r
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NoNetrc)
+
+    def __hash__(self) -> int:
+        return hash(NoNetrc)
+
+
+def parameters_of(request: requests.PreparedRequest) -> TokenRequestParameters | _NoToken | None:
+    """What the request's auth object noted on it, or None."""
+    for hook in request.hooks.get("response", ()):
+        if isinstance(hook, (TokenRequestParameters, _NoToken)):
+            return hook
+    return None

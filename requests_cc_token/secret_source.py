@@ -1,0 +1,162 @@
+"""Where a secret comes from: a string, a callable, a file, an environment variable.
+
+Files and callables are asked at each token request, so a rotated secret is used without a restart.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, Union
+
+from .exceptions import ConfigurationError, TokenRequestError
+
+#: What ``client_secret`` and its like may be given as.
+SecretLike = Union[str, Callable[[], str], Mapping[str, Any], "SecretSource"]
+
+
+class SecretSource:
+    """A secret that is read when it is needed, and never shown."""
+
+    #: What the source is, for messages.
+    description = "a secret"
+
+    def read(self) -> str:
+        """The secret as it is now. Raises ``TokenRequestError`` where it cannot be read."""
+        raise NotImplementedError
+
+    def stamp(self) -> Hashable:
+        """Something that differs once the source is known to have changed; costs no more than a stat."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"<secret from {self.description}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled; configure the token client on the other side")
+
+
+class StaticSecret(SecretSource):
+    """A secret given as a string."""
+
+    __slots__ = ("_value",)
+    description = "the program"
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def read(self) -> str:
+        """The string."""
+        return self._value
+
+
+class CallableSecret(SecretSource):
+    """A secret that a function returns, asked at each token request."""
+
+    __slots__ = ("_function",)
+    description = "a callable"
+
+    def __init__(self, function: Callable[[], str]) -> None:
+        self._function = function
+
+    def read(self) -> str:
+        """What the function returns now."""
+        failure = None
+        value = None
+        try:
+            value = self._function()
+        except Exception as error:
+            # Only the type: the text and the frames of somebody's vault client may hold the secret.
+            failure = type(error).__name__
+        if failure is not None:
+            raise TokenRequestError(f"the callable for the secret raised {failure}")
+        if not isinstance(value, str) or not value:
+            value = None
+            raise TokenRequestError("the callable for the secret returned no text")
+        return value
+
+
+class FileSecret(SecretSource):
+    """A secret in a file, read again at each use; one line break at its end does not count.
+
+    While the file is missing, unreadable or empty, which is what a rotation looks like halfway, the last good
+    secret is used.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._last_good: str | None = None
+
+    @property
+    def description(self) -> str:  # type: ignore[override]
+        """The file's path."""
+        return f"the file {str(self._path)!r}"
+
+    def read(self) -> str:
+        """The content of the file now, else the last good one."""
+        reason = "is empty"
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            text = ""
+            reason = "is not UTF-8 text" if isinstance(error, UnicodeError) else error.strerror or "cannot be read"
+        text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+        if text.strip():
+            self._last_good = text
+        elif self._last_good is None:
+            raise TokenRequestError(f"the secret's file {str(self._path)!r}: {reason}")
+        return self._last_good
+
+    def stamp(self) -> Hashable:
+        """Inode, size and time of the last change."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class EnvironmentSecret(SecretSource):
+    """A secret in an environment variable, read at each use."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def description(self) -> str:  # type: ignore[override]
+        """The variable's name."""
+        return f"the environment variable {self._name}"
+
+    def read(self) -> str:
+        """The variable's value now."""
+        value = os.environ.get(self._name)
+        if not value:
+            raise TokenRequestError(f"the secret's environment variable {self._name} is not set or empty")
+        return value
+
+    def stamp(self) -> Hashable:
+        """A salted hash of the value, worthless outside this process."""
+        return hash(os.environ.get(self._name))
+
+
+def secret_source(given: SecretLike, what: str) -> SecretSource:
+    """The source that a caller means by a string, a callable, ``{"file": path}`` or ``{"env": name}``.
+
+    Raises ``ConfigurationError`` for anything else; the message never shows what was given.
+    """
+    if isinstance(given, SecretSource):
+        return given
+    if isinstance(given, str):
+        if not given:
+            raise ConfigurationError(f"{what} is empty")
+        return StaticSecret(given)
+    if callable(given):
+        return CallableSecret(given)
+    if isinstance(given, Mapping) and len(given) == 1:
+        ((kind, where),) = given.items()
+        if kind == "file" and isinstance(where, (str, os.PathLike)) and str(where):
+            return FileSecret(where)
+        if kind == "env" and isinstance(where, str) and where:
+            return EnvironmentSecret(where)
+    raise ConfigurationError(f'{what} must be text, a callable, {{"file": path}} or {{"env": name}}')

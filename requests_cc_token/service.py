@@ -1,0 +1,583 @@
+"""The token service: a usable token for a client, at once where there is one.
+
+For each cache key there is one slot, and at most one flight: a fetch that all who need the token wait for, each
+up to its own deadline. Flights run in threads of their own, so that nobody's deadline depends on the token
+service, and a token between soft and hard expiry is renewed while callers go on with it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import weakref
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from .backchannel import Backchannel, full_jitter, half_jitter
+from .cache import Lease, SharedTokenCache, TokenCache
+from .clients import ClientCredentialsClient
+from .clock import Clock
+from .events import Events, TokenEvent, logger
+from .exceptions import TokenRequestError, TokenRequestTimeout
+from .forks import renew_after_fork
+from .parameters import TokenRequestParameters
+from .token_endpoint import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE, request_token
+from .tokens import AccessToken
+
+_T = TypeVar("_T")
+
+#: Seconds: bounds of the hold-off after the first permanent error, and after many. Somebody has to change the
+#: configuration first, and that change ends the hold-off by itself.
+PERMANENT_HOLD_OFF = (30.0, 600.0)
+#: Clients and per-request parameters that are kept ready at most, the least recently used dropped first.
+MAX_RECENT = 10_000
+#: Seconds without a cache that has failed: a store that is down costs one call in so many.
+CACHE_COOL_DOWN = 30.0
+
+
+class Registry(Protocol):
+    """Who knows the token clients by name."""
+
+    def find(self, name: str | None) -> ClientCredentialsClient:
+        """The client of the name, or the only one for None. Raises ``UnknownClientError``."""
+
+    def is_registered(self, name: str | None) -> bool:
+        """Whether ``find`` will give the same answer until the registrations change."""
+
+
+class _Flight:
+    """One fetch that runs, and who waits for it."""
+
+    __slots__ = ("background", "done", "epoch", "error", "token", "tries", "waiting")
+
+    def __init__(self, epoch: int, background: bool) -> None:
+        self.done = threading.Event()
+        self.epoch = epoch
+        self.background = background
+        self.waiting = 0
+        self.tries = 0
+        self.token: AccessToken | None = None
+        self.error: TokenRequestError | None = None
+
+
+class _Slot:
+    """What is known of one cache key in this process. Changed under the service's lock only."""
+
+    __slots__ = (
+        "__weakref__",
+        "epoch",
+        "error",
+        "error_stamp",
+        "error_was_background",
+        "failures",
+        "failures_by_cause",
+        "flight",
+        "hits",
+        "key",
+        "last_error",
+        "name",
+        "next_renewal",
+        "next_try",
+        "refusals",
+        "rejected",
+        "requests",
+        "token",
+    )
+
+    def __init__(self, key: str, name: str) -> None:
+        self.key = key
+        #: The name of the client that came first, for events and statistics.
+        self.name = name
+        #: The current token; replaced in one assignment, so it may be read without the lock.
+        self.token: AccessToken | None = None
+        self.flight: _Flight | None = None
+        #: Counts deletions: a flight of an older epoch must not put its token here.
+        self.epoch = 0
+        #: Tries that failed in a row, and the error and moment that hold the next one off.
+        self.failures = 0
+        self.error: TokenRequestError | None = None
+        self.error_was_background = False
+        self.error_stamp: Hashable = None
+        self.next_try = 0.0
+        #: The token that the API refused last, how often in a row it refused one, and the moment before which
+        #: that causes no further renewal.
+        self.rejected: str | None = None
+        self.refusals = 0
+        self.next_renewal = 0.0
+        #: For the statistics. Hits are counted without the lock: near enough when many threads share them.
+        self.hits = 0
+        self.requests = 0
+        self.failures_by_cause: dict[str, int] = {}
+        self.last_error: str | None = None
+
+
+class AccessTokenService:
+    """Gives usable access tokens; safe in threads and after forks.
+
+    A cached token else a new one: ``get_access_token`` is the main entry point of the package.
+    """
+
+    def __init__(
+        self, registry: Registry, *, cache: TokenCache, clock: Clock, backchannel: Backchannel, events: Events
+    ) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._clock = clock
+        self._monotonic = clock.monotonic
+        self._backchannel = backchannel
+        self._events = events
+        self._cache_down_until = float("-inf")
+        self._lock = threading.Lock()
+        #: The slots of registered clients by name, read without the lock.
+        self._by_name: dict[str | None, _Slot] = {}
+        self._slots: weakref.WeakValueDictionary[str, _Slot] = weakref.WeakValueDictionary()
+        self._recent: dict[tuple[ClientCredentialsClient, TokenRequestParameters | None], _Slot] = {}
+        renew_after_fork(self)
+
+    def get_access_token(
+        self,
+        client: str | None = None,
+        parameters: TokenRequestParameters | None = None,
+        *,
+        timeout: float | None = None,
+        patience: float | None = None,
+    ) -> AccessToken:
+        """A token that may be used now.
+
+        ``client`` may be left out while there is one token client. ``timeout`` is how many seconds this caller
+        waits at most; None waits for as long as the fetch takes, which the backchannel bounds. ``patience`` is
+        for how many seconds this caller would rather wait through failed tries than get their error.
+
+        Raises ``UnknownClientError``; ``TokenRequestTimeout`` where the time is over first;
+        ``TokenRequestError`` and its kinds where no token can be had.
+        """
+        if parameters is None:
+            slot = self._by_name.get(client)
+            if slot is not None:
+                token = slot.token
+                if token is not None and self._monotonic() < token.soft_expiry:  # type: ignore[operator]
+                    slot.hits += 1
+                    return token
+        return self._get(client, parameters, timeout, patience)
+
+    def delete_access_token(
+        self, client: str | None = None, parameters: TokenRequestParameters | None = None
+    ) -> None:
+        """Forget the client's token, here and in the cache; the next call asks for a new one.
+
+        A fetch that runs at that moment answers those who wait for it already and nobody else.
+        """
+        registration = self._registry.find(client)
+        slot = self._slot(registration, parameters, client)
+        with self._lock:
+            slot.epoch += 1
+            slot.token = None
+            self._forget_failures(slot)
+        self._use_cache("delete from", registration.name, lambda: self._cache.delete(slot.key))
+
+    def token_rejected(self, token: AccessToken) -> None:
+        """Tell that the API refused this token with a 401.
+
+        Only the current token is dropped for it: a late refusal of an older one changes nothing. An API that
+        refuses fresh tokens too does not cause a renewal for each call, but one per step of a growing hold-off;
+        until then the token stays.
+        """
+        now = self._monotonic()
+        with self._lock:
+            slot = self._slots.get(token.key)
+            if slot is None or slot.token is None or slot.token.value != token.value:
+                return
+            if slot.refusals and now < slot.next_renewal:
+                return
+            slot.refusals += 1
+            # Half of the wait is certain, so that the very next call never asks again.
+            slot.next_renewal = now + half_jitter(slot.refusals)
+            slot.rejected = token.value
+            slot.token = None
+        self._events.emit(TokenEvent("rejected", slot.name))
+
+    def token_accepted(self, token: AccessToken) -> None:
+        """Tell that the API took this token: its next refusal is a revocation, not one more of a series."""
+        slot = self._slots.get(token.key)
+        if slot is not None and slot.refusals:
+            with self._lock:
+                if slot.token is not None and slot.token.value == token.value:
+                    slot.refusals = 0
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Figures per token client, as a plain mapping; for a client's per-request parameters a key of their own.
+
+        ``hits`` (tokens given without waiting), ``requests`` (token requests sent), ``failures`` by cause,
+        ``seconds_to_expiry`` of the current token or None, ``last_error`` or None, ``seconds_to_next_try`` while
+        held off, else 0.
+        """
+        now = self._monotonic()
+        figures: dict[str, dict[str, Any]] = {}
+        with self._lock:
+            slots = sorted(self._slots.values(), key=lambda slot: (slot.name, slot.key))
+            by_default = {id(slot) for slot in self._by_name.values()}
+        for slot in slots:
+            token = slot.token
+            name = slot.name if id(slot) in by_default else f"{slot.name}#{slot.key[:8]}"
+            figures[name] = {
+                "hits": slot.hits,
+                "requests": slot.requests,
+                "failures": dict(slot.failures_by_cause),
+                "seconds_to_expiry": None if token is None else max(0.0, _hard(token) - now),
+                "last_error": slot.last_error,
+                "seconds_to_next_try": max(0.0, slot.next_try - now) if slot.error is not None else 0.0,
+            }
+        return figures
+
+    def registrations_changed(self) -> None:
+        """Look names up anew: a name, or the lack of one, may mean another client now."""
+        with self._lock:
+            self._by_name.clear()
+
+    def retry_at_once(self) -> None:
+        """End every hold-off: what the failed requests were sent with has changed."""
+        with self._lock:
+            for slot in self._slots.values():
+                self._forget_failures(slot)
+
+    def _get(
+        self,
+        client: str | None,
+        parameters: TokenRequestParameters | None,
+        timeout: float | None,
+        patience: float | None,
+    ) -> AccessToken:
+        """The long way of ``get_access_token``: look the slot up, and wait where it must be."""
+        started = self._monotonic()
+        deadline = None if timeout is None else started + timeout
+        patient_until = started if patience is None else started + patience
+        registration = self._registry.find(client).with_parameters(parameters)
+        slot = self._slot(registration, parameters, client)
+        force = parameters is not None and parameters.force_renewal
+        while True:
+            step, epoch = self._step(slot, registration, force)
+            if isinstance(step, AccessToken):
+                return step
+            if isinstance(step, _HeldOff):
+                impatient = step.until > patient_until or not step.error.transient
+                if impatient or (deadline is not None and step.until >= deadline):
+                    wait = max(0.0, step.until - self._monotonic())
+                    self._events.emit(TokenEvent("held_off", registration.name, error=step.error, wait=wait))
+                    raise step.error.for_caller()
+                self._clock.wait(self._backchannel.closed, step.until - self._monotonic())
+                continue
+            if not self._clock.wait(step.done, None if deadline is None else deadline - self._monotonic()):
+                with self._lock:
+                    step.waiting -= 1
+                raise TokenRequestTimeout(
+                    f"token client {registration.name!r}: no token within {timeout:.3g} s; the token endpoint "
+                    f"{registration.token_endpoint or registration.issuer} is slow or does not answer. "
+                    "The fetch goes on; call again, or allow more time (timeout=...)",
+                    client=registration.name,
+                )
+            if step.epoch != epoch:
+                continue  # it began before the token was deleted
+            if step.token is not None:
+                return step.token
+            assert step.error is not None
+            if not step.error.transient or self._monotonic() >= patient_until:
+                raise step.error.for_caller()
+
+    def _step(
+        self, slot: _Slot, registration: ClientCredentialsClient, force: bool
+    ) -> tuple[AccessToken | _HeldOff | _Flight, int]:
+        """What a caller can do now: take the token, give up, or wait for a flight; with the slot's epoch."""
+        if self._backchannel.closed.is_set():
+            raise _closed_error(registration)
+        start: _Flight | None = None
+        with self._lock:
+            now = self._monotonic()
+            token = slot.token
+            if token is not None and now >= _hard(token):
+                slot.token = token = None
+            held = self._held_off(slot, registration, now)
+            outcome: AccessToken | _HeldOff | _Flight
+            if token is not None and not force:
+                slot.hits += 1
+                if now >= _soft(token) and slot.flight is None and held is None:
+                    start = slot.flight = _Flight(slot.epoch, background=True)
+                outcome = token
+            elif slot.flight is not None:
+                slot.flight.waiting += 1
+                outcome = slot.flight
+            elif held is not None and (force or not slot.error_was_background):
+                outcome = held
+            else:
+                outcome = start = slot.flight = _Flight(slot.epoch, background=False)
+                start.waiting = 1
+            epoch = slot.epoch
+        if start is not None:
+            self._start(slot, start, registration)
+        return outcome, epoch
+
+    def _held_off(self, slot: _Slot, registration: ClientCredentialsClient, now: float) -> _HeldOff | None:
+        """The error that holds the next try off, unless its time is over or what caused it has changed."""
+        if slot.error is None or now >= slot.next_try:
+            return None
+        if registration.stamp() != slot.error_stamp:
+            self._forget_failures(slot)
+            return None
+        return _HeldOff(slot.error, slot.next_try)
+
+    def _start(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> None:
+        """Run the flight in a thread of its own, with the context variables of its first caller."""
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run,
+            args=(self._run, slot, flight, registration),
+            daemon=True,
+            name=f"requests_cc_token {registration.name}",
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            # No thread can be had: the machine is out of them, or the interpreter is shutting down.
+            self._run(slot, flight, registration)
+
+    def _run(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> None:
+        """Fetch, and let everybody know. Whatever happens, the flight ends."""
+        token: AccessToken | None = None
+        error: TokenRequestError | None = None
+        try:
+            token = self._obtain(slot, flight, registration)
+        except TokenRequestError as failure:
+            error = failure
+        except BaseException as failure:
+            logger.error("token client %r: the fetch ended with %s", registration.name, type(failure).__name__)
+            error = TokenRequestError(
+                f"token client {registration.name!r}: the fetch ended with {type(failure).__name__}",
+                client=registration.name,
+                transient=False,
+            )
+        if error is not None:
+            # The frames of the fetch are of no use to its waiters, and every one of them gets a copy.
+            error = error.for_caller()
+        self._land(slot, flight, registration, token, error)
+
+    def _land(
+        self,
+        slot: _Slot,
+        flight: _Flight,
+        registration: ClientCredentialsClient,
+        token: AccessToken | None,
+        error: TokenRequestError | None,
+    ) -> None:
+        """Put what a flight brought where callers find it, then wake those who wait."""
+        events: list[TokenEvent] = []
+        name = registration.name
+        with self._lock:
+            if flight.done.is_set():
+                return  # closed meanwhile
+            if slot.flight is flight:
+                slot.flight = None
+            now = self._monotonic()
+            flight.token, flight.error = token, error
+            if token is not None:
+                if flight.epoch == slot.epoch:
+                    slot.token = token
+                    self._forget_failures(slot)
+                kind: Any = "renewed" if flight.background else "obtained"
+                events.append(TokenEvent(kind, name, expires_in=_hard(token) - now))
+            elif error is not None:
+                slot.failures += max(flight.tries, 1)
+                slot.error = error
+                slot.error_was_background = flight.background and not flight.waiting
+                slot.error_stamp = registration.stamp()
+                slot.next_try = now + _hold_off(slot.failures, error)
+                cause = _cause(error)
+                slot.failures_by_cause[cause] = slot.failures_by_cause.get(cause, 0) + 1
+                slot.last_error = str(error)
+                events.append(TokenEvent("failed", name, error=error, wait=slot.next_try - now))
+                if slot.token is not None and now < _hard(slot.token):
+                    events.append(TokenEvent("served_stale", name, expires_in=_hard(slot.token) - now))
+        for event in events:
+            self._events.emit(event)
+        flight.done.set()
+
+    def _obtain(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> AccessToken:
+        """The cached token else a new one, as one process or, where the cache can tell, as one of a fleet."""
+        token = self._cached(slot, registration)
+        if token is not None:
+            return token
+        lease = self._lease(slot, registration)
+        try:
+            if lease is not None:
+                # Whoever held the lease before may have left what we came for.
+                token = self._cached(slot, registration)
+                if token is not None:
+                    return token
+            token = self._request(slot, flight, registration)
+            put = lease.set if lease is not None else partial(self._cache.set, slot.key)
+            if flight.epoch == slot.epoch:
+                self._use_cache("write to", registration.name, partial(put, token))
+            return token
+        finally:
+            if lease is not None:
+                self._use_cache("release", registration.name, lease.release)
+
+    def _cached(self, slot: _Slot, registration: ClientCredentialsClient) -> AccessToken | None:
+        """The cache's token, where it is usable and tells this process something new."""
+        token = self._use_cache("read", registration.name, partial(self._cache.get, slot.key))
+        if token is None or token.value == slot.rejected:
+            return None
+        if token.soft_expiry is None or token.hard_expiry is None:
+            token = self._localized(token, slot.key)
+        current = slot.token
+        if self._monotonic() >= _hard(token) or (current is not None and current.value == token.value):
+            return None
+        return token
+
+    def _localized(self, token: AccessToken, key: str) -> AccessToken:
+        """A token of a shared store, its expiry on this process's monotonic clock."""
+        offset = self._monotonic() - self._clock.time()
+        lifetime = token.expires_at - self._clock.time()
+        margin = min(EXPIRY_MARGIN, max(lifetime, 0.0) * EXPIRY_MARGIN_SHARE)
+        hard = token.expires_at + offset - margin
+        return AccessToken(
+            token.value,
+            token.token_type,
+            token.scope,
+            expires_at=token.expires_at,
+            renew_at=token.renew_at,
+            extra=token.extra,
+            key=key,
+            soft_expiry=min(token.renew_at + offset, hard),
+            hard_expiry=hard,
+        )
+
+    def _lease(self, slot: _Slot, registration: ClientCredentialsClient) -> Lease | None:
+        """The right to fetch for all processes, where the cache knows such a thing."""
+        if not isinstance(self._cache, SharedTokenCache):
+            return None
+        lease = partial(self._cache.lease, slot.key, self._backchannel.closed.is_set)
+        return self._use_cache("lease from", registration.name, lease)
+
+    def _request(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> AccessToken:
+        # Further tries within the fetch are for those who wait for it, after a time that went well. A renewal
+        # that nobody waits for, and the probes of an outage, leave them to the schedule of the hold-off.
+        first_sequence = slot.error is None
+
+        def on_try() -> None:
+            flight.tries += 1
+            slot.requests += 1
+            self._events.emit(TokenEvent("requested", registration.name, attempt=flight.tries))
+
+        return request_token(
+            registration,
+            slot.key,
+            backchannel=self._backchannel,
+            clock=self._clock,
+            keep_trying=lambda: first_sequence and flight.waiting > 0,
+            on_try=on_try,
+        )
+
+    def _use_cache(self, doing: str, client: str, action: Callable[[], _T]) -> _T | None:
+        """Use the cache; one that fails is left alone for a while, and the call goes on without it."""
+        if self._monotonic() < self._cache_down_until:
+            return None
+        try:
+            return action()
+        except Exception as error:
+            self._cache_down_until = self._monotonic() + CACHE_COOL_DOWN
+            logger.warning(
+                "token client %r: could not %s the token cache (%s); going on without it for %.0f s",
+                client,
+                doing,
+                type(error).__name__,
+                CACHE_COOL_DOWN,
+            )
+            return None
+
+    def _slot(
+        self, registration: ClientCredentialsClient, parameters: TokenRequestParameters | None, client: str | None
+    ) -> _Slot:
+        """The slot of a client and what a request wants instead; made where there is none."""
+        with self._lock:
+            slot = self._recent.pop((registration, parameters), None)
+        if slot is None:
+            key = registration.with_parameters(parameters).cache_key
+            with self._lock:
+                slot = self._slots.get(key)
+                if slot is None:
+                    slot = self._slots[key] = _Slot(key, registration.name)
+        with self._lock:
+            self._recent[(registration, parameters)] = slot
+            while len(self._recent) > MAX_RECENT:
+                del self._recent[next(iter(self._recent))]
+            if parameters is None and self._registry.is_registered(client):
+                self._by_name[client] = slot
+        return slot
+
+    @staticmethod
+    def _forget_failures(slot: _Slot) -> None:
+        slot.failures = 0
+        slot.error = None
+        slot.error_was_background = False
+        slot.next_try = 0.0
+
+    def close(self) -> None:
+        """Forget all tokens and answer everybody who waits; called after the backchannel is closed."""
+        with self._lock:
+            self._by_name.clear()
+            self._recent.clear()
+            flights = []
+            for slot in self._slots.values():
+                slot.token = None
+                if slot.flight is not None and slot.flight.error is None:
+                    slot.flight.error = _closed_error(None)
+                    flights.append(slot.flight)
+                    slot.flight = None
+            for flight in flights:
+                flight.done.set()
+
+    def after_fork_in_child(self) -> None:
+        """Keep the tokens; start locks and flights anew, whose threads are not in the child."""
+        self._lock = threading.Lock()
+        for slot in list(self._slots.values()):
+            slot.flight = None
+
+
+@dataclass(frozen=True)
+class _HeldOff:
+    """The error of the last failed fetch, and the moment until which it is everybody's answer."""
+
+    error: TokenRequestError
+    until: float
+
+
+def _hold_off(failures: int, error: TokenRequestError) -> float:
+    """Seconds until the next token request after so many failures in a row."""
+    if error.transient:
+        wait = full_jitter(failures)
+    else:
+        base, cap = PERMANENT_HOLD_OFF
+        wait = half_jitter(failures, base=base, cap=cap)
+    return max(wait, error.retry_after or 0.0)
+
+
+def _cause(error: TokenRequestError) -> str:
+    code = getattr(error, "error", None)
+    return f"{type(error).__name__}: {code}" if code else type(error).__name__
+
+
+def _closed_error(registration: ClientCredentialsClient | None) -> TokenRequestError:
+    name = None if registration is None else registration.name
+    whose = "" if name is None else f"token client {name!r}: "
+    return TokenRequestError(f"{whose}the access token management is closed", client=name, transient=False)
+
+
+def _soft(token: AccessToken) -> float:
+    assert token.soft_expiry is not None
+    return token.soft_expiry
+
+
+def _hard(token: AccessToken) -> float:
+    assert token.hard_expiry is not None
+    return token.hard_expiry

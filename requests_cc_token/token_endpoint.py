@@ -1,0 +1,331 @@
+"""One fetch of a token: the request built, sent with backoff, its answer read (RFC 6749 section 4.4)."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from .backchannel import Answer, Backchannel, parse_retry_after
+from .client_auth import TokenRequest
+from .clients import ClientCredentialsClient
+from .clock import Clock
+from .events import logger
+from .exceptions import InvalidTokenResponseError, TokenEndpointError, TokenRequestError
+from .tokens import AccessToken, is_b64token
+
+#: The share of its lifetime after which a token is renewed in the background. The rest is what an outage of the
+#: token service may last unnoticed: 9 minutes of an hour.
+SOFT_EXPIRY = 0.85
+#: Soft expiry comes earlier by a random part of the lifetime up to this share, so that a fleet does not march in
+#: step. Never before 80 %: a short-lived token costs one request per lifetime.
+SOFT_EXPIRY_JITTER = 0.05
+#: Seconds before its expiry in which a token is not used: the way to the API and its clock.
+EXPIRY_MARGIN = 5.0
+#: The margin as a share of the lifetime at most, so that a token of 5 s is used for 4.75 s.
+EXPIRY_MARGIN_SHARE = 0.05
+#: Seconds of lifetime believed at most: a year. More is a unit mistake, and the 401 path catches the rest.
+MAX_LIFETIME = 365 * 86_400.0
+
+#: Characters of a text of the token service that a message repeats at most.
+MAX_TEXT = 200
+
+_TRANSIENT_STATUS = frozenset({408, 425, 429})
+_TRANSIENT_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+
+_ADVICE = {
+    "invalid_client": "check client_id, the secret or key, and the method (auth=...)",
+    "unauthorized_client": "allow the client credentials grant for this client at the token service",
+    "unsupported_grant_type": "the token service does not offer the client credentials grant here",
+    "invalid_scope": "check scope=... against what the client may ask for",
+    "invalid_target": "check resource=... or audience=... against what the token service knows",
+    "invalid_request": "check the registration: a parameter is missing, repeated or malformed",
+    "invalid_authorization_details": "check authorization_details=...",
+}
+
+_TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
+
+_random = random.SystemRandom()
+
+
+def request_token(
+    client: ClientCredentialsClient,
+    key: str,
+    *,
+    backchannel: Backchannel,
+    clock: Clock,
+    keep_trying: Callable[[], bool],
+    on_try: Callable[[], None],
+) -> AccessToken:
+    """Ask the token service for a token, with retries. Raises ``TokenRequestError`` and its kinds."""
+
+    def attempt(deadline: float) -> AccessToken:
+        on_try()
+        outcome, credential = _try(client, key, backchannel, clock, deadline)
+        if _is_invalid_client(outcome):
+            # The secret may have been replaced between our reading it and now (RFC 6749 section 5.2 names no
+            # other way to learn that). One more try, only with another credential.
+            again, other = _try(client, key, backchannel, clock, deadline, unless=credential)
+            if other != credential:
+                outcome = again
+        if isinstance(outcome, TokenRequestError):
+            raise outcome
+        return outcome
+
+    return backchannel.retrying(attempt, keep_trying=keep_trying)
+
+
+def _is_invalid_client(outcome: AccessToken | TokenRequestError) -> bool:
+    return isinstance(outcome, TokenEndpointError) and outcome.error == "invalid_client"
+
+
+def _try(
+    client: ClientCredentialsClient,
+    key: str,
+    backchannel: Backchannel,
+    clock: Clock,
+    deadline: float,
+    unless: bytes | None = None,
+) -> tuple[AccessToken | TokenRequestError, bytes]:
+    """One token request and what came of it, with the fingerprint of the credential used.
+
+    Errors are returned: the frames here hold the secret, and a traceback would show their variables.
+    """
+    credential = b""
+    try:
+        request = build_token_request(client, clock)
+        credential = request.credential
+        if credential == unless:
+            return TokenRequestError("not sent: the credential is the same"), credential
+        # The lifetime counts from before the request was sent, which errs on the safe side.
+        sent_monotonic, sent_wall = clock.monotonic(), clock.time()
+        answer = backchannel.post(request, deadline)
+        if isinstance(answer, Answer):
+            return (
+                read_token_answer(
+                    answer, client, key, monotonic=sent_monotonic, wall=sent_wall, secrets=tuple(request.secrets)
+                ),
+                credential,
+            )
+        return _named(answer, client), credential
+    except TokenRequestError as error:
+        failure = _named(error, client)
+    except Exception as error:
+        # A bug here, or in somebody's authentication method. The log gets the place, not the values.
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
+        logger.error("token client %r: %s at %s", client.name, type(error).__name__, place)
+        failure = _named(
+            TokenRequestError(f"the token request failed unexpectedly ({type(error).__name__})", transient=False),
+            client,
+        )
+    return failure, credential
+
+
+def _named(error: TokenRequestError, client: ClientCredentialsClient) -> TokenRequestError:
+    """The error with the client's name in front, without the frames it came through."""
+    named = error.for_caller()
+    named.client = client.name
+    named.args = (f"token client {client.name!r}: {error.args[0]}",)
+    named.__cause__ = None
+    return named
+
+
+def build_token_request(client: ClientCredentialsClient, clock: Clock) -> TokenRequest:
+    """The request of RFC 6749 section 4.4.2, authenticated. It holds secrets."""
+    assert client.token_endpoint is not None
+    request = TokenRequest(client.token_endpoint, audience=client.issuer or client.token_endpoint, now=clock.time())
+    form = request.form
+    form["grant_type"] = "client_credentials"
+    if client.scope:
+        form["scope"] = " ".join(client.scope)
+    if client.resource:
+        form["resource"] = client.resource
+    if client.audience:
+        form["audience"] = client.audience
+    if client.authorization_details:
+        form["authorization_details"] = client.authorization_details
+    form.update({name: values[0] for name, values in client.parameters})
+    client.auth.authenticate(request, client)
+    return request
+
+
+class _Refused(Exception):
+    """Why an answer is no token; never leaves this module."""
+
+
+def read_token_answer(
+    answer: Answer,
+    client: ClientCredentialsClient,
+    key: str = "",
+    *,
+    monotonic: float,
+    wall: float,
+    secrets: tuple[str, ...] = (),
+) -> AccessToken | TokenRequestError:
+    """The token of an answer, or the error that it is (RFC 6749 sections 5.1 and 5.2).
+
+    ``monotonic`` and ``wall`` say when the request was sent. Never raises: the frame holds the answer.
+    """
+    try:
+        members = _members(answer)
+        if answer.status_code == 200 and members.get("error") is None:
+            return _token(members, client, key, monotonic, wall)
+        return _error(answer, members, client, wall, secrets)
+    except _Refused as refusal:
+        reason = str(refusal)
+    return InvalidTokenResponseError(
+        f"token client {client.name!r}: the token endpoint {client.token_endpoint} answered 200, but {reason}",
+        client=client.name,
+    )
+
+
+def _members(answer: Answer) -> dict[str, Any]:
+    """The members of the JSON object; for an error status anything unreadable is no members."""
+    reason = "its body is no JSON object"
+    try:
+        members = json.loads(answer.body, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        if isinstance(members, dict):
+            return members
+    except _Refused as refusal:
+        reason = str(refusal)
+    except (ValueError, RecursionError):
+        pass
+    if answer.status_code == 200:
+        raise _Refused(reason)
+    return {}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _Refused(f"its JSON holds {name}, which is no JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Refused("its JSON names a member twice")
+    return members
+
+
+def _token(
+    members: dict[str, Any], client: ClientCredentialsClient, key: str, monotonic: float, wall: float
+) -> AccessToken:
+    value, token_type = members.get("access_token"), members.get("token_type")
+    if not isinstance(value, str) or not value:
+        raise _Refused("there is no access_token in it")
+    if not is_b64token(value):
+        raise _Refused("its access_token holds characters that a header cannot carry (RFC 6750 section 2.1)")
+    if not isinstance(token_type, str):
+        raise _Refused("there is no token_type in it")
+    presented = _TOKEN_TYPES.get(token_type.lower())
+    if presented is None:
+        raise _Refused(f"its token_type {shown(token_type)!r} is none this package can use")
+    if client.dpop is not None and presented != "DPoP":
+        raise _Refused("the token is not bound to the DPoP key (RFC 9449 section 5)")
+    if client.dpop is None and presented == "DPoP":
+        raise _Refused("the token is bound to a DPoP key, but the client has none (dpop=...)")
+    lifetime = _lifetime(members.get("expires_in"), client.default_lifetime)
+    hard, soft = lifetime_bounds(lifetime, _refresh_in(members.get("refresh_in")))
+    return AccessToken(
+        value,
+        presented,
+        _scope(members.get("scope"), client),
+        expires_at=wall + lifetime,
+        renew_at=wall + soft,
+        # No refresh token comes with this grant (RFC 6749 section 4.4.3); one that does is not kept.
+        extra={
+            name: value
+            for name, value in members.items()
+            if name not in ("access_token", "token_type", "scope", "refresh_token")
+        },
+        key=key,
+        soft_expiry=monotonic + soft,
+        hard_expiry=monotonic + hard,
+    )
+
+
+def _lifetime(expires_in: Any, default: float) -> float:
+    """Seconds that the token lives. Missing or null: the default. Whole numbers as text or float: as numbers."""
+    if expires_in is None:
+        return default
+    if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdigit():
+        expires_in = int(expires_in[:20])
+    if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not math.isfinite(expires_in):
+        raise _Refused("its expires_in is no number of seconds")
+    if expires_in <= 0:
+        raise _Refused(f"its expires_in is {expires_in}: the token had expired when it was issued")
+    return float(min(expires_in, MAX_LIFETIME))
+
+
+def _refresh_in(refresh_in: Any) -> float | None:
+    """Seconds after which the token service wants a renewal, as Microsoft's sends it; None for anything odd."""
+    try:
+        seconds = float(refresh_in)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if 0 < seconds < MAX_LIFETIME else None
+
+
+def lifetime_bounds(lifetime: float, refresh_in: float | None = None) -> tuple[float, float]:
+    """Seconds from the request until hard expiry, and until soft expiry."""
+    hard = lifetime - min(EXPIRY_MARGIN, lifetime * EXPIRY_MARGIN_SHARE)
+    soft = lifetime * SOFT_EXPIRY if refresh_in is None else refresh_in
+    return hard, min(soft - _random.uniform(0.0, SOFT_EXPIRY_JITTER) * soft, hard)
+
+
+def _scope(granted: Any, client: ClientCredentialsClient) -> str | None:
+    """The scope granted: what the answer says, else what was asked for (RFC 6749 section 5.1)."""
+    if granted is None:
+        return " ".join(client.scope) or None
+    if not isinstance(granted, str):
+        raise _Refused("its scope is no text")
+    missing = sorted(set(client.scope) - set(granted.split()))
+    if missing and client.strict_scope:
+        raise _Refused(f"it grants less than was asked for: {' '.join(missing)} is missing (strict_scope)")
+    return shown(granted, len(granted))
+
+
+def _error(
+    answer: Answer,
+    members: dict[str, Any],
+    client: ClientCredentialsClient,
+    wall: float,
+    secrets: tuple[str, ...],
+) -> TokenEndpointError:
+    status = answer.status_code
+    code, description, uri = (
+        shown(text, hide=secrets) if isinstance(text := members.get(name), str) and text else None
+        for name in ("error", "error_description", "error_uri")
+    )
+    said = f"{status} {code}" if code else str(status)
+    if description:
+        said += f" ({description})"
+    advice = _ADVICE.get(code or "")
+    if advice is None and 300 <= status < 400:
+        advice = "redirects are not followed, since the secret would travel with them; register the final URL"
+    return TokenEndpointError(
+        f"token client {client.name!r}: the token endpoint {client.token_endpoint} answered {said}"
+        + (f"; {advice}" if advice else ""),
+        status_code=status,
+        error=code,
+        error_description=description,
+        error_uri=uri,
+        client=client.name,
+        retry_after=parse_retry_after(answer.headers.get("Retry-After"), wall),
+        transient=status >= 500 or status in _TRANSIENT_STATUS or code in _TRANSIENT_ERRORS,
+    )
+
+
+def shown(text: str, limit: int = MAX_TEXT, *, hide: tuple[str, ...] = ()) -> str:
+    """Text of the token service, fit for a message, a log line and a terminal.
+
+    No control or format characters, a bounded length, and not our own secret should it be repeated.
+    """
+    for secret in hide:
+        text = text.replace(secret, "***")
+    text = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
+    return text if len(text) <= limit else text[:limit] + "…"
