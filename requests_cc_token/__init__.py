@@ -1,0 +1,107 @@
+"""Client-credentials access tokens for ``requests``: obtained, cached, renewed and shared under the covers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+
+from .adapter import AccessTokenAdapter
+from .cache import MemoryTokenCache, TokenCache
+from .client_auth import (
+    ClientSecretBasic,
+    ClientSecretPost,
+)
+from .clients import ClientCredentialsClient
+from .config import CONFIG_VARIABLE
+from .exceptions import (
+    CCTokenError,
+    ConfigurationError,
+    InvalidTokenResponseError,
+    TokenEndpointConnectionError,
+    TokenEndpointError,
+    TokenRequestError,
+    TokenRequestTimeout,
+    UnknownClientError,
+)
+from .management import AccessTokenManagement
+from .parameters import NO_TOKEN, TokenRequestParameters
+from .service import AccessTokenService
+from .tokens import AccessToken
+
+__all__ = [
+    "NO_TOKEN",
+    "AccessToken",
+    "AccessTokenAdapter",
+    "AccessTokenManagement",
+    "AccessTokenService",
+    "CCTokenError",
+    "ClientCredentialsClient",
+    "ClientSecretBasic",
+    "ClientSecretPost",
+    "ConfigurationError",
+    "InvalidTokenResponseError",
+    "MemoryTokenCache",
+    "TokenCache",
+    "TokenEndpointConnectionError",
+    "TokenEndpointError",
+    "TokenRequestError",
+    "TokenRequestParameters",
+    "TokenRequestTimeout",
+    "UnknownClientError",
+    "configure",
+    "get_access_token",
+    "make_session",
+]
+
+__version__ = "0.1.0"
+
+_default: AccessTokenManagement | None = None
+_default_lock = threading.Lock()
+
+
+def configure(
+    management: AccessTokenManagement | str | os.PathLike[str] | Mapping[str, Any],
+) -> AccessTokenManagement:
+    """Set the module's default management: a management, the path of a TOML file, or a mapping of its shape.
+
+    Returns it. Raises ``ConfigurationError``.
+    """
+    global _default
+    if not isinstance(management, AccessTokenManagement):
+        management = AccessTokenManagement.from_config(management)
+    with _default_lock:
+        _default = management
+    return management
+
+
+def _default_management() -> AccessTokenManagement:
+    global _default
+    with _default_lock:
+        if _default is None:
+            path = os.environ.get(CONFIG_VARIABLE)
+            if not path:
+                raise ConfigurationError(
+                    "the default management is not configured: call requests_cc_token.configure(...), "
+                    f"or set {CONFIG_VARIABLE} to the path of a TOML file"
+                )
+            _default = AccessTokenManagement.from_config(path)
+        return _default
+
+
+def make_session(name: str) -> requests.Session:
+    """A session of the default management; see ``AccessTokenManagement.make_session``."""
+    return _default_management().make_session(name)
+
+
+def get_access_token(
+    client: str | None = None,
+    parameters: TokenRequestParameters | None = None,
+    *,
+    timeout: float | None = None,
+) -> AccessToken:
+    """A token of the default management; see ``AccessTokenService.get_access_token``."""
+    return _default_management().service.get_access_token(client, parameters, timeout=timeout)

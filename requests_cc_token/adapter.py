@@ -1,0 +1,347 @@
+"""The transport adapter in the place of a delegating handler: authorize a copy, send, renew once on a 401."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping
+from typing import Any, Union
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.auth import _basic_auth_str
+from requests.utils import get_netrc_auth
+
+from .challenges import parse_challenges
+from .events import logger
+from .exceptions import ConfigurationError, TokenRequestError
+from .forks import renew_after_fork
+from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
+from .service import AccessTokenService
+from .tokens import AccessToken
+from .urls import Mount, origin_of
+
+#: Bytes of a refused answer's body that are read to keep its connection; a longer one costs the connection.
+MAX_DRAINED = 64 * 1024
+
+#: As requests takes it: seconds, (connect, read) seconds, a urllib3 Timeout, or None.
+Timeout = Union[float, tuple[Union[float, None], Union[float, None]], Any, None]
+
+#: Error codes of a 401 that a new token cannot help (RFC 6750 section 3.1).
+_NOT_RENEWABLE = frozenset({"insufficient_scope", "invalid_request"})
+
+
+class AccessTokenAdapter(HTTPAdapter):
+    """An ``HTTPAdapter`` that gives the requests under its prefix the token of one client.
+
+    ``client`` may be left out while there is one token client. ``prefix`` is where it is mounted: origin and path,
+    with a final slash; ``management.mount`` fills it in. An adapter without it keeps to the origin of the first
+    request it is asked to authorize, since it cannot see where it was mounted.
+
+    ``inner`` is an adapter that sends in this one's place (caching, retrying, a unix socket). ``renew_on_401``
+    turns the renewal after a refusal off. ``keep_authorization=False`` overwrites an ``Authorization`` header of
+    the caller; one that requests took from ``.netrc`` is always overwritten. ``token_patience`` is for how many
+    seconds a request waits through failed token requests rather than fail.
+
+    Other keywords are those of ``HTTPAdapter``. Raises ``ConfigurationError``.
+    """
+
+    __attrs__ = [
+        *HTTPAdapter.__attrs__,
+        "_service",
+        "_client",
+        "_prefix",
+        "_inner",
+        "_allow_http",
+        "_renew_on_401",
+        "_keep_authorization",
+        "_token_patience",
+    ]
+
+    def __init__(
+        self,
+        service: AccessTokenService,
+        client: str | None = None,
+        *,
+        prefix: str | None = None,
+        inner: BaseAdapter | None = None,
+        allow_http: bool = False,
+        renew_on_401: bool = True,
+        keep_authorization: bool = True,
+        token_patience: float | None = None,
+        **http_adapter_options: Any,
+    ) -> None:
+        if inner is not None and http_adapter_options:
+            raise ConfigurationError(
+                f"{', '.join(sorted(http_adapter_options))}: the inner adapter sends, so give these options to it"
+            )
+        self._service = service
+        self._client = client
+        self._prefix = prefix
+        self._inner = inner
+        self._allow_http = allow_http
+        self._renew_on_401 = renew_on_401
+        self._keep_authorization = keep_authorization
+        self._token_patience = token_patience
+        self._start()
+        super().__init__(**http_adapter_options)
+
+    def _start(self) -> None:
+        """What a new adapter and an unpickled one have in common."""
+        self._lock = threading.Lock()
+        self._mount = None if self._prefix is None else Mount(self._prefix, allow_http=self._allow_http)
+        self._accepted: AccessToken | None = None
+        self._warned = False
+        renew_after_fork(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._start()
+
+    def __repr__(self) -> str:
+        where = self._mount.prefix if self._mount is not None else "not used yet"
+        return f"<AccessTokenAdapter client={self._client!r} {where}>"
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Timeout = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Send one request with the token.
+
+        1. ``session.get("test")`` has joined ``base_url`` and prepared the request.
+        2. ``Session.get_adapter`` has picked this adapter by prefix; origin **and** path are checked here.
+        3. The service is asked for the client's token; a cache hit does no I/O.
+        4. On a miss one caller's fetch runs and the others wait for it, each up to its own deadline.
+        5. The backchannel posts to the token endpoint, retrying; the answer becomes a token or a named error.
+        6. The request is **copied**, ``Authorization`` is put on the copy, and the copy is sent.
+        7. Not a 401, or one that no renewal helps: that is the answer, with the caller's own request on it.
+        8. A 401 for this token: the service renews if it still holds that token; the body is rewound and the
+           request sent once more.
+
+        ``timeout`` bounds the wait for a token too, by its read part. Raises what ``HTTPAdapter.send`` raises,
+        and ``TokenRequestError`` where no token can be had: the request was not sent then.
+        """
+        options = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
+        parameters = parameters_of(request) if request.hooks.get("response") else None
+        if parameters is NO_TOKEN or not self._may_authorize(request):
+            return self._forward(request, options)
+        assert parameters is None or isinstance(parameters, TokenRequestParameters)
+        token = self._token(request, parameters, timeout)
+        position = _body_position(request.body)
+        response = self._send_with(token, request, options)
+        if response.status_code != 401:
+            if token is not self._accepted and response.status_code < 500:
+                self._accepted = token
+                self._service.token_accepted(token)
+            return response
+        if not self._renewable(response):
+            return response
+        self._service.token_rejected(token)
+        return self._send_again(response, token, parameters, position, request, options)
+
+    def _send_with(
+        self, token: AccessToken, request: requests.PreparedRequest, options: dict[str, Any]
+    ) -> requests.Response:
+        """Send a copy of the request that carries the token; the response gets the caller's own request."""
+        # A shallow copy keeps whatever else hangs on the request; only the headers become the copy's own.
+        authorized = copy.copy(request)
+        authorized.headers = request.headers.copy()
+        authorized.headers["Authorization"] = token.authorization
+        response = self._forward(authorized, options)
+        response.request = request
+        response.connection = self  # type: ignore[attr-defined]
+        return response
+
+    def _send_again(
+        self,
+        refused: requests.Response,
+        token: AccessToken,
+        parameters: TokenRequestParameters | None,
+        position: int | None,
+        request: requests.PreparedRequest,
+        options: dict[str, Any],
+    ) -> requests.Response:
+        """Once more with a new token, where there is one and the body can be sent again; else the refusal."""
+        try:
+            new = self._token(request, parameters, options["timeout"])
+        except TokenRequestError as error:
+            logger.warning(
+                "token client %r: the API answered 401 and the token could not be renewed: %s", error.client, error
+            )
+            return refused
+        if new.value == token.value or not _rewind(request.body, position):
+            return refused
+        _drain(refused)
+        response = self._send_with(new, request, options)
+        response.history.append(refused)
+        if response.status_code != 401 and response.status_code < 500:
+            self._accepted = new
+            self._service.token_accepted(new)
+        return response
+
+    def _token(
+        self, request: requests.PreparedRequest, parameters: TokenRequestParameters | None, timeout: Timeout
+    ) -> AccessToken:
+        if parameters is None and self._token_patience is None:
+            failure: TokenRequestError
+            try:
+                return self._service.get_access_token(self._client, timeout=_seconds(timeout))
+            except TokenRequestError as error:
+                failure = error
+        else:
+            try:
+                return self._service.get_access_token(
+                    self._client, parameters, timeout=_seconds(timeout), patience=self._token_patience
+                )
+            except TokenRequestError as error:
+                failure = error
+        raise failure.for_caller(request)
+
+    def _forward(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
+        """Send by the inner adapter or as an ``HTTPAdapter`` does."""
+        try:
+            if self._inner is not None:
+                return self._inner.send(request, **options)
+            return super().send(request, **options)
+        except requests.RequestException as error:
+            failure = error
+        # The frames below hold the token in their variables, and a traceback with locals would show it. What was
+        # said stays: types, messages and causes.
+        raise _without_frames(failure)
+
+    def _may_authorize(self, request: requests.PreparedRequest) -> bool:
+        """Whether the token may travel with this request, and the caller wants it to."""
+        url = request.url or ""
+        mount = self._mount
+        if mount is None:
+            mount = self._bind(url)
+        if not mount.covers(url):
+            if not self._warned and mount.resembles(url):
+                self._warned = True
+                logger.warning(
+                    "token client %r: a request to %s carries no token, it is not under %s",
+                    self._client,
+                    _shown(url),
+                    mount.prefix,
+                )
+            return False
+        authorization = request.headers.get("Authorization")
+        return authorization is None or not self._keep_authorization or _is_from_netrc(authorization, url)
+
+    def _bind(self, url: str) -> Mount:
+        """Keep to the origin of this first request."""
+        with self._lock:
+            if self._mount is None:
+                self._mount = Mount(origin_of(url), allow_http=self._allow_http)
+            return self._mount
+
+    def _renewable(self, response: requests.Response) -> bool:
+        if not self._renew_on_401:
+            return False
+        raw = getattr(response.raw, "headers", None)
+        lines = raw.getlist("WWW-Authenticate") if hasattr(raw, "getlist") else []
+        if not lines and "WWW-Authenticate" in response.headers:
+            lines = [response.headers["WWW-Authenticate"]]
+        errors = {c.error for c in parse_challenges(lines) if c.scheme in ("bearer", "dpop")}
+        # Several challenges: one that a new token helps is enough. None at all: many APIs say just 401.
+        return not errors or bool(errors - _NOT_RENEWABLE)
+
+    def close(self) -> None:
+        """Close the pooled connections, the inner adapter's too."""
+        super().close()
+        if self._inner is not None:
+            self._inner.close()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's sockets alone: new pools, new lock."""
+        self._lock = threading.Lock()
+        for adapter in (self, self._inner):
+            if isinstance(adapter, HTTPAdapter):
+                adapter.proxy_manager = {}
+                adapter.init_poolmanager(
+                    adapter._pool_connections, adapter._pool_maxsize, block=adapter._pool_block
+                )
+
+
+def _seconds(timeout: Timeout) -> float | None:
+    """For how long a caller with this timeout waits for a token: as long as for an answer."""
+    if timeout is None or isinstance(timeout, (int, float)):
+        return timeout
+    if isinstance(timeout, tuple):
+        return timeout[1] if len(timeout) == 2 else None
+    read = getattr(timeout, "_read", None)
+    return float(read) if isinstance(read, (int, float)) else None
+
+
+def _is_from_netrc(authorization: str, url: str) -> bool:
+    """Whether requests itself put this header there; the caller never wrote it."""
+    if not authorization.startswith("Basic "):
+        return False
+    pair = get_netrc_auth(url)
+    return pair is not None and _basic_auth_str(*pair) == authorization
+
+
+def _body_position(body: Any) -> int | None:
+    """Where a body starts: 0 for text and bytes, a file's position, None for what cannot be sent again."""
+    if body is None or isinstance(body, (bytes, str)):
+        return 0
+    try:
+        position = body.tell()
+        if not hasattr(body, "seek") or (hasattr(body, "seekable") and not body.seekable()):
+            return None
+        return int(position)
+    except Exception:
+        return None
+
+
+def _rewind(body: Any, position: int | None) -> bool:
+    """Put the body back to where it started; whether that worked."""
+    if position is None:
+        return False
+    if body is None or isinstance(body, (bytes, str)):
+        return True
+    try:
+        body.seek(position)
+        return bool(body.tell() == position)
+    except Exception:
+        return False
+
+
+def _drain(response: requests.Response) -> None:
+    """Free the connection for the next try, reading what little body a refusal has."""
+    try:
+        content = b""
+        for chunk in response.iter_content(8192):
+            content += chunk
+            if len(content) > MAX_DRAINED:
+                break
+        response._content = content
+    except Exception:
+        response._content = b""
+    response._content_consumed = True
+    response.close()
+
+
+def _without_frames(error: requests.RequestException) -> requests.RequestException:
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        current.__traceback__ = None
+        pending += [current.__cause__, current.__context__, getattr(current, "reason", None)]
+        pending += [a for a in current.args if isinstance(a, BaseException)]
+    return error
+
+
+def _shown(url: str) -> str:
+    split = urlsplit(url)
+    return split._replace(netloc=split.netloc.rpartition("@")[2], query="", fragment="").geturl()

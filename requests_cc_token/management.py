@@ -1,0 +1,395 @@
+"""What a worker configures once: token clients and sessions by name."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Union
+
+import requests
+from requests.adapters import BaseAdapter
+
+from .adapter import AccessTokenAdapter, Timeout
+from .backchannel import Backchannel, Wait
+from .cache import MemoryTokenCache, TokenCache
+from .client_auth import ClientAuthLike
+from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
+from .clock import Clock, SystemClock
+from .dpop import DPoPKey
+from .events import Events, Subscriber
+from .exceptions import ConfigurationError, UnknownClientError
+from .forks import renew_after_fork
+from .parameters import Texts
+from .secret_source import SecretLike
+from .service import AccessTokenService
+from .session import DEFAULT_POOL_SIZE, DEFAULT_TIMEOUT, AccessTokenSession, check_base_url
+from .urls import Mount
+
+#: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
+RESOLVED_CLIENT_LIFETIME = 300.0
+#: Resolved clients remembered at most, the oldest dropped first.
+MAX_RESOLVED = 10_000
+
+#: Asked for a name that nobody registered.
+ClientResolver = Callable[[str], Union[ClientCredentialsClient, None]]
+
+
+@dataclass(frozen=True)
+class _SessionRegistration:
+    base_url: str
+    client: str | None
+    allow_http: bool
+    timeout: Timeout
+    adapter_options: Mapping[str, Any] = field(default_factory=dict)
+    adapters: Mapping[str, BaseAdapter] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class AccessTokenManagement:
+    """Token clients and sessions by name, and the token service over them.
+
+    ``cache`` is where tokens stay; the memory of this process by default. ``clock`` is for tests. Safe in
+    threads; configure it once, early, and share it. A context manager: leaving it calls ``close``.
+    """
+
+    def __init__(self, *, cache: TokenCache | None = None, clock: Clock | None = None) -> None:
+        self._clock = clock if clock is not None else SystemClock()
+        self._cache = cache if cache is not None else MemoryTokenCache(clock=self._clock)
+        self._events = Events()
+        self._backchannel = Backchannel(self._clock)
+        self._registry = _Clients(self._clock)
+        self._sessions: dict[str, _SessionRegistration] = {}
+        self._lock = threading.Lock()
+        #: The token service: ``management.service.get_access_token("name")``.
+        self.service = AccessTokenService(
+            self._registry,
+            cache=self._cache,
+            clock=self._clock,
+            backchannel=self._backchannel,
+            events=self._events,
+        )
+        renew_after_fork(self)
+
+    @classmethod
+    def from_config(
+        cls, config: str | os.PathLike[str] | Mapping[str, Any], *, clock: Clock | None = None
+    ) -> AccessTokenManagement:
+        """A management as a TOML file or a mapping of the same shape describes it.
+
+        Raises ``ConfigurationError`` that names the file and the entry.
+        """
+        from .config import configured
+
+        return configured(cls, config, clock)
+
+    def add_client(
+        self,
+        name: str,
+        *,
+        token_endpoint: str | None = None,
+        issuer: str | None = None,
+        client_id: str,
+        client_secret: SecretLike | None = None,
+        scope: Texts | None = None,
+        resource: Texts | None = None,
+        audience: str | None = None,
+        parameters: Mapping[str, Texts] | None = None,
+        auth: ClientAuthLike = "client_secret_basic",
+        dpop: DPoPKey | None = None,
+        allow_http: bool = False,
+        authorization_details: Any = None,
+        default_lifetime: float = DEFAULT_LIFETIME,
+        strict_scope: bool = False,
+    ) -> ClientCredentialsClient:
+        """Register a token client under a name of its own.
+
+        ``token_endpoint`` is where it asks, or ``issuer`` where that is to be found out (RFC 8414).
+        ``client_secret`` is text, a callable, ``{"file": path}`` or ``{"env": name}``. ``scope`` and ``resource``
+        are text or several texts. ``parameters`` are further form fields. ``auth`` is an IANA method name or an
+        object such as ``PrivateKeyJwt(...)``. ``allow_http=True`` permits a token endpoint over plain http that is
+        not on this machine. ``default_lifetime`` is the seconds that a token without ``expires_in`` lives.
+        ``strict_scope=True`` makes it an error when less was granted than asked for.
+
+        Raises ``ConfigurationError``, also for a name that is taken.
+        """
+        client = ClientCredentialsClient(
+            _name(name, "token client"),
+            token_endpoint=token_endpoint,
+            issuer=issuer,
+            client_id=client_id,
+            client_secret=client_secret,
+            scope=scope,
+            resource=resource,
+            audience=audience,
+            parameters=parameters,
+            authorization_details=authorization_details,
+            auth=auth,
+            dpop=dpop,
+            allow_http=allow_http,
+            default_lifetime=default_lifetime,
+            strict_scope=strict_scope,
+        )
+        self._registry.add(client)
+        self.service.registrations_changed()
+        return client
+
+    def add_client_resolver(self, resolver: ClientResolver) -> None:
+        """Ask ``resolver(name)`` for a token client that nobody registered, a tenant's for example.
+
+        It returns a ``ClientCredentialsClient``, or None where it knows none; several are asked in turn. Its
+        answers are used for ``RESOLVED_CLIENT_LIFETIME`` seconds.
+        """
+        self._registry.add_resolver(resolver)
+
+    def configure_backchannel(
+        self,
+        *,
+        wait: Wait | None = None,
+        session: requests.Session | None = None,
+        timeout: float | tuple[float | None, float | None] | None = None,
+        max_time: float | None = None,
+        max_tries: int | None = None,
+        verify: bool | str | None = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> None:
+        """Change how token requests are sent; what is left out stays as it is.
+
+        ``wait`` is the seconds between the tries, used exactly, or a wait generator as `backoff` defines them;
+        without it the waits are drawn at random below 1, 2, 4 … seconds. ``session`` is a session of your own,
+        with its CA, proxies, certificate and headers; netrc, its auth, and redirects still do not count.
+        ``timeout`` is in seconds, or (connect, read) seconds. ``max_time`` bounds a fetch with all its tries.
+        ``max_tries`` counts the first one too. ``verify`` and ``proxies`` are as in requests.
+
+        Raises ``ConfigurationError``.
+        """
+        options = self._backchannel.options.changed(
+            wait=wait,
+            session=session,
+            timeout=timeout,
+            max_time=max_time,
+            max_tries=max_tries,
+            verify=verify,
+            proxies=proxies,
+        )
+        self._backchannel.configure(options)
+        self.service.retry_at_once()
+
+    def add_session(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        client: str | None = None,
+        allow_http: bool = False,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        pool_size: int = DEFAULT_POOL_SIZE,
+        retries: Any = 0,
+        headers: Mapping[str, str] | None = None,
+        adapters: Mapping[str, BaseAdapter] | None = None,
+        inner: BaseAdapter | None = None,
+        renew_on_401: bool = True,
+        keep_authorization: bool = True,
+        token_patience: float | None = None,
+    ) -> None:
+        """Describe the sessions that ``make_session(name)`` makes.
+
+        ``base_url`` is the API's address; a final slash is added where it lacks. ``client`` names the token client
+        and may be left out while there is one. ``timeout`` is what a call that names none gets, in seconds or
+        (connect, read) seconds. ``pool_size`` is the connections kept per host. ``retries`` is a number or a
+        ``urllib3.Retry`` for the API calls. ``headers`` go with each request, ``adapters`` are mounted too, by
+        prefix. ``inner``, ``renew_on_401``, ``keep_authorization`` and ``token_patience`` are as in
+        ``AccessTokenAdapter``.
+
+        Raises ``ConfigurationError``, also for a name that is taken.
+        """
+        _name(name, "session")
+        url = check_base_url(base_url)
+        Mount(url, allow_http=allow_http)
+        options: dict[str, Any] = {
+            "renew_on_401": renew_on_401,
+            "keep_authorization": keep_authorization,
+            "token_patience": token_patience,
+        }
+        if inner is not None:
+            options["inner"] = inner
+        else:
+            options.update(pool_maxsize=pool_size, max_retries=retries)
+        registration = _SessionRegistration(
+            url, client, allow_http, timeout, options, dict(adapters or {}), dict(headers or {})
+        )
+        with self._lock:
+            if name in self._sessions:
+                raise ConfigurationError(
+                    f"a session named {name!r} is registered already; registered are {_listed(self._sessions)}"
+                )
+            self._sessions = {**self._sessions, name: registration}
+
+    def make_session(self, name: str) -> requests.Session:
+        """A new session as ``add_session(name, ...)`` described it; may be shared between threads.
+
+        Raises ``UnknownClientError`` for a name that nobody registered, as a session or as its token client.
+        """
+        registration = self._sessions.get(name)
+        if registration is None:
+            raise UnknownClientError(
+                f"no session is named {name!r}; registered are {_listed(self._sessions)}", self._sessions
+            )
+        if registration.client is None or not self._registry.has_resolver():
+            self._registry.find(registration.client)
+        session = AccessTokenSession(registration.base_url, timeout=registration.timeout)
+        session.headers.update(registration.headers)
+        for prefix, adapter in registration.adapters.items():
+            session.mount(prefix, adapter)
+        self.mount(
+            session,
+            registration.base_url,
+            registration.client,
+            allow_http=registration.allow_http,
+            **registration.adapter_options,
+        )
+        return session
+
+    def mount(
+        self,
+        session: requests.Session,
+        prefix: str,
+        client: str | None = None,
+        *,
+        allow_http: bool = False,
+        inner: BaseAdapter | None = None,
+        **adapter_options: Any,
+    ) -> AccessTokenAdapter:
+        """Give a session that exists the token of a client, for the URLs under ``prefix``.
+
+        ``prefix`` is origin and path and ends with a slash. ``inner`` is an adapter that does the sending, the one
+        that was mounted there before for example. Further keywords are those of ``AccessTokenAdapter``. Mount
+        before other threads use the session.
+
+        Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
+        """
+        mount = Mount(prefix, allow_http=allow_http)
+        adapter = AccessTokenAdapter(
+            self.service, client, prefix=prefix, inner=inner, allow_http=allow_http, **adapter_options
+        )
+        for written in mount.prefixes:
+            session.mount(written, adapter)
+        return adapter
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Have ``subscriber(event)`` called for each ``TokenEvent``; the returned function ends that."""
+        return self._events.subscribe(subscriber)
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Figures per token client; see ``AccessTokenService.stats``."""
+        return self.service.stats()
+
+    def close(self) -> None:
+        """End waits and fetches, forget tokens, close the backchannel. Sessions are closed by their owners."""
+        self._backchannel.close()
+        self.service.close()
+
+    def __enter__(self) -> AccessTokenManagement:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<AccessTokenManagement clients={self._registry.names} sessions={sorted(self._sessions)}>"
+
+    def after_fork_in_child(self) -> None:
+        """Start the lock anew: a thread that the child does not have may hold it."""
+        self._lock = threading.Lock()
+
+
+class _Clients:
+    """The token clients by name, and the resolvers."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._clients: dict[str, ClientCredentialsClient] = {}
+        self._resolvers: tuple[ClientResolver, ...] = ()
+        self._resolved: dict[str, tuple[ClientCredentialsClient, float]] = {}
+        renew_after_fork(self)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._clients)
+
+    def add(self, client: ClientCredentialsClient) -> None:
+        with self._lock:
+            if client.name in self._clients:
+                raise ConfigurationError(
+                    f"a token client named {client.name!r} is registered already; "
+                    f"registered are {_listed(self._clients)}"
+                )
+            self._clients[client.name] = client
+
+    def add_resolver(self, resolver: ClientResolver) -> None:
+        if not callable(resolver):
+            raise ConfigurationError("a client resolver must be callable: resolver(name) -> client or None")
+        with self._lock:
+            self._resolvers = (*self._resolvers, resolver)
+
+    def has_resolver(self) -> bool:
+        return bool(self._resolvers)
+
+    def is_registered(self, name: str | None) -> bool:
+        return name in self._clients if name is not None else len(self._clients) == 1
+
+    def find(self, name: str | None) -> ClientCredentialsClient:
+        client = self._clients.get(name) if name is not None else None
+        if client is not None:
+            return client
+        if name is None:
+            if len(self._clients) == 1:
+                return next(iter(self._clients.values()))
+            reason = "there are several token clients, so name one" if self._clients else "there is no token client"
+        else:
+            client = self._resolve(name)
+            if client is not None:
+                return client
+            reason = f"no token client is named {name!r}"
+        raise UnknownClientError(f"{reason}; registered are {_listed(self._clients)}", self._clients)
+
+    def _resolve(self, name: str) -> ClientCredentialsClient | None:
+        now = self._clock.monotonic()
+        known = self._resolved.get(name)
+        if known is not None and now < known[1]:
+            return known[0]
+        for resolver in self._resolvers:
+            client = resolver(name)
+            if client is None:
+                continue
+            if not isinstance(client, ClientCredentialsClient):
+                raise ConfigurationError(
+                    f"the client resolver returned {type(client).__name__} for {name!r}; "
+                    "it must return a ClientCredentialsClient or None"
+                )
+            client = client.named(name)
+            with self._lock:
+                self._resolved.pop(name, None)
+                self._resolved[name] = (client, now + RESOLVED_CLIENT_LIFETIME)
+                while len(self._resolved) > MAX_RESOLVED:
+                    del self._resolved[next(iter(self._resolved))]
+            return client
+        return None
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
+
+
+def _name(name: Any, what: str) -> str:
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ConfigurationError(f"the name of a {what} must be printable text, not {name!r}")
+    return name
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, sorted(names))) or "none"

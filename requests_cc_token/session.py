@@ -1,0 +1,84 @@
+"""The session that ``make_session`` returns."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from requests.adapters import BaseAdapter
+
+from .exceptions import ConfigurationError
+from .parameters import NoNetrc
+from .urls import canonical_url
+
+#: Seconds (connect, read) of an API call that names none: requests itself would wait for ever.
+DEFAULT_TIMEOUT = (5.0, 30.0)
+#: Connections kept per host: the threads that share a session, usually, and no descriptor before it is used.
+DEFAULT_POOL_SIZE = 64
+
+
+class AccessTokenSession(requests.Session):
+    """A ``requests.Session`` with a base address and a default timeout; the token is its adapter's matter.
+
+    Relative URLs are joined to ``base_url`` as RFC 3986 section 5 says, so ``"test"`` is under it and ``"/test"``
+    is at the root of its host. May be shared between threads; ``.netrc`` is not read.
+    """
+
+    __attrs__ = [*requests.Session.__attrs__, "base_url", "timeout"]
+
+    def __init__(self, base_url: str, *, timeout: Any = DEFAULT_TIMEOUT) -> None:
+        super().__init__()
+        #: The address of the API; ends with a slash.
+        self.base_url = base_url
+        #: What a call that names no timeout gets, in seconds or (connect, read) seconds; None waits for ever.
+        self.timeout = timeout
+        self.auth = NoNetrc()
+
+    def request(self, method: str, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """As ``requests.Session.request``, with ``url`` relative to ``base_url`` and the default timeout."""
+        # The ninth positional parameter is timeout; who passes that many means it.
+        if len(args) < 7:
+            kwargs.setdefault("timeout", self.timeout)
+        return super().request(method, self._joined(url), *args, **kwargs)
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """As in requests, with the URL relative to ``base_url``."""
+        joined = self._joined(request.url)
+        if joined is not request.url:
+            request = _copied(request, joined)
+        return super().prepare_request(request)
+
+    def _joined(self, url: Any) -> Any:
+        if isinstance(url, bytes):
+            url = url.decode("utf-8")
+        if not isinstance(url, str):
+            url = str(url)
+        if url.startswith(("https://", "http://")):
+            return url
+        return urljoin(self.base_url, url)
+
+    def mount(self, prefix: str, adapter: BaseAdapter) -> None:
+        """As in requests, and safe while other threads send: they see the old set of adapters or the new one."""
+        adapters = dict(self.adapters) if hasattr(self, "adapters") else {}
+        adapters[prefix] = adapter
+        self.adapters = OrderedDict(sorted(adapters.items(), key=lambda item: -len(item[0])))
+
+
+def _copied(request: requests.Request, url: str) -> requests.Request:
+    twin = requests.Request.__new__(type(request))
+    twin.__dict__.update(request.__dict__)
+    twin.url = url
+    return twin
+
+
+def check_base_url(url: str) -> str:
+    """The base URL as it is used: as requests prepares it, with a final slash. Raises ``ConfigurationError``."""
+    if not isinstance(url, str) or "?" in url or "#" in url:
+        raise ConfigurationError(f"base_url {url!r} must be an absolute URL without query and fragment")
+    try:
+        canonical = canonical_url(url)
+    except requests.RequestException as error:
+        raise ConfigurationError(f"base_url {url!r}: {error}") from None
+    return canonical if canonical.endswith("/") else canonical + "/"
