@@ -1,0 +1,97 @@
+"""What tests of programs that use this package need: a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class ManualClock:
+    """A clock that stands still until it is moved; for ``AccessTokenManagement(clock=...)``.
+
+    ``advance`` moves both clocks and wakes whoever waited for that moment. ``step_wall_clock`` moves the wall
+    clock alone, as an administrator or NTP does. With ``skip_waits=True`` nobody waits: each wait that is not
+    answered at once moves the clock to its end, which replays hours in one thread within milliseconds.
+    """
+
+    def __init__(self, *, monotonic: float = 1_000.0, time: float = 1_700_000_000.0, skip_waits: bool = False) -> None:
+        self._now = monotonic
+        self._wall_offset = time - monotonic
+        self._skip_waits = skip_waits
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[float, threading.Event]] = []
+        #: The lengths of all timed waits so far, in seconds, in the order in which they began.
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        """Seconds on the monotonic clock."""
+        return self._now
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return self._now + self._wall_offset
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        with self._changed:
+            self._now += seconds
+            due = [event for until, event in self._waiting if until <= self._now]
+        for event in due:
+            _notify(event)
+
+    def advance_to_next(self) -> float:
+        """Let time pass until the next wait ends; how many seconds that were."""
+        with self._changed:
+            seconds = max(0.0, min(until for until, _ in self._waiting) - self._now)
+        self.advance(seconds)
+        return seconds
+
+    def step_wall_clock(self, seconds: float) -> None:
+        """Move the wall clock alone."""
+        self._wall_offset += seconds
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait for the event, at most ``timeout`` seconds of this clock."""
+        if timeout is None:
+            return event.wait()
+        with self._changed:
+            until = self._now + timeout
+            self.waits.append(timeout)
+        if event.is_set():
+            return True
+        if self._skip_waits:
+            self.advance(max(0.0, until - self._now))
+            return event.is_set()
+        entry = (until, event)
+        with self._changed:
+            self._waiting.append(entry)
+            self._changed.notify_all()
+        try:
+            # advance() sets the time before it notifies, and both hold the event's own lock: no wake-up is lost.
+            with event._cond:  # type: ignore[attr-defined]
+                while not event.is_set() and self._now < until:
+                    event._cond.wait()  # type: ignore[attr-defined]
+        finally:
+            with self._changed:
+                self._waiting.remove(entry)
+                self._changed.notify_all()
+        return event.is_set()
+
+    def waiting(self) -> list[float]:
+        """How many seconds each timed wait that goes on has left, shortest first."""
+        with self._changed:
+            return sorted(until - self._now for until, _ in self._waiting)
+
+    def until_waiting(self, condition: Callable[[list[float]], bool], patience: float = 30.0) -> None:
+        """Return once ``condition(waiting())`` holds; ``AssertionError`` after ``patience`` seconds of real time."""
+        with self._changed:
+            met = self._changed.wait_for(
+                lambda: condition(sorted(until - self._now for until, _ in self._waiting)), patience
+            )
+        if not met:
+            raise AssertionError(f"the waits are {self.waiting()}")
+
+
+def _notify(event: threading.Event) -> None:
+    with event._cond:  # type: ignore[attr-defined]
+        event._cond.notify_all()  # type: ignore[attr-defined]
