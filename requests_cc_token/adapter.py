@@ -330,15 +330,16 @@ def _drain(response: requests.Response) -> None:
 
 def _without_frames(error: requests.RequestException) -> requests.RequestException:
     seen: set[int] = set()
-    pending: list[BaseException | None] = [error]
+    pending: list[Any] = [error]
     while pending:
         current = pending.pop()
-        if current is None or id(current) in seen:
+        # urllib3's `reason` is an exception or a text.
+        if not isinstance(current, BaseException) or id(current) in seen:
             continue
         seen.add(id(current))
         current.__traceback__ = None
         pending += [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        pending += [a for a in current.args if isinstance(a, BaseException)]
+        pending += current.args
     return error
 
 
