@@ -1,0 +1,31 @@
+"""Sphinx: furo and MyST. Built by `tox -e docs`, where a warning is an error."""
+
+import configparser
+import sys
+from pathlib import Path
+
+root = Path(__file__).parent.parent
+sys.path.insert(0, str(root))
+
+setup_cfg = configparser.RawConfigParser()
+setup_cfg.read(root / "setup.cfg", encoding="utf-8")
+
+project = "requests_cc_token"
+author = "the requests_cc_token maintainers"
+project_copyright = author
+release = version = setup_cfg["metadata"]["version"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+# Links to headings of other pages, as README.md has them too.
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "samples"]
+
+# The order in the sources is the order in which things are best read.
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+
+html_theme = "furo"
+html_title = f"requests_cc_token {release}"
+html_show_sphinx = False
