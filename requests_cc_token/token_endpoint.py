@@ -37,7 +37,8 @@ _TRANSIENT_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_
 
 _ADVICE = {
     "invalid_client": "check client_id, the secret or key, and the method (auth=...)",
-    "unauthorized_client": "allow the client credentials grant for this client at the token service",
+    "unauthorized_client": "allow the client credentials grant for this client at the token service, and check "
+    "the secret: some servers say this of a wrong one",
     "unsupported_grant_type": "the token service does not offer the client credentials grant here",
     "invalid_scope": "check scope=... against what the client may ask for",
     "invalid_target": "check resource=... or audience=... against what the token service knows",
@@ -78,7 +79,10 @@ def request_token(
 
 
 def _is_invalid_client(outcome: AccessToken | TokenRequestError) -> bool:
-    return isinstance(outcome, TokenEndpointError) and outcome.error == "invalid_client"
+    # Keycloak answers a wrong secret with 401 and "unauthorized_client".
+    return isinstance(outcome, TokenEndpointError) and (
+        outcome.error == "invalid_client" or outcome.status_code == 401
+    )
 
 
 def _try(
