@@ -16,6 +16,8 @@ ASSERTION_ALGORITHMS = {
     "RS256": "rsa", "RS384": "rsa", "RS512": "rsa", "PS256": "rsa", "PS384": "rsa", "PS512": "rsa",
     "ES256": "p256", "ES384": "p384", "ES512": "p521", "EdDSA": "ed25519",
 }
+#: The resource indicator that both servers know, for JWT access tokens; and the one of opaque tokens.
+RESOURCE, OPAQUE_RESOURCE = "https://jwt.example/", "https://opaque.example/"
 #: Seconds; short enough that no margin meant for hours fits in it.
 SHORT_LIFETIME = 5
 
@@ -61,11 +63,12 @@ def oidc_provider_clients(identity: Identity) -> list[dict[str, Any]]:
     bound = {"tls_client_certificate_bound_access_tokens": True}
     public = {name: key.jwk() for name, key in identity.keys.items()}
     return [
-        client("basic", "client_secret_basic", **secret),
+        client("basic", "client_secret_basic", authorization_details_types=["payment"], **secret),
         client("basic " + SPECIAL, "client_secret_basic", **secret),
         client("post", "client_secret_post", **secret),
         client("post " + SPECIAL, "client_secret_post", **secret),
         client("secret-jwt", "client_secret_jwt", **secret),
+        client("resource", "client_secret_basic", **secret),
         client("short", "client_secret_basic", token_lifetime=SHORT_LIFETIME, **secret),
         client("the-api", "client_secret_basic", **secret),
         client("private-key", "private_key_jwt", jwks=jwks(*public.values())),
@@ -124,7 +127,10 @@ def keycloak_clients(identity: Identity) -> list[dict[str, Any]]:
         client("post " + SPECIAL, "client-secret", secret),
         client("secret-jwt", "client-secret-jwt", secret),
         client("short", "client-secret", secret, access__token__lifespan=str(SHORT_LIFETIME)),
-        client("the-api", "client-secret", secret),
+        # Keycloak 26.7 fails with 500 on a resource indicator unless the answer also holds a refresh token.
+        client("resource", "client-secret", secret, client_credentials__use_refresh_token="true"),
+        # resource_url is by what Keycloak's experimental resource indicators find the audience.
+        client("the-api", "client-secret", secret, resource_url=RESOURCE),
         client("private-key", "client-jwt", **keys),
         client("tls-subject", "client-x509", **x509, tls__client__certificate__bound__access__tokens="true"),
         client("private-key-tls-bound", "client-jwt", **keys, tls__client__certificate__bound__access__tokens="true"),
