@@ -10,14 +10,12 @@ class ManualClock:
     """A clock that stands still until it is moved; for ``AccessTokenManagement(clock=...)``.
 
     ``advance`` moves both clocks and wakes whoever waited for that moment. ``step_wall_clock`` moves the wall
-    clock alone, as an administrator or NTP does. With ``skip_waits=True`` nobody waits: each wait that is not
-    answered at once moves the clock to its end, which replays hours in one thread within milliseconds.
+    clock alone, as an administrator or NTP does.
     """
 
-    def __init__(self, *, monotonic: float = 1_000.0, time: float = 1_700_000_000.0, skip_waits: bool = False) -> None:
+    def __init__(self, *, monotonic: float = 1_000.0, time: float = 1_700_000_000.0) -> None:
         self._now = monotonic
         self._wall_offset = time - monotonic
-        self._skip_waits = skip_waits
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, threading.Event]] = []
         #: The lengths of all timed waits so far, in seconds, in the order in which they began.
@@ -59,9 +57,6 @@ class ManualClock:
             self.waits.append(timeout)
         if event.is_set():
             return True
-        if self._skip_waits:
-            self.advance(max(0.0, until - self._now))
-            return event.is_set()
         entry = (until, event)
         with self._changed:
             self._waiting.append(entry)
