@@ -155,7 +155,7 @@ class AccessTokenAdapter(HTTPAdapter):
         authorized.headers["Authorization"] = token.authorization
         response = self._forward(authorized, options)
         response.request = request
-        response.connection = self  # type: ignore[attr-defined]
+        response.connection = self
         return response
 
     def _send_again(
@@ -244,8 +244,9 @@ class AccessTokenAdapter(HTTPAdapter):
     def _renewable(self, response: requests.Response) -> bool:
         if not self._renew_on_401:
             return False
-        raw = getattr(response.raw, "headers", None)
-        lines = raw.getlist("WWW-Authenticate") if hasattr(raw, "getlist") else []
+        # requests joins several header lines to one; urllib3's headers still tell them apart.
+        getlist = getattr(getattr(response.raw, "headers", None), "getlist", None)
+        lines = getlist("WWW-Authenticate") if getlist is not None else []
         if not lines and "WWW-Authenticate" in response.headers:
             lines = [response.headers["WWW-Authenticate"]]
         errors = {c.error for c in parse_challenges(lines) if c.scheme in ("bearer", "dpop")}
@@ -279,9 +280,9 @@ def _seconds(timeout: Timeout) -> float | None:
     return float(read) if isinstance(read, (int, float)) else None
 
 
-def _is_from_netrc(authorization: str, url: str) -> bool:
+def _is_from_netrc(authorization: str | bytes, url: str) -> bool:
     """Whether requests itself put this header there; the caller never wrote it."""
-    if not authorization.startswith("Basic "):
+    if not isinstance(authorization, str) or not authorization.startswith("Basic "):
         return False
     pair = get_netrc_auth(url)
     return pair is not None and _basic_auth_str(*pair) == authorization

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import TypeVar, Union
+from typing import Any, TypeVar, Union
 
 import requests
 
@@ -102,13 +102,9 @@ class BackchannelOptions:
         if max_time is not None:
             changes["max_time"] = _seconds(max_time, "max_time")
         if max_tries is not None:
-            if isinstance(max_tries, bool) or not isinstance(max_tries, int) or max_tries < 1:
-                raise ConfigurationError("backchannel: max_tries must be a whole number above 0")
-            changes["max_tries"] = max_tries
+            changes["max_tries"] = _tries(max_tries)
         if session is not None:
-            if not isinstance(session, requests.Session):
-                raise ConfigurationError("backchannel: session must be a requests.Session")
-            changes["session"] = session
+            changes["session"] = _session(session)
         if verify is not None:
             changes["verify"] = verify
         if proxies is not None:
@@ -141,6 +137,18 @@ def _seconds(given: object, what: str, above: float | None = None) -> float:
     if given < 0 or (above is None and given == 0):
         raise ConfigurationError(f"backchannel: {what} must be more than 0 seconds, not {given!r}")
     return float(given)
+
+
+def _tries(given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise ConfigurationError("backchannel: max_tries must be a whole number above 0")
+    return given
+
+
+def _session(given: object) -> requests.Session:
+    if not isinstance(given, requests.Session):
+        raise ConfigurationError("backchannel: session must be a requests.Session")
+    return given
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,7 @@ class Backchannel:
         clock, options = self._clock, self.options
         deadline = clock.monotonic() + options.max_time
 
-        def pauses() -> Generator[float, TokenRequestError, None]:
+        def pauses() -> Generator[float, Any, None]:
             # backoff sleeps with time.sleep, which neither a test's clock nor close() could end. So the wait
             # happens here, where backoff asks for its length, and what is left to sleep is nothing.
             error = yield 0.0
@@ -236,9 +244,10 @@ class Backchannel:
             )
         )
         verify = None if session.verify is True else session.verify
-        settings = session.merge_environment_settings(prepared.url, {}, True, verify, request.cert)
+        url = prepared.url or ""
+        settings = session.merge_environment_settings(url, {}, True, verify, _requests_cert(request.cert))
         # Not session.send: that would follow up a redirect, read its body without bound, and keep cookies.
-        adapter = session.get_adapter(url=prepared.url or "")
+        adapter = session.get_adapter(url)
         with Exchange(self._clock, deadline) as exchange:
             response = adapter.send(prepared, timeout=self.options.timeout, **settings)
             try:
@@ -263,6 +272,13 @@ class Backchannel:
         """Forget the built-in session: its sockets are the parent's."""
         self._lock = threading.Lock()
         self._session = None
+
+
+def _requests_cert(files: tuple[str, str | None] | None) -> str | tuple[str, str] | None:
+    if files is None:
+        return None
+    certificate, key = files
+    return certificate if key is None else (certificate, key)
 
 
 def _read(response: requests.Response, exchange: Exchange) -> bytes:

@@ -163,7 +163,7 @@ _BY_NAME: dict[str, Callable[[], ClientAuthentication]] = {
 }
 
 
-def client_authentication(given: ClientAuthLike, client: str) -> ClientAuthentication:
+def client_authentication(given: object, client: str) -> ClientAuthentication:
     """The method that a caller means by its IANA name or an object. Raises ``ConfigurationError``."""
     if isinstance(given, ClientAuthentication):
         return given

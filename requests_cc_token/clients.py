@@ -82,7 +82,7 @@ class ClientCredentialsClient:
             check_endpoint(token_endpoint, f"{what}: token_endpoint", allow_http=allow_http)
         if issuer is not None:
             check_endpoint(issuer, f"{what}: issuer", allow_http=allow_http)
-        if not isinstance(client_id, str) or not client_id or not client_id.isprintable():
+        if not _is_printable(client_id):
             raise ConfigurationError(f"{what}: client_id must be printable text")
         if not default_lifetime > 0:
             raise ConfigurationError(f"{what}: default_lifetime must be a number of seconds above 0")
@@ -159,3 +159,7 @@ class ClientCredentialsClient:
         raise TypeError(
             f"token client {self.name!r} holds a secret and is not pickled; register it on the other side too"
         )
+
+
+def _is_printable(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and value.isprintable()

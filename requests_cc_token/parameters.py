@@ -36,7 +36,7 @@ _SCOPE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
 
 def scope_tokens(given: Texts | None, what: str) -> tuple[str, ...]:
     """The scope tokens of a string or an iterable, in order, once each (RFC 6749 section 3.3)."""
-    tokens = (given.split(" ") if isinstance(given, str) else list(given)) if given is not None else []
+    tokens: list[Any] = (given.split(" ") if isinstance(given, str) else list(given)) if given is not None else []
     for token in tokens:
         if not isinstance(token, str) or not _SCOPE_CHARACTERS.issuperset(token):
             raise ConfigurationError(f"{what}: scope {token!r} holds a character that RFC 6749 section 3.3 forbids")

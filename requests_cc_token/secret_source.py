@@ -140,7 +140,7 @@ class EnvironmentSecret(SecretSource):
         return hash(os.environ.get(self._name))
 
 
-def secret_source(given: SecretLike, what: str) -> SecretSource:
+def secret_source(given: object, what: str) -> SecretSource:
     """The source that a caller means by a string, a callable, ``{"file": path}`` or ``{"env": name}``.
 
     Raises ``ConfigurationError`` for anything else; the message never shows what was given.

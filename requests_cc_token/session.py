@@ -73,7 +73,7 @@ def _copied(request: requests.Request, url: str) -> requests.Request:
     return twin
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: Any) -> str:
     """The base URL as it is used: as requests prepares it, with a final slash. Raises ``ConfigurationError``."""
     if not isinstance(url, str) or "?" in url or "#" in url:
         raise ConfigurationError(f"base_url {url!r} must be an absolute URL without query and fragment")

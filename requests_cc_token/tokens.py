@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -107,19 +107,23 @@ class AccessToken:
         if not isinstance(record, dict) or record.get("format") != RECORD_FORMAT:
             raise ValueError("not a token record of this format")
         value, token_type, scope, key = (record.get(n) for n in ("value", "token_type", "scope", "key"))
-        moments = record.get("expires_at"), record.get("renew_at")
-        extra = record.get("extra")
+        expires_at, renew_at, extra = (record.get(n) for n in ("expires_at", "renew_at", "extra"))
         if not (
             isinstance(value, str)
             and is_b64token(value)
             and token_type in ("Bearer", "DPoP")
             and (scope is None or isinstance(scope, str))
             and isinstance(key, str)
-            and all(isinstance(m, (int, float)) and not isinstance(m, bool) and math.isfinite(m) for m in moments)
+            and _is_moment(expires_at)
+            and _is_moment(renew_at)
             and isinstance(extra, dict)
         ):
             raise ValueError("a token record with missing or malformed members")
-        return cls(value, token_type, scope, expires_at=moments[0], renew_at=moments[1], extra=extra, key=key)
+        return cls(value, token_type, scope, expires_at=expires_at, renew_at=renew_at, extra=extra, key=key)
+
+
+def _is_moment(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _B64TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/")
