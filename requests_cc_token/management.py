@@ -278,6 +278,16 @@ class AccessTokenManagement:
             session.mount(written, adapter)
         return adapter
 
+    @property
+    def clients(self) -> dict[str, ClientCredentialsClient]:
+        """The token clients that were added, by name; a resolver's are not among them."""
+        return self._registry.registered
+
+    @property
+    def sessions(self) -> dict[str, tuple[str, str | None]]:
+        """Base URL and token client of the sessions that were added, by name; None is the only client there is."""
+        return {name: (session.base_url, session.client) for name, session in self._sessions.items()}
+
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Have ``subscriber(event)`` called for each ``TokenEvent``; the returned function ends that."""
         return self._events.subscribe(subscriber)
@@ -321,6 +331,11 @@ class _Clients:
     @property
     def names(self) -> list[str]:
         return sorted(self._clients)
+
+    @property
+    def registered(self) -> dict[str, ClientCredentialsClient]:
+        with self._lock:
+            return dict(self._clients)
 
     def add(self, client: ClientCredentialsClient) -> None:
         with self._lock:
