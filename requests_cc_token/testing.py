@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -40,7 +41,7 @@ class ManualClock:
     def advance_to_next(self) -> float:
         """Let time pass until the next wait ends; how many seconds that were."""
         with self._changed:
-            seconds = max(0.0, min(until for until, _ in self._waiting) - self._now)
+            seconds = max(0.0, min(self._left()))
         self.advance(seconds)
         return seconds
 
@@ -50,15 +51,13 @@ class ManualClock:
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
         """Wait for the event, at most ``timeout`` seconds of this clock."""
-        if timeout is None:
-            return event.wait()
-        with self._changed:
-            until = self._now + timeout
-            self.waits.append(timeout)
+        entry = (self._now + timeout if timeout is not None else math.inf, event)
+        until = entry[0]
         if event.is_set():
             return True
-        entry = (until, event)
         with self._changed:
+            if timeout is not None:
+                self.waits.append(timeout)
             self._waiting.append(entry)
             self._changed.notify_all()
         try:
@@ -75,16 +74,17 @@ class ManualClock:
     def waiting(self) -> list[float]:
         """How many seconds each timed wait that goes on has left, shortest first."""
         with self._changed:
-            return sorted(until - self._now for until, _ in self._waiting)
+            return self._left()
 
     def until_waiting(self, condition: Callable[[list[float]], bool], patience: float = 30.0) -> None:
         """Return once ``condition(waiting())`` holds; ``AssertionError`` after ``patience`` seconds of real time."""
         with self._changed:
-            met = self._changed.wait_for(
-                lambda: condition(sorted(until - self._now for until, _ in self._waiting)), patience
-            )
+            met = self._changed.wait_for(lambda: condition(self._left()), patience)
         if not met:
             raise AssertionError(f"the waits are {self.waiting()}")
+
+    def _left(self) -> list[float]:
+        return sorted(until - self._now for until, _ in self._waiting if until < math.inf)
 
 
 def _notify(event: threading.Event) -> None:
