@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Mapping
 from typing import Any, Union
@@ -19,6 +18,7 @@ from .exceptions import ConfigurationError, TokenRequestError
 from .forks import renew_after_fork
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
 from .service import AccessTokenService
+from .shortcuts import ShortcutAdapter, copy_with_header, leave_to_parent
 from .tokens import AccessToken
 from .urls import Mount, origin_of
 
@@ -32,7 +32,7 @@ Timeout = Union[float, tuple[Union[float, None], Union[float, None]], Any, None]
 _NOT_RENEWABLE = frozenset({"insufficient_scope", "invalid_request"})
 
 
-class AccessTokenAdapter(HTTPAdapter):
+class AccessTokenAdapter(ShortcutAdapter):
     """An ``HTTPAdapter`` that gives the requests under its prefix the token of one client.
 
     ``client`` may be left out while there is one token client. ``prefix`` is where it is mounted: origin and path,
@@ -150,9 +150,7 @@ class AccessTokenAdapter(HTTPAdapter):
     ) -> requests.Response:
         """Send a copy of the request that carries the token; the response gets the caller's own request."""
         # A shallow copy keeps whatever else hangs on the request; only the headers become the copy's own.
-        authorized = copy.copy(request)
-        authorized.headers = request.headers.copy()
-        authorized.headers["Authorization"] = token.authorization
+        authorized = copy_with_header(request, "Authorization", token.authorization)
         response = self._forward(authorized, options)
         response.request = request
         response.connection = self
@@ -262,12 +260,9 @@ class AccessTokenAdapter(HTTPAdapter):
     def after_fork_in_child(self) -> None:
         """Leave the parent's sockets alone: new pools, new lock."""
         self._lock = threading.Lock()
-        for adapter in (self, self._inner):
-            if isinstance(adapter, HTTPAdapter):
-                adapter.proxy_manager = {}
-                adapter.init_poolmanager(
-                    adapter._pool_connections, adapter._pool_maxsize, block=adapter._pool_block
-                )
+        super().after_fork_in_child()
+        if isinstance(self._inner, HTTPAdapter):
+            leave_to_parent(self._inner)
 
 
 def _seconds(timeout: Timeout) -> float | None:

@@ -25,7 +25,8 @@ from .forks import renew_after_fork
 from .parameters import Texts
 from .secret_source import SecretLike
 from .service import AccessTokenService
-from .session import DEFAULT_POOL_SIZE, DEFAULT_TIMEOUT, AccessTokenSession, check_base_url
+from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url
+from .shortcuts import DEFAULT_POOL_SIZE
 from .urls import Mount
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.

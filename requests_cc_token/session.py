@@ -11,15 +11,14 @@ from requests.adapters import BaseAdapter
 
 from .exceptions import ConfigurationError
 from .parameters import NoNetrc
+from .shortcuts import DEFAULT_POOL_SIZE, ShortcutSession
 from .urls import canonical_url
 
 #: Seconds (connect, read) of an API call that names none: requests itself would wait for ever.
 DEFAULT_TIMEOUT = (5.0, 30.0)
-#: Connections kept per host: the threads that share a session, usually, and no descriptor before it is used.
-DEFAULT_POOL_SIZE = 64
 
 
-class AccessTokenSession(requests.Session):
+class AccessTokenSession(ShortcutSession):
     """A ``requests.Session`` with a base address and a default timeout; the token is its adapter's matter.
 
     Relative URLs are joined to ``base_url`` as RFC 3986 section 5 says, so ``"test"`` is under it and ``"/test"``

@@ -1,0 +1,858 @@
+"""Short ways through ``requests`` and ``urllib3``, each taken only where the long way provably gives the same.
+
+A plain ``requests.Session`` spends most of a GET on work whose result is known beforehand. This room holds what is
+known beforehand. It is also the one room that touches private attributes of requests, urllib3, http.cookiejar and os:
+each touch is named in :class:`Ground`, checked when this module is imported, and has the long way as its fallback.
+
+Who replaces a method of requests, in a subclass, on an instance or in the library itself (``responses``,
+``requests_mock``, VCR, tracers do), is called as before: a short way first looks whether the function that it stands
+in for is still the one that was shipped.
+
+The figures are CPU time per GET on a warm loopback connection, in per cent of a plain ``requests.Session``
+(``python -m benchmarks savings``).
+"""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import http.cookiejar
+import os
+import re
+import sys
+import threading
+import time
+import types
+import urllib.request
+from collections import OrderedDict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import requests
+import requests.adapters
+import requests.sessions
+import requests.utils
+import urllib3
+import urllib3.connection
+import urllib3.connectionpool
+import urllib3.poolmanager
+import urllib3.util.ssl_
+from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar, cookiejar_from_dict, extract_cookies_to_jar, merge_cookies
+from requests.exceptions import ChunkedEncodingError, ConnectionError, ContentDecodingError, SSLError  # noqa: A004
+from requests.hooks import dispatch_hook
+from requests.models import PreparedRequest, Request, Response
+from requests.sessions import Session, merge_hooks, merge_setting
+from requests.structures import CaseInsensitiveDict
+from requests.utils import check_header_validity, get_encoding_from_headers, select_proxy
+from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import SSLError as TransportSSLError
+
+from .forks import renew_after_fork
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+# Names that these modules use but do not declare.
+_sessions: Any = requests.sessions
+_utils: Any = requests.utils
+_urllib_request: Any = urllib.request
+_urllib3_ssl: Any = urllib3.util.ssl_
+
+#: Connections kept per host: the threads that share a session, usually. urllib3 keeps 10, so of 32 threads 22 connect
+#: anew for each request. None is opened before it is used.
+DEFAULT_POOL_SIZE = 64
+
+#: Pools, origins and TLS contexts remembered before a store starts anew: far more than one worker talks to.
+REMEMBERED = 64
+
+#: Seconds. A certificate file younger than this is read again at each connection: two writes within the same tick of
+#: the file system's clock cannot be told apart.
+SETTLED_AFTER = 2.0
+
+
+# What is private, and whether it is as we know it
+
+
+class Ground(NamedTuple):
+    """What this room relies on beyond the documented interfaces; where one is not so, its short ways stay closed."""
+
+    #: ``CaseInsensitiveDict._store`` is an ordered dict of lower-case name to (name, value), and all there is.
+    header_store: bool
+    #: A new ``Response`` holds exactly the attributes that we set.
+    response_fields: bool
+    #: A new ``PreparedRequest`` holds exactly the attributes that we set, ``_cookies`` among them.
+    prepared_fields: bool
+    #: ``RequestsCookieJar._cookies`` is a dict, empty in an empty jar.
+    jar_store: bool
+    #: ``os.environ._data`` is the dict behind the environment, and proxies come from nowhere else.
+    environment_data: bool
+
+
+def _header_store_is_known(headers: type[CaseInsensitiveDict[Any]]) -> bool:
+    fields = vars(headers({"Name": "value"}))
+    store = fields.get("_store")
+    return (
+        fields.keys() == {"_store"} and type(store) is OrderedDict and [*store.items()] == [("name", ("Name", "value"))]
+    )
+
+
+_RESPONSE_FIELDS = {
+    *("_content", "_content_consumed", "_next", "cookies", "elapsed", "encoding", "headers", "history", "raw"),
+    *("reason", "request", "status_code", "url"),
+}
+_PREPARED_FIELDS = {"_body_position", "_cookies", "body", "headers", "hooks", "method", "url"}
+
+
+def _fields_are_known(kind: type[Any], known: set[str]) -> bool:
+    return vars(kind()).keys() == known
+
+
+def _jar_store_is_known(jar: type[RequestsCookieJar]) -> bool:
+    return vars(jar()).get("_cookies") == {}
+
+
+def _environment_data_is_known(environ: Any) -> bool:
+    return (
+        type(getattr(environ, "_data", None)) is dict
+        and urllib.request.getproxies is urllib.request.getproxies_environment
+        and _urllib_request.proxy_bypass is _urllib_request.proxy_bypass_environment
+    )
+
+
+def survey() -> Ground:
+    """Look at the installed libraries."""
+    return Ground(
+        header_store=_header_store_is_known(CaseInsensitiveDict),
+        response_fields=_fields_are_known(Response, _RESPONSE_FIELDS),
+        prepared_fields=_fields_are_known(PreparedRequest, _PREPARED_FIELDS),
+        jar_store=_jar_store_is_known(RequestsCookieJar),
+        environment_data=_environment_data_is_known(os.environ),
+    )
+
+
+ground = survey()
+
+
+def _shipped(owner: Any, name: str) -> object:
+    """The function that the library shipped, or an object like nothing else if it has been replaced already."""
+    found = getattr(owner, name, None)
+    function = found.fget if isinstance(found, property) else found
+    module = owner if isinstance(owner, types.ModuleType) else sys.modules[owner.__module__]
+    return found if getattr(function, "__globals__", None) is vars(module) else object()
+
+
+_PREPARE_REQUEST = _shipped(Session, "prepare_request")
+_MERGE_ENVIRONMENT_SETTINGS = _shipped(Session, "merge_environment_settings")
+_SEND = _shipped(Session, "send")
+_RESOLVE_REDIRECTS = _shipped(requests.sessions.SessionRedirectMixin, "resolve_redirects")
+_GET_REDIRECT_TARGET = _shipped(requests.sessions.SessionRedirectMixin, "get_redirect_target")
+_GET_CONNECTION = _shipped(HTTPAdapter, "get_connection_with_tls_context")
+_POOL_KEY_ATTRIBUTES = _shipped(HTTPAdapter, "build_connection_pool_key_attributes")
+_REQUEST_URL = _shipped(HTTPAdapter, "request_url")
+_BUILD_RESPONSE = _shipped(HTTPAdapter, "build_response")
+_RESPONSE = (_shipped(Response, "__init__"), _shipped(Response, "content"), _shipped(Response, "iter_content"))
+_PREPARE = tuple(
+    _shipped(PreparedRequest, name)
+    for name in (
+        *("__init__", "prepare", "prepare_url", "prepare_headers", "prepare_cookies", "prepare_body"),
+        *("prepare_content_length", "prepare_auth", "prepare_hooks"),
+    )
+)
+_ENVIRON_PROXIES = (
+    _shipped(requests.utils, "get_environ_proxies"),
+    _shipped(requests.utils, "should_bypass_proxies"),
+    urllib.request.getproxies_environment,
+    _urllib_request.proxy_bypass_environment,
+)
+_EXTRACT_COOKIES = _shipped(requests.cookies, "extract_cookies_to_jar")
+
+
+def _prepared_as_shipped() -> bool:
+    p = PreparedRequest
+    return (
+        p.__init__,
+        p.prepare,
+        p.prepare_url,
+        p.prepare_headers,
+        p.prepare_cookies,
+        p.prepare_body,
+        p.prepare_content_length,
+        p.prepare_auth,
+        p.prepare_hooks,
+    ) == _PREPARE
+
+
+def _answered_as_shipped() -> bool:
+    return (Response.__init__, Response.content, Response.iter_content) == _RESPONSE
+
+
+# Canonical URLs
+
+_ESCAPE = "%(?:[0189A-F][0-9A-F]|2[0-9ABCF]|3[A-F]|[46]0|5[B-E]|7[BCDF])"
+
+#: A URL that ``PreparedRequest.prepare_url`` hands back as it came: lower-case host without user information, a port
+#: without leading zeros, a path, only characters that need no quoting, escapes in capitals and only where needed. Dot
+#: segments are looked for apart. Groups: origin; path and query.
+_CANONICAL_URL = re.compile(
+    r"(https?://[a-z0-9][a-z0-9.-]*(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?)"
+    rf"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|{_ESCAPE})*(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|{_ESCAPE})+)?)"
+)
+
+
+def _canonical(url: Any) -> re.Match[str] | None:
+    """Origin, and path with query, of a URL that ``requests`` would not change; None for any other."""
+    return _CANONICAL_URL.fullmatch(url) if type(url) is str and "/." not in url else None
+
+
+# The environment
+
+
+def _matters(name: bytes) -> bool:
+    return name[-6:].lower() == b"_proxy" or name in (b"REQUEST_METHOD", b"REQUESTS_CA_BUNDLE", b"CURL_CA_BUNDLE")
+
+
+class _Environment:
+    """What the environment says about proxies and CA bundles, for as long as it stays as it was.
+
+    Saves 20 % with forty variables, 80 % with a thousand: requests reads them all, four times for each request.
+
+    That it stayed as it was is seen without reading it all. A dict keeps the order of insertion: while its last item
+    is the same object and its length is the same, no name came or went. (A key and a value of one byte each may be
+    shared objects, so an environment that ends with those is not kept.) The values of the few names that matter are
+    looked at.
+    """
+
+    __slots__ = ("_data", "_last", "_length", "_proxies", "_watched", "ca_bundle", "can_be_told_apart", "has_proxies")
+
+    def __init__(self, data: dict[bytes, bytes]) -> None:
+        items = list(data.items())
+        self._data = data
+        self._length = len(items)
+        self._last = items[-1]
+        self.can_be_told_apart = max(map(len, self._last)) > 1
+        self._watched = [(name, value) for name, value in items if _matters(name)]
+        values = dict(self._watched)
+        bundle = values.get(b"REQUESTS_CA_BUNDLE") or values.get(b"CURL_CA_BUNDLE")
+        self.ca_bundle = os.fsdecode(bundle) if bundle else None
+        self.has_proxies = any(name[-6:].lower() == b"_proxy" for name in values)
+        self._proxies: dict[str, dict[str, str]] = {}
+
+    def is_unchanged(self, data: Any) -> bool:
+        """Whether nothing that matters has changed since."""
+        if data is not self._data or len(data) != self._length:
+            return False
+        try:
+            name, value = next(reversed(data.items()))
+        except (StopIteration, RuntimeError):  # emptied, or changed by another thread meanwhile
+            return False
+        if name is not self._last[0] or value is not self._last[1]:
+            return False
+        for watched, value in self._watched:  # noqa: SIM110 - a generator costs more than the loop
+            if data.get(watched) is not value:
+                return False
+        return True
+
+    def proxies_for(self, url: str) -> dict[str, str] | None:
+        """What ``get_environ_proxies(url)`` says; None if that is not known beforehand. Not to be changed."""
+        found = _canonical(url)
+        if found is None:
+            return None
+        if not self.has_proxies:
+            return {}
+        proxies = self._proxies.get(found[1])
+        if proxies is None:
+            proxies = requests.utils.get_environ_proxies(url)
+            if self.is_unchanged(getattr(os.environ, "_data", None)):
+                if len(self._proxies) >= REMEMBERED:
+                    self._proxies = {}
+                self._proxies[found[1]] = proxies
+        return proxies
+
+
+_environment: _Environment | None = None
+
+
+def _current_environment() -> _Environment | None:
+    """What is known of the environment as it is now; None where only reading it all can tell."""
+    global _environment  # noqa: PLW0603 - the environment is one per process, and so is what is known of it
+    now = _sessions.get_environ_proxies, _utils.should_bypass_proxies, _utils.getproxies, _utils.proxy_bypass
+    if not ground.environment_data or now != _ENVIRON_PROXIES:
+        return None
+    data = getattr(os.environ, "_data", None)
+    known = _environment
+    if known is not None and known.is_unchanged(data):
+        return known
+    if type(data) is not dict or not data:
+        return None
+    known = _Environment(data)
+    if not known.can_be_told_apart:
+        return None
+    _environment = known
+    return known
+
+
+def _merged(given: Any, of_session: Any) -> Any:
+    """As ``merge_setting``, which asks a runtime protocol what a dict is. Saves 3 %."""
+    if type(given) is not dict or type(of_session) is not dict:
+        return merge_setting(given, of_session)
+    merged = OrderedDict(of_session)
+    merged.update(given)
+    if None in merged.values():
+        return merge_setting(given, of_session)
+    return merged
+
+
+# Cookie jars
+
+
+class _LateJar(RequestsCookieJar):
+    """An empty jar that is filled in when first looked at, and from then on is a plain ``RequestsCookieJar``.
+
+    Saves 6 %: a request and its response make four jars, each with a lock and a policy, and seldom is one looked at.
+    """
+
+    def __init__(self) -> None:
+        pass  # that is the saving: the attributes come with the first look
+
+    def _fill_in(self) -> RequestsCookieJar:
+        for name, value in vars(RequestsCookieJar()).items():
+            self.__dict__.setdefault(name, value)
+        self.__class__ = RequestsCookieJar  # type: ignore[assignment]
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fill_in(), name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._fill_in().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._fill_in().__getstate__()
+
+
+def _is_empty(jar: Any) -> bool:
+    return type(jar) is _LateJar or (type(jar) is RequestsCookieJar and ground.jar_store and not vars(jar)["_cookies"])
+
+
+def _brings_no_cookies(raw: Any) -> bool:
+    """Whether ``extract_cookies_to_jar`` would find nothing in this response.
+
+    Saves 4 %: http.cookiejar parses the URL and searches the headers twice, for the response's jar and the session's.
+    """
+    message = getattr(getattr(raw, "_original_response", None), "msg", None)
+    if type(message) is not http.client.HTTPMessage or requests.cookies.extract_cookies_to_jar is not _EXTRACT_COOKIES:
+        return False
+    for name in message:  # noqa: SIM110 - a generator costs more than the loop
+        if name[:10].lower() == "set-cookie":
+            return False
+    return True
+
+
+# Headers
+
+
+def _headers_of(store: OrderedDict[str, tuple[str, Any]]) -> CaseInsensitiveDict[Any]:
+    headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
+    headers._store = store
+    return headers
+
+
+class _SentHeaders(CaseInsensitiveDict[Any]):
+    """Headers of a request on its way out, which urllib3 copies and walks through.
+
+    Saves 3 %: ``CaseInsensitiveDict`` builds a copy name by name and looks each name up again when walked through.
+    """
+
+    def copy(self) -> CaseInsensitiveDict[Any]:
+        """The same headers, to be changed without changing these."""
+        copied = _SentHeaders.__new__(_SentHeaders)
+        copied._store = self._store.copy()
+        return copied
+
+    def items(self) -> Any:
+        """Name and value of each header."""
+        return list(self._store.values())
+
+
+def copy_with_header(request: PreparedRequest, name: str, value: str) -> PreparedRequest:
+    """A shallow copy of the request with headers of its own, one of them set; for sending, not for keeping."""
+    headers = request.headers
+    if type(request) is not PreparedRequest or type(headers) is not CaseInsensitiveDict or not ground.header_store:
+        copied = copy.copy(request)
+        copied.headers = headers.copy()
+        copied.headers[name] = value
+        return copied
+    copied = PreparedRequest.__new__(PreparedRequest)
+    copied.__dict__.update(request.__dict__)
+    sent = _SentHeaders.__new__(_SentHeaders)
+    sent._store = headers._store.copy()
+    sent._store[name.lower()] = (name, value)
+    copied.headers = sent
+    return copied
+
+
+class _HeaderTemplate:
+    """The session's headers as they leave ``prepare_headers``, for as long as they stay as they were.
+
+    Saves 6 %: requests merges, checks by regular expression and copies the same four headers for each request.
+    """
+
+    __slots__ = ("_given", "_prepared")
+
+    def __init__(self, headers: CaseInsensitiveDict[Any]) -> None:
+        self._given = list(headers._store.values())
+        if any(value is None for _, value in self._given):
+            raise ValueError  # a header of the request may take its place, and its position
+        p = PreparedRequest()
+        p.prepare_headers(merge_setting({}, _headers_of(headers._store.copy()), dict_class=CaseInsensitiveDict))
+        self._prepared = cast("OrderedDict[str, tuple[str, Any]]", p.headers._store)
+
+    def fits(self, headers: CaseInsensitiveDict[Any]) -> bool:
+        return list(headers._store.values()) == self._given
+
+    def headers_with(self, given: Mapping[str, Any]) -> CaseInsensitiveDict[Any]:
+        store = self._prepared.copy()
+        for header in given.items():
+            check_header_validity(header)
+            store[header[0].lower()] = header
+        return _headers_of(store)
+
+
+# Bodies
+
+
+def _read_at_once(r: Response) -> bytes | None:
+    """The body that ``r.content`` would give, read in one call; None where only requests' own way will do.
+
+    Saves 3 %, and for large bodies the joining of ten-kilobyte pieces.
+    """
+    raw = r.raw
+    if (
+        type(r) is not Response
+        or not ground.response_fields
+        or r._content is not False
+        or r._content_consumed
+        or type(raw) is not urllib3.HTTPResponse
+        or raw.chunked
+        or "content-encoding" in raw.headers
+        or not _answered_as_shipped()
+    ):
+        return None
+    try:
+        content = raw.read(decode_content=True)
+    except ProtocolError as e:
+        raise ChunkedEncodingError(e) from e
+    except DecodeError as e:
+        raise ContentDecodingError(e) from e
+    except ReadTimeoutError as e:
+        raise ConnectionError(e) from e
+    except TransportSSLError as e:
+        raise SSLError(e) from e
+    r._content = content
+    r._content_consumed = True
+    return content
+
+
+#: What a body, parameters or files may be given as where there are none.
+_PLAIN = (dict, list, tuple, str, bytes, type(None))
+
+
+def _is_nothing(given: Any) -> bool:
+    return not given and type(given) in _PLAIN
+
+
+def _is_given(header: tuple[Any, Any]) -> bool:
+    return type(header[0]) is str and header[1] is not None
+
+
+class ShortcutSession(Session):
+    """A ``requests.Session`` that does not do again what it has done for the request before.
+
+    Its behaviour is that of ``requests.Session``; what is known beforehand is taken from there.
+    """
+
+    _template: _HeaderTemplate | None = None
+
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        """As ``requests.Session.prepare_request``, piece by piece, leaving out what would change nothing."""
+        given: Any = request.headers
+        template = self._header_template()
+        if (
+            template is None
+            or type(given) is not dict
+            or not all(map(_is_given, given.items()))
+            or type(request.method) is not str
+            or Session.prepare_request is not _PREPARE_REQUEST
+            or not ground.prepared_fields
+            or not _prepared_as_shipped()
+        ):
+            return super().prepare_request(request)
+        url: Any = request.url
+        canonical = _canonical(url) is not None
+        jar = self._jar_for(request)
+        auth = request.auth
+        if self.trust_env and not auth and not self.auth:
+            auth = _sessions.get_netrc_auth(url)
+        auth = merge_setting(auth, self.auth)
+        hooks = merge_hooks(request.hooks, self.hooks)
+
+        p = PreparedRequest()
+        p.method = request.method.upper()
+        if canonical and _is_nothing(request.params) and _is_nothing(self.params):
+            p.url = url  # saves 9 %: neither parsed nor quoted again
+        else:
+            p.prepare_url(url, merge_setting(request.params, self.params))
+        p.headers = template.headers_with(given)
+        if jar is None:
+            p._cookies = _LateJar()
+        else:
+            p.prepare_cookies(jar)
+        if _is_nothing(request.data) and _is_nothing(request.files) and request.json is None:
+            p.prepare_content_length(None)
+        else:
+            p.prepare_body(request.data, request.files, request.json)
+        if auth is not None or not canonical:
+            p.prepare_auth(auth, url)
+        if hooks != {"response": []}:
+            p.prepare_hooks(hooks)
+        return p
+
+    def _jar_for(self, request: Request) -> http.cookiejar.CookieJar | None:
+        """The cookies of session and request together; None for none at all."""
+        cookies = request.cookies or {}
+        if not cookies and _is_empty(self.cookies):
+            return None
+        if not isinstance(cookies, http.cookiejar.CookieJar):
+            cookies = cookiejar_from_dict(cookies)
+        return merge_cookies(merge_cookies(RequestsCookieJar(), self.cookies), cookies)
+
+    def _header_template(self) -> _HeaderTemplate | None:
+        headers = self.headers
+        if type(headers) is not CaseInsensitiveDict or not ground.header_store:
+            return None
+        template = self._template
+        if template is None or not template.fits(headers):
+            try:
+                template = self._template = _HeaderTemplate(headers)
+            except (requests.RequestException, TypeError, ValueError, AttributeError):
+                return None  # the long way says what is wrong with them, in its own order
+        return template
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any]:
+        """As ``requests.Session.merge_environment_settings``, with what is known of the environment."""
+        if Session.merge_environment_settings is not _MERGE_ENVIRONMENT_SETTINGS:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        if self.trust_env:
+            environment = _current_environment()
+            if environment is None or type(proxies) is not dict or "no_proxy" in proxies:
+                return super().merge_environment_settings(url, proxies, stream, verify, cert)
+            environment_proxies = environment.proxies_for(url)
+            if environment_proxies is None:
+                return super().merge_environment_settings(url, proxies, stream, verify, cert)
+            for key, proxy in environment_proxies.items():
+                proxies.setdefault(key, proxy)
+            if verify is True or verify is None:
+                verify = environment.ca_bundle or verify
+        return {
+            "proxies": _merged(proxies, self.proxies),
+            "stream": merge_setting(stream, self.stream),
+            "verify": merge_setting(verify, self.verify),
+            "cert": merge_setting(cert, self.cert),
+        }
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        """As ``requests.Session.send``; what follows the answer is left out where there is nothing to follow it."""
+        if Session.send is not _SEND or "proxies" not in kwargs or not isinstance(request, PreparedRequest):
+            return super().send(request, **kwargs)
+        kwargs.setdefault("stream", self.stream)
+        kwargs.setdefault("verify", self.verify)
+        kwargs.setdefault("cert", self.cert)
+        allow_redirects = kwargs.pop("allow_redirects", True)
+        stream = kwargs["stream"]
+        hooks = request.hooks
+        adapter = self.get_adapter(url=cast("str", request.url))
+        start = _sessions.preferred_clock()
+        r = adapter.send(request, **kwargs)
+        r.elapsed = timedelta(seconds=_sessions.preferred_clock() - start)
+        r = dispatch_hook("response", hooks, r, **kwargs)
+
+        for earlier in r.history:  # made by hooks, as digest authentication does
+            extract_cookies_to_jar(self.cookies, earlier.request, earlier.raw)
+        if type(self.cookies) is not RequestsCookieJar or not _brings_no_cookies(r.raw):
+            extract_cookies_to_jar(self.cookies, request, r.raw)
+        if r.is_redirect or not self._follows_as_shipped():
+            r = self._follow(r, request, allow_redirects, kwargs)
+        if not stream and _read_at_once(r) is None:
+            r.content  # noqa: B018 - reading it is the point
+        return r
+
+    def _follows_as_shipped(self) -> bool:
+        return (
+            getattr(self.resolve_redirects, "__func__", None) is _RESOLVE_REDIRECTS
+            and getattr(self.get_redirect_target, "__func__", None) is _GET_REDIRECT_TARGET
+        )
+
+    def _follow(self, r: Response, request: PreparedRequest, allow_redirects: bool, kwargs: dict[str, Any]) -> Response:
+        if not allow_redirects:
+            for following in self.resolve_redirects(r, request, yield_requests=True, **kwargs):
+                r._next = cast("PreparedRequest", following)
+                break
+            return r
+        followed = [r, *self.resolve_redirects(r, request, **kwargs)]
+        r = followed.pop()
+        if followed:
+            r.history = followed
+        return r
+
+
+# Pools and TLS contexts
+
+
+class _TLSContexts:
+    """TLS contexts that urllib3 made for a connection, kept for the next connections with the same settings.
+
+    Saves 94 % of a new TLS connection: urllib3 loads the CA bundle anew for each. A context is dropped when one of its
+    files has changed, and in a forked child, which must not wait for a lock that a thread of its parent held.
+    """
+
+    def __init__(self) -> None:
+        self._contexts: OrderedDict[tuple[Any, ...], ssl.SSLContext] = OrderedDict()
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Drop what may be locked."""
+        self._contexts = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[Any, ...]) -> ssl.SSLContext | None:
+        with self._lock:
+            context = self._contexts.get(key)
+            if context is not None:
+                self._contexts.move_to_end(key)
+            return context
+
+    def keep(self, key: tuple[Any, ...], context: Any) -> None:
+        if type(context) is not _urllib3_ssl.SSLContext:
+            return  # another kind of TLS, injected
+        with self._lock:
+            self._contexts[key] = context
+            while len(self._contexts) > REMEMBERED:
+                self._contexts.popitem(last=False)
+
+
+_tls_contexts = _TLSContexts()
+
+
+def _state_of(path: str | None) -> tuple[int, ...] | None:
+    """What changes when a file is replaced or written to; None for no file, an error for what is not to be kept."""
+    if path is None:
+        return None
+    found = os.stat(path)  # noqa: PTH116 - urllib3 has a string here
+    if os.path.isdir(path) or time.time() - found.st_mtime < SETTLED_AFTER:  # noqa: PTH112
+        raise OSError
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+class _Connection(urllib3.connection.HTTPSConnection):
+    """A TLS connection that takes its context from the one before it."""
+
+    def connect(self) -> None:
+        """Open the connection, with a kept context where one fits."""
+        key = self._context_key()
+        if key is None:
+            super().connect()
+            return
+        context = _tls_contexts.get(key)
+        if context is None:
+            super().connect()
+            _tls_contexts.keep(key, getattr(self.sock, "context", None))
+            return
+        files = self.ca_certs, self.cert_file, self.key_file
+        self.ssl_context = context
+        self.ca_certs = self.cert_file = self.key_file = None  # they are in the context
+        try:
+            super().connect()
+        finally:
+            self.ssl_context = None
+            self.ca_certs, self.cert_file, self.key_file = files
+
+    def _context_key(self) -> tuple[Any, ...] | None:
+        """All that shapes the context; None where it is the user's own, or is changed by the connection."""
+        if (
+            self.ssl_context is not None
+            or self.proxy is not None
+            or self.assert_hostname is not None
+            or self.assert_fingerprint is not None
+            or self.ca_cert_dir is not None
+            or self.ca_cert_data is not None
+            or self.key_password is not None
+            or self.ssl_version is not None
+        ):
+            return None
+        files = self.ca_certs, self.cert_file, self.key_file
+        try:
+            states = tuple(map(_state_of, files))
+        except OSError:
+            return None
+        return (
+            _urllib3_ssl.SSLContext,
+            tuple(_urllib3_ssl.ALPN_PROTOCOLS),
+            os.environ.get("SSLKEYLOGFILE"),
+            self.cert_reqs,
+            self.ssl_minimum_version,
+            self.ssl_maximum_version,
+            files,
+            states,
+        )
+
+
+class _Pool(urllib3.HTTPSConnectionPool):
+    """A pool whose connections share their TLS context."""
+
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]  # noqa: N802
+        shipped = urllib3.HTTPSConnectionPool.ConnectionCls
+        return _Connection if shipped is urllib3.connection.HTTPSConnection else shipped
+
+
+class _PoolKeys:
+    """The keys under which a pool manager keeps its pools, by origin and TLS settings.
+
+    Saves 7 %: urllib3 builds a tuple of 29 fields for each request to find the pool of the request before.
+    """
+
+    def __init__(self, manager: urllib3.PoolManager) -> None:
+        self._manager = manager
+        self._settings = dict(manager.connection_pool_kw)
+        self._key_makers = dict(manager.key_fn_by_scheme)
+        self._keys: dict[tuple[Any, ...], Any] = {}
+
+    def fits(self, manager: Any) -> bool:
+        return (
+            manager is self._manager
+            and type(manager) is urllib3.PoolManager
+            and manager.connection_pool_kw == self._settings
+            and manager.key_fn_by_scheme == self._key_makers
+        )
+
+    def find(self, known_as: tuple[Any, ...]) -> Any:
+        key = self._keys.get(known_as)
+        return None if key is None else self._manager.pools.get(key)
+
+    def learn(self, known_as: tuple[Any, ...], parameters: tuple[dict[str, Any], dict[str, Any]], pool: Any) -> None:
+        """Remember the key, if it is the one that finds this pool."""
+        host, settings = parameters
+        context = {**self._settings, **settings, **host}
+        if context.get("port") is None:
+            context["port"] = urllib3.connectionpool.port_by_scheme[context["scheme"]]
+        key = self._key_makers[context["scheme"]]({k: v for k, v in context.items() if v is not None})
+        if self._manager.pools.get(key) is pool:
+            if len(self._keys) >= REMEMBERED:
+                self._keys = {}
+            self._keys[known_as] = key
+
+
+_of_the_parent: list[Any] = []
+
+
+def leave_to_parent(adapter: HTTPAdapter) -> None:
+    """In a forked child: start with empty pools, so that no socket is shared.
+
+    The parent's are kept, unused: closing a pool waits for its lock, which a thread of the parent may have held.
+    """
+    state = vars(adapter)  # forked while the adapter was made, it has less
+    for manager in (state.get("poolmanager"), *state.get("proxy_manager", {}).values()):
+        if manager is not None:
+            _of_the_parent.append(manager.pools)
+            manager.pools = type(manager.pools)(adapter._pool_connections)
+
+
+class ShortcutAdapter(HTTPAdapter):
+    """An ``HTTPAdapter`` that finds its pool and builds its response without doing the same work again."""
+
+    _pool_keys: _PoolKeys | None = None
+
+    def __init__(
+        self,
+        pool_connections: int = requests.adapters.DEFAULT_POOLSIZE,
+        pool_maxsize: int = DEFAULT_POOL_SIZE,
+        max_retries: Any = requests.adapters.DEFAULT_RETRIES,
+        pool_block: bool = requests.adapters.DEFAULT_POOLBLOCK,
+    ) -> None:
+        super().__init__(pool_connections, pool_maxsize, max_retries, pool_block)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        """As ``HTTPAdapter.init_poolmanager``, with pools whose connections share their TLS context."""
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+        manager = self.poolmanager
+        if type(manager) is urllib3.PoolManager:
+            pools = manager.pool_classes_by_scheme
+            if pools.get("https") is urllib3.HTTPSConnectionPool:
+                manager.pool_classes_by_scheme = {**pools, "https": _Pool}
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connections to the parent."""
+        leave_to_parent(self)
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """As ``HTTPAdapter.get_connection_with_tls_context``, by a key that is already known."""
+        found = _canonical(request.url)
+        attributes = getattr(self, "build_connection_pool_key_attributes", None)
+        if (
+            found is None
+            or HTTPAdapter.get_connection_with_tls_context is not _GET_CONNECTION
+            or getattr(attributes, "__func__", None) is not _POOL_KEY_ATTRIBUTES
+            or type(verify) not in (bool, str)
+            or not (cert is None or type(cert) is str or (type(cert) is tuple and all(type(c) is str for c in cert)))
+            or (proxies and select_proxy(request.url, proxies))
+        ):
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        keys = self._pool_keys
+        if keys is None or not keys.fits(self.poolmanager):
+            keys = self._pool_keys = _PoolKeys(self.poolmanager)
+        known_as = (found[1], verify, cert, type(verify) is str and os.path.isdir(verify))  # noqa: PTH112
+        pool = keys.find(known_as)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            keys.learn(known_as, self.build_connection_pool_key_attributes(request, verify, cert), pool)
+        return pool
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        """As ``HTTPAdapter.request_url``; a canonical URL is cut, not parsed. Saves 2 %."""
+        if proxies or HTTPAdapter.request_url is not _REQUEST_URL or type(request) is not PreparedRequest:
+            return super().request_url(request, proxies)
+        found = _canonical(request.url)
+        return super().request_url(request, proxies) if found is None else found[2]
+
+    def build_response(self, req: Any, resp: Any) -> Response:
+        """As ``HTTPAdapter.build_response``; a jar that nobody looks at is not filled in."""
+        if (
+            HTTPAdapter.build_response is not _BUILD_RESPONSE
+            or not (ground.response_fields and ground.header_store and ground.jar_store)
+            or type(resp) is not urllib3.HTTPResponse
+            or type(req.url) is not str
+            or not _answered_as_shipped()
+            or not _brings_no_cookies(resp)
+        ):
+            return super().build_response(req, resp)
+        store = OrderedDict((name.lower(), (name, value)) for name, value in resp.headers.itermerged())
+        response = Response.__new__(Response)
+        response._content = False
+        response._content_consumed = False
+        response._next = None
+        response.status_code = resp.status
+        response.headers = _headers_of(store)
+        response.raw = resp
+        response.url = req.url
+        response.encoding = get_encoding_from_headers(response.headers)
+        response.history = []
+        response.reason = cast("str", resp.reason)
+        response.cookies = _LateJar()
+        response.elapsed = timedelta(0)
+        response.request = req
+        response.connection = self
+        return response
