@@ -183,9 +183,8 @@ def _handler(api: ProtectedApi) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def protected_api(server: RunningServer, identity: Identity) -> Iterator[ProtectedApi]:
-    """The API, served by threads until the block ends."""
-    api = ProtectedApi(server, identity)
+def listening(handler: type[BaseHTTPRequestHandler], identity: Identity) -> Iterator[str]:
+    """The address of a TLS server of loopback that lives until the block ends; client certificates are optional."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(*identity.server.pair)
     tls.verify_mode = ssl.CERT_OPTIONAL
@@ -198,15 +197,24 @@ def protected_api(server: RunningServer, identity: Identity) -> Iterator[Protect
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Nothing: a client that goes away in a handshake is part of some tests."""
 
-    with Server(("127.0.0.1", 0), _handler(api)) as http:
+    with Server(("127.0.0.1", 0), handler) as http:
         # The handshake belongs to the connection's own thread, which has a timeout.
         http.socket = tls.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
-        api.base_url = f"https://localhost:{http.server_address[1]}/"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
-            yield api
+            yield f"https://localhost:{http.server_address[1]}/"
         finally:
             http.shutdown()
             thread.join(10)
+
+
+@contextmanager
+def protected_api(server: RunningServer, identity: Identity) -> Iterator[ProtectedApi]:
+    """The API, served by threads until the block ends."""
+    api = ProtectedApi(server, identity)
+    with listening(_handler(api), identity) as api.base_url:
+        try:
+            yield api
+        finally:
             api.close()

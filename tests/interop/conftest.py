@@ -10,6 +10,7 @@ from . import servers
 from .api import ProtectedApi, protected_api
 from .pki import Authority
 from .registrations import Identity
+from .workloads import WorkloadAuthority, workload_authority
 
 _START = {"oidc-provider": servers.oidc_provider, "Keycloak": servers.keycloak}
 
@@ -27,16 +28,26 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
     return Identity.make(Authority(tmp_path_factory.mktemp("pki")))
 
 
+@pytest.fixture(scope="session")
+def workloads(identity: Identity) -> Iterator[WorkloadAuthority]:
+    """An authority that vouches for workloads."""
+    with workload_authority(identity) as authority:
+        yield authority
+
+
 # One server at a time: pytest runs all tests of one parameter before it starts the next.
 @pytest.fixture(scope="session", params=sorted(_START))
 def server(
-    request: pytest.FixtureRequest, identity: Identity, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    identity: Identity,
+    workloads: WorkloadAuthority,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[servers.RunningServer]:
     """An authorization server that is up; the test is skipped, with the reason, where there can be none."""
     name: str = request.param
     folder = tmp_path_factory.mktemp(name)
     try:
-        with _START[name](identity, folder) as running:
+        with _START[name](identity, folder, workloads.address) as running:
             yield running
     except servers.Unavailable as reason:
         pytest.skip(f"{name}: {reason}")

@@ -18,6 +18,8 @@ ASSERTION_ALGORITHMS = {
 }
 #: The resource indicator that both servers know, for JWT access tokens; and the one of opaque tokens.
 RESOURCE, OPAQUE_RESOURCE = "https://jwt.example/", "https://opaque.example/"
+#: The workload that another authority vouches for, as Kubernetes and as SPIFFE name it.
+SERVICE_ACCOUNT, SPIFFE_ID = "system:serviceaccount:default:worker", "spiffe://interop.example/worker"
 #: Seconds; short enough that no margin meant for hours fits in it.
 SHORT_LIFETIME = 5
 
@@ -135,12 +137,17 @@ def keycloak_clients(identity: Identity) -> list[dict[str, Any]]:
         client("tls-subject", "client-x509", **x509, tls__client__certificate__bound__access__tokens="true"),
         client("private-key-tls-bound", "client-jwt", **keys, tls__client__certificate__bound__access__tokens="true"),
         client("dpop", "client-secret", secret, dpop__bound__access__tokens="true"),
+        client(
+            "service-account", "federated-jwt",
+            jwt__credential__issuer="cluster", jwt__credential__sub=SERVICE_ACCOUNT,
+        ),
+        client("spiffe", "federated-jwt", jwt__credential__issuer="spire", jwt__credential__sub=SPIFFE_ID),
         client("private-key-dpop", "client-jwt", **keys, dpop__bound__access__tokens="true"),
     ]
 
 
-def keycloak_realm(identity: Identity) -> dict[str, Any]:
-    """A realm for ``--import-realm``."""
+def keycloak_realm(identity: Identity, workloads: str) -> dict[str, Any]:
+    """A realm for ``--import-realm``; ``workloads`` is the address of the authority that vouches for workloads."""
 
     def scope(name: str, *mappers: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -171,4 +178,13 @@ def keycloak_realm(identity: Identity) -> dict[str, Any]:
         "accessTokenLifespan": 600,
         "clientScopes": [scope("basic", subject), scope("audience", audience), scope("read"), scope("write")],
         "clients": keycloak_clients(identity),
+        "identityProviders": [
+            {"alias": "cluster", "providerId": "kubernetes", "enabled": True, "config": {"issuer": workloads.rstrip("/")}},
+            {
+                "alias": "spire",
+                "providerId": "spiffe",
+                "enabled": True,
+                "config": {"trustDomain": "spiffe://interop.example", "bundleEndpoint": workloads + "bundle"},
+            },
+        ],
     }

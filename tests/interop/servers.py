@@ -138,7 +138,7 @@ def _metadata(issuer: str, ca: str) -> dict[str, Any]:
 
 
 @contextmanager
-def oidc_provider(identity: Identity, folder: Path) -> Iterator[RunningServer]:
+def oidc_provider(identity: Identity, folder: Path, workloads: str) -> Iterator[RunningServer]:  # noqa: ARG001
     """oidc-provider under Node, until the block ends.
 
     Raises:
@@ -173,9 +173,10 @@ def _free_port() -> int:
 
 
 @contextmanager
-def keycloak(identity: Identity, folder: Path) -> Iterator[RunningServer]:
+def keycloak(identity: Identity, folder: Path, workloads: str) -> Iterator[RunningServer]:
     """Keycloak under Java, with the realm ``interop``, until the block ends.
 
+    It trusts the authority at ``workloads`` to vouch for workloads (service accounts, SPIFFE).
     The installation is shared and left as it is: this run has a home of its own, which links to the libraries.
 
     Raises:
@@ -194,7 +195,7 @@ def keycloak(identity: Identity, folder: Path) -> Iterator[RunningServer]:
     for part in ("bin/kc.sh", "conf/cache-ispn.xml", "version.txt"):
         if (place / part).exists():
             shutil.copy(place / part, home / part)
-    (home / "data" / "import" / "interop-realm.json").write_text(json.dumps(keycloak_realm(identity)))
+    (home / "data" / "import" / "interop-realm.json").write_text(json.dumps(keycloak_realm(identity, workloads)))
     port = _free_port()
     base = f"https://localhost:{port}"
     command = [

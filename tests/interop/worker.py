@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,24 +11,30 @@ from typing import Any
 import requests
 
 from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestParameters
-from requests_cc_token.clock import SystemClock
+from requests_cc_token.clock import Clock, SystemClock
 
 from .api import ProtectedApi
 from .servers import RunningServer
 
 
-class SteppingClock(SystemClock):
+class SteppingClock:
     """The machine's clock, with steps forward that a test makes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self._machine: Clock = SystemClock()
         self._stepped = 0.0
-        machine = self.monotonic
-        self.monotonic = lambda: machine() + self._stepped
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return self._machine.monotonic() + self._stepped
 
     def time(self) -> float:
         """Seconds since the epoch."""
-        return time.time() + self._stepped
+        return self._machine.time() + self._stepped
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait for the event by the machine's clock."""
+        return self._machine.wait(event, timeout)
 
     def step(self, seconds: float) -> None:
         """Let time pass."""
