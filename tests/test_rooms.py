@@ -1,0 +1,115 @@
+"""The house: every module has its floor, and imports point downward only."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "requests_cc_token"
+
+#: What lives where, from the ground up. A new module gets its floor here.
+FLOORS: tuple[frozenset[str], ...] = tuple(
+    frozenset(rooms.split())
+    for rooms in (
+        # 0 ground: values and pure functions
+        "challenges client_auth clients clock dpop events exceptions forks parameters secret_source"
+        " shortcuts tokens urls",
+        # 1: one token request, and where tokens stay
+        "backchannel cache deadline discovery token_endpoint",
+        # 2: a usable token for a client
+        "service",
+        # 3: authorize a copy, send, renew once
+        "adapter",
+        # 4: the session that make_session returns
+        "session",
+        # 5: registrations by name
+        "config management",
+        # 6 doors: what users run
+        "__init__ __main__ cli demo testing",
+    )
+)
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """The room of a file: its module, or the folder that it is in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def floor(name: str) -> int:
+    """The floor of a room; every cache is on that of ``cache``."""
+    if name.startswith("cache"):
+        name = "cache"
+    found = [number for number, rooms in enumerate(FLOORS) if name in rooms]
+    assert found, f"{name} is on no floor of tests/test_rooms.py"
+    return found[0]
+
+
+def imported_rooms(path: Path, *, when_loaded: bool = False) -> set[str]:
+    """The rooms that a file imports: at its top, within functions, and for type checking alike.
+
+    With ``when_loaded`` only those that its own loading needs.
+    """
+    depth = len(path.relative_to(PACKAGE).parts)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    rooms: set[str] = set()
+    for node in tree.body if when_loaded else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            rooms.update(map(_room_of, (alias.name for alias in node.names)))
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level == depth:
+                module = f"{PACKAGE.name}.{module}".rstrip(".")
+            elif node.level:
+                continue  # within a folder, which is one room
+            if module == PACKAGE.name:
+                # `from . import x`: a room, or a name that the door has.
+                rooms.update(_room_of(f"{module}.{a.name}") if _is_room(a.name) else "__init__" for a in node.names)
+            else:
+                rooms.add(_room_of(module))
+    return rooms - {"", room(path)}
+
+
+def _room_of(module: str) -> str:
+    package, _, inside = module.partition(".")
+    return "" if package != PACKAGE.name else inside.partition(".")[0] or "__init__"
+
+
+def _is_room(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").exists()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downward(path: Path) -> None:
+    """A module imports nothing from the floors above its own."""
+    upward = {name for name in imported_rooms(path) if floor(name) > floor(room(path))}
+    assert upward == set(), f"{room(path)} is on floor {floor(room(path))}"
+
+
+def test_rooms_of_a_floor_do_not_import_in_circles() -> None:
+    """The imports that run when modules are loaded have an order."""
+    graph: dict[str, set[str]] = {}
+    for path in FILES:
+        graph.setdefault(room(path), set()).update(imported_rooms(path, when_loaded=True))
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert set(order) >= {"exceptions", "management"}
+
+
+def test_the_walk_sees_every_kind_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absolute and relative imports, within functions and of several modules at once, are all seen."""
+    house = tmp_path / PACKAGE.name
+    (house / "demo").mkdir(parents=True)
+    for name in ("a", "b", "c", "d", "e", "demo/low"):
+        (house / f"{name}.py").write_text("")
+    (house / "a.py").write_text(
+        "import requests\nimport requests_cc_token.b\nfrom requests_cc_token.c import x\n"
+        "from . import d\ndef f():\n    from .e import y\n    from requests_cc_token import make_session\n"
+    )
+    (house / "demo" / "high.py").write_text("from .low import x\nfrom ..b import y\nfrom .. import c\n")
+    monkeypatch.setitem(globals(), "PACKAGE", house)
+    assert imported_rooms(house / "a.py") == {"b", "c", "d", "e", "__init__"}
+    assert imported_rooms(house / "demo" / "high.py") == {"b", "c"}
