@@ -37,7 +37,7 @@ import trustme
 import requests_cc_token
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.loopback import LoopbackServer
-from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.demo.token_service import TokenRequest, TokenService
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -156,10 +156,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def token_requests(world: World) -> Iterator[list[Any]]:
+def token_requests(world: World) -> list[TokenRequest]:
     """The token requests of this test."""
     world.tokens.requests.clear()
-    yield world.tokens.requests
+    return world.tokens.requests
 
 
 # Pages
@@ -329,7 +329,7 @@ def follow(output: IO[str] | None, pattern: str) -> re.Match[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_worker_works_until_it_is_told_to_stop(
-    world: World, samples: Path, token_requests: list[Any], number: signal.Signals
+    world: World, samples: Path, token_requests: list[TokenRequest], number: signal.Signals
 ) -> None:
     """The worker calls the API with one token again and again, and ends cleanly on a signal, amid its pause."""
     environment = world.environment(samples, WORKER_INTERVAL="0.01")
@@ -358,7 +358,7 @@ def test_the_worker_outlives_an_outage(world: World, samples: Path) -> None:
         world.api.recover()
 
 
-def test_the_threaded_worker_needs_one_token(world: World, samples: Path, token_requests: list[Any]) -> None:
+def test_the_threaded_worker_needs_one_token(world: World, samples: Path, token_requests: list[TokenRequest]) -> None:
     """Thirty-two threads of the sample upload everything, with one token request among them."""
     done = run(["threaded_worker.py"], samples, world.environment(samples))
 
@@ -369,8 +369,10 @@ def test_the_threaded_worker_needs_one_token(world: World, samples: Path, token_
 
 def test_three_lines_change_in_the_legacy_script(world: World, samples: Path) -> None:
     """The script before and after differs by three new lines at most, and both print the same report."""
-    lines = [(SAMPLES / f"legacy_{name}.py").read_text(encoding="utf-8").splitlines() for name in ("before", "after")]
-    changes = [line for line in difflib.ndiff(*lines) if line[2:].strip() and '"""' not in line]
+    before_lines, after_lines = (
+        (SAMPLES / f"legacy_{name}.py").read_text(encoding="utf-8").splitlines() for name in ("before", "after")
+    )
+    changes = [line for line in difflib.ndiff(before_lines, after_lines) if line[2:].strip() and '"""' not in line]
     assert [line[0] for line in changes if line[0] in "+-"].count("+") == 3
     assert [line[0] for line in changes if line[0] in "+-"].count("-") == 2
 
@@ -398,7 +400,7 @@ def test_the_legacy_script_fails_as_it_always_did(world: World, samples: Path) -
     assert "Traceback" not in done.stderr
 
 
-def test_the_flask_application_shares_one_token(world: World, samples: Path, token_requests: list[Any]) -> None:
+def test_the_flask_application_shares_one_token(world: World, samples: Path, token_requests: list[TokenRequest]) -> None:
     """Requests to the Flask sample, served by Flask's own server, are answered from the API with one token."""
     program = ["-m", "flask", "--app", "flask_app.py", "run", "--port", "0"]
     with started(program, samples, world.environment(samples)) as server:
@@ -415,7 +417,7 @@ def test_the_flask_application_shares_one_token(world: World, samples: Path, tok
             assert browser.get(f"{url}/claims", timeout=PATIENCE).status_code == 502
 
 
-def test_the_django_site_shares_one_token(world: World, samples: Path, token_requests: list[Any]) -> None:
+def test_the_django_site_shares_one_token(world: World, samples: Path, token_requests: list[TokenRequest]) -> None:
     """Requests to the Django sample are answered from the API with one token."""
     (samples / "ask.py").write_text(
         "from django_site import application\n"
