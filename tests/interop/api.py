@@ -29,7 +29,7 @@ PROOF_WINDOW = 60
 ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA"]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The request gets a 401 with this challenge (RFC 6750 section 3, RFC 9449 section 7.1)."""
 
     def __init__(self, scheme: str, error: str, description: str) -> None:
@@ -98,32 +98,31 @@ class ProtectedApi:
         return {**claims, "active": good}
 
     def authorize(self, handler: BaseHTTPRequestHandler, seen: Seen) -> None:
-        """Raise ``Refused`` unless the request's token is good for it."""
+        """Raise ``RefusedError`` unless the request's token is good for it."""
         scheme, _, token = (handler.headers.get("Authorization") or "").partition(" ")
         seen.scheme = scheme
         if scheme not in ("Bearer", "DPoP") or not token:
-            raise Refused("Bearer", "invalid_token", "there is no token")
+            raise RefusedError("Bearer", "invalid_token", "there is no token")
         seen.claims = self.verify(token) if urlsplit(handler.path).path.startswith("/jwt/") else self.introspect(token)
         if not seen.claims.get("active"):
-            raise Refused(scheme, "invalid_token", "the token is not active")
+            raise RefusedError(scheme, "invalid_token", "the token is not active")
         bound = seen.claims.get("cnf") or {}
-        if expected := bound.get("x5t#S256"):
-            if seen.certificate != expected:
-                raise Refused(scheme, "invalid_token", "the token is bound to another certificate")
+        if bound.get("x5t#S256", seen.certificate) != seen.certificate:
+            raise RefusedError(scheme, "invalid_token", "the token is bound to another certificate")
         if (expected := bound.get("jkt")) or scheme == "DPoP":
             if scheme != "DPoP":
-                raise Refused("DPoP", "invalid_token", "the token is bound to a key and came as Bearer")
+                raise RefusedError("DPoP", "invalid_token", "the token is bound to a key and came as Bearer")
             self._check_proof(handler, seen, token, expected)
 
     def _check_proof(self, handler: BaseHTTPRequestHandler, seen: Seen, token: str, thumbprint: str | None) -> None:
         """RFC 9449 section 4.3."""
         proofs = handler.headers.get_all("DPoP") or []
         if len(proofs) != 1:
-            raise Refused("DPoP", "invalid_dpop_proof", f"{len(proofs)} proofs")
+            raise RefusedError("DPoP", "invalid_dpop_proof", f"{len(proofs)} proofs")
         try:
             header = jwt.decode(proofs[0], lambda item: jwk.import_key(item.headers()["jwk"]), algorithms=ALGORITHMS)
         except (JoseError, KeyError, ValueError) as error:
-            raise Refused("DPoP", "invalid_dpop_proof", type(error).__name__) from error
+            raise RefusedError("DPoP", "invalid_dpop_proof", type(error).__name__) from error
         seen.proof = claims = header.claims
         public = header.header["jwk"]
         wanted = {
@@ -138,10 +137,10 @@ class ProtectedApi:
         }
         for name, (got, expected) in wanted.items():
             if got != expected:
-                raise Refused("DPoP", "invalid_dpop_proof", f"{name} is wrong")
+                raise RefusedError("DPoP", "invalid_dpop_proof", f"{name} is wrong")
         self._proofs.add(claims["jti"])
         if claims.get("nonce") != self.nonce:
-            raise Refused("DPoP", "use_dpop_nonce", "another nonce is wanted")
+            raise RefusedError("DPoP", "use_dpop_nonce", "another nonce is wanted")
 
 
 def _handler(api: ProtectedApi) -> type[BaseHTTPRequestHandler]:
@@ -157,7 +156,7 @@ def _handler(api: ProtectedApi) -> type[BaseHTTPRequestHandler]:
             headers = {"DPoP-Nonce": api.nonce}
             try:
                 api.authorize(self, seen)
-            except Refused as refused:
+            except RefusedError as refused:
                 seen.status = 401
                 headers["WWW-Authenticate"] = refused.challenge
                 answer: dict[str, Any] = {"refused": str(refused)}

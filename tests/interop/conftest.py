@@ -49,7 +49,7 @@ def server(
     try:
         with _START[name](identity, folder, workloads.address) as running:
             yield running
-    except servers.Unavailable as reason:
+    except servers.UnavailableError as reason:
         pytest.skip(f"{name}: {reason}")
 
 

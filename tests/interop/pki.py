@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
+from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,10 @@ class SigningKey:
     def jwk(self, *, private: bool = False, **extra: Any) -> dict[str, Any]:
         """The JWK (RFC 7517), public unless asked otherwise."""
         kind = (
-            RSAKey if isinstance(self.key, rsa.RSAPrivateKey)
-            else ECKey if isinstance(self.key, ec.EllipticCurvePrivateKey)
+            RSAKey
+            if isinstance(self.key, rsa.RSAPrivateKey)
+            else ECKey
+            if isinstance(self.key, ec.EllipticCurvePrivateKey)
             else OKPKey
         )
         jwk = kind.import_key(pem_of(self.key))
@@ -65,20 +68,16 @@ class Certificate:
 
     @property
     def subject(self) -> str:
-        """The subject as RFC 4514 writes it: last attribute first."""
+        """Its subject as RFC 4514 writes it: last attribute first."""
         return self.certificate.subject.rfc4514_string()
 
     @property
     def thumbprint(self) -> str:
         """``x5t#S256`` (RFC 8705 section 3.1)."""
-        from base64 import urlsafe_b64encode
-
         return urlsafe_b64encode(self.certificate.fingerprint(hashes.SHA256())).rstrip(b"=").decode()
 
     def jwk(self) -> dict[str, Any]:
         """The JWK with ``x5c`` by which a client registers a self-signed certificate (RFC 8705 section 2.2.2)."""
-        from base64 import b64encode
-
         der = self.certificate.public_bytes(serialization.Encoding.DER)
         public = SigningKey("self-signed", self.key).jwk()
         return {**public, "x5c": [b64encode(der).decode()]}
@@ -91,14 +90,23 @@ class Authority:
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "interop CA")])
-        builder = self._builder(name, name, self._key.public_key()).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True
-        ).add_extension(
-            x509.KeyUsage(
-                digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-                key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
-            ),
-            critical=True,
+        builder = (
+            self._builder(name, name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=False,
+                    content_commitment=False,
+                    key_encipherment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    key_cert_sign=True,
+                    crl_sign=True,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
         )
         self.certificate = builder.sign(self._key, hashes.SHA256())
         self.file = folder / "ca.pem"
@@ -118,19 +126,32 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         )
 
-    def issue(self, name: str, *, dns: str | None = None, uri: str | None = None, server: bool = False,
-              self_signed: bool = False) -> Certificate:
+    def issue(
+        self,
+        name: str,
+        *,
+        dns: str | None = None,
+        uri: str | None = None,
+        server: bool = False,
+        self_signed: bool = False,
+    ) -> Certificate:
         """A certificate for a server of loopback or for a client, with the common name ``name``."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "interop"),
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-        ])
+        subject = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "interop"),
+                x509.NameAttribute(NameOID.COMMON_NAME, name),
+            ]
+        )
         issuer, signer = (subject, key) if self_signed else (self.certificate.subject, self._key)
-        builder = self._builder(subject, issuer, key.public_key()).add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH]),
-            critical=False,
-        ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        builder = (
+            self._builder(subject, issuer, key.public_key())
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        )
         names: list[x509.GeneralName] = []
         if server:
             names += [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]

@@ -13,8 +13,16 @@ from .pki import Authority, Certificate, SigningKey, jwks, signing_keys
 SPECIAL = "p:a%s+w/o=r&d ~*()\"'\\<>?#[]@!$,;^`{|}"
 #: The algorithm of each test of private_key_jwt, and the key that it takes.
 ASSERTION_ALGORITHMS = {
-    "RS256": "rsa", "RS384": "rsa", "RS512": "rsa", "PS256": "rsa", "PS384": "rsa", "PS512": "rsa",
-    "ES256": "p256", "ES384": "p384", "ES512": "p521", "EdDSA": "ed25519",
+    "RS256": "rsa",
+    "RS384": "rsa",
+    "RS512": "rsa",
+    "PS256": "rsa",
+    "PS384": "rsa",
+    "PS512": "rsa",
+    "ES256": "p256",
+    "ES384": "p384",
+    "ES512": "p521",
+    "EdDSA": "ed25519",
 }
 #: The resource indicator that both servers know, for JWT access tokens; and the one of opaque tokens.
 RESOURCE, OPAQUE_RESOURCE = "https://jwt.example/", "https://opaque.example/"
@@ -59,7 +67,13 @@ def oidc_provider_clients(identity: Identity) -> list[dict[str, Any]]:
     common = {"grant_types": ["client_credentials"], "redirect_uris": [], "response_types": []}
 
     def client(client_id: str, method: str, **metadata: Any) -> dict[str, Any]:
-        return {"client_id": client_id, "token_endpoint_auth_method": method, "scope": "read write", **common, **metadata}
+        return {
+            "client_id": client_id,
+            "token_endpoint_auth_method": method,
+            "scope": "read write",
+            **common,
+            **metadata,
+        }
 
     secret = {"client_secret": identity.secret}
     bound = {"tls_client_certificate_bound_access_tokens": True}
@@ -138,8 +152,10 @@ def keycloak_clients(identity: Identity) -> list[dict[str, Any]]:
         client("private-key-tls-bound", "client-jwt", **keys, tls__client__certificate__bound__access__tokens="true"),
         client("dpop", "client-secret", secret, dpop__bound__access__tokens="true"),
         client(
-            "service-account", "federated-jwt",
-            jwt__credential__issuer="cluster", jwt__credential__sub=SERVICE_ACCOUNT,
+            "service-account",
+            "federated-jwt",
+            jwt__credential__issuer="cluster",
+            jwt__credential__sub=SERVICE_ACCOUNT,
         ),
         client("spiffe", "federated-jwt", jwt__credential__issuer="spire", jwt__credential__sub=SPIFFE_ID),
         client("private-key-dpop", "client-jwt", **keys, dpop__bound__access__tokens="true"),
@@ -168,7 +184,9 @@ def keycloak_realm(identity: Identity, workloads: str) -> dict[str, Any]:
         "protocol": "openid-connect",
         "protocolMapper": "oidc-audience-mapper",
         "config": {
-            "included.client.audience": "the-api", "access.token.claim": "true", "introspection.token.claim": "true",
+            "included.client.audience": "the-api",
+            "access.token.claim": "true",
+            "introspection.token.claim": "true",
         },
     }
     return {
@@ -179,7 +197,12 @@ def keycloak_realm(identity: Identity, workloads: str) -> dict[str, Any]:
         "clientScopes": [scope("basic", subject), scope("audience", audience), scope("read"), scope("write")],
         "clients": keycloak_clients(identity),
         "identityProviders": [
-            {"alias": "cluster", "providerId": "kubernetes", "enabled": True, "config": {"issuer": workloads.rstrip("/")}},
+            {
+                "alias": "cluster",
+                "providerId": "kubernetes",
+                "enabled": True,
+                "config": {"issuer": workloads.rstrip("/")},
+            },
             {
                 "alias": "spire",
                 "providerId": "spiffe",

@@ -35,7 +35,7 @@ KEYCLOAK_HEAP = "-Xms64m -Xmx512m"
 KEYCLOAK_JAVA = 17
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """The server cannot be had on this machine; the message says why and what to do."""
 
 
@@ -67,19 +67,21 @@ def installation_folder() -> Path:
 def _installed(name: str) -> Path:
     place = installation_folder() / name
     if not place.is_dir():
-        raise Unavailable(f"{name} is not installed in {place.parent} (run .ci/interop-setup)")
+        raise UnavailableError(f"{name} is not installed in {place.parent} (run .ci/interop-setup)")
     return place
 
 
 def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise Unavailable(f"there is no {name} on this machine")
+        raise UnavailableError(f"there is no {name} on this machine")
     return found
 
 
 def _java_major() -> int:
-    said = subprocess.run([_program("java"), "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
+    said = subprocess.run(
+        [_program("java"), "-version"], capture_output=True, text=True, timeout=60, check=False
+    ).stderr
     match = re.search(r'version "(?:1\.)?(\d+)', said)
     return int(match.group(1)) if match else 0
 
@@ -111,7 +113,11 @@ def _await(process: subprocess.Popen[bytes], log: Path, deadline: float, ready: 
 def _child(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=environment,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
             start_new_session=True,
         )
     try:
@@ -138,11 +144,11 @@ def _metadata(issuer: str, ca: str) -> dict[str, Any]:
 
 
 @contextmanager
-def oidc_provider(identity: Identity, folder: Path, workloads: str) -> Iterator[RunningServer]:  # noqa: ARG001
+def oidc_provider(identity: Identity, folder: Path, workloads: str) -> Iterator[RunningServer]:
     """oidc-provider under Node, until the block ends.
 
     Raises:
-        Unavailable: Node or the installation is missing.
+        UnavailableError: Node or the installation is missing.
     """
     node, place = _program("node"), _installed("oidc-provider")
     configuration, log = folder / "oidc-provider.json", folder / "oidc-provider.log"
@@ -162,7 +168,11 @@ def oidc_provider(identity: Identity, folder: Path, workloads: str) -> Iterator[
         _await(process, log, OIDC_PROVIDER_DEADLINE, ready)
         ca = str(identity.authority.file)
         yield RunningServer(
-            "oidc-provider", f"{said['version']} (Node {said['node']})", said["issuer"], ca, _metadata(said["issuer"], ca)
+            "oidc-provider",
+            f"{said['version']} (Node {said['node']})",
+            said["issuer"],
+            ca,
+            _metadata(said["issuer"], ca),
         )
 
 
@@ -180,12 +190,12 @@ def keycloak(identity: Identity, folder: Path, workloads: str) -> Iterator[Runni
     The installation is shared and left as it is: this run has a home of its own, which links to the libraries.
 
     Raises:
-        Unavailable: Java, a recent enough one, or the installation is missing.
+        UnavailableError: Java, a recent enough one, or the installation is missing.
     """
     place = _installed("keycloak")
     java = _java_major()
     if java < KEYCLOAK_JAVA:
-        raise Unavailable(f"Java {java} is older than {KEYCLOAK_JAVA}, which Keycloak needs")
+        raise UnavailableError(f"Java {java} is older than {KEYCLOAK_JAVA}, which Keycloak needs")
     bash = _program("bash")
     home, log = folder / "keycloak", folder / "keycloak.log"
     for part in ("bin", "conf", "data/import"):
@@ -199,12 +209,19 @@ def keycloak(identity: Identity, folder: Path, workloads: str) -> Iterator[Runni
     port = _free_port()
     base = f"https://localhost:{port}"
     command = [
-        bash, str(home / "bin" / "kc.sh"), "start", "--optimized", "--import-realm",
-        "--http-host=127.0.0.1", f"--https-port={port}", f"--hostname={base}",
+        bash,
+        str(home / "bin" / "kc.sh"),
+        "start",
+        "--optimized",
+        "--import-realm",
+        "--http-host=127.0.0.1",
+        f"--https-port={port}",
+        f"--hostname={base}",
         f"--https-certificate-file={identity.server.cert_file}",
         f"--https-certificate-key-file={identity.server.key_file}",
         f"--truststore-paths={identity.authority.file}",
-        "--cache=local", f"--log-level={os.environ.get('INTEROP_KEYCLOAK_LOG', 'INFO')}",
+        "--cache=local",
+        f"--log-level={os.environ.get('INTEROP_KEYCLOAK_LOG', 'INFO')}",
     ]
     issuer, ca = f"{base}/realms/interop", str(identity.authority.file)
     found: dict[str, Any] = {}
@@ -216,7 +233,9 @@ def keycloak(identity: Identity, folder: Path, workloads: str) -> Iterator[Runni
             return False
         return True
 
-    with _child(command, log, _environment(JAVA_OPTS_KC_HEAP=KEYCLOAK_HEAP, KC_RUN_IN_CONTAINER="false")) as process:
+    (home / "tmp").mkdir()
+    environment = _environment(JAVA_OPTS_KC_HEAP=KEYCLOAK_HEAP, JAVA_OPTS_APPEND=f"-Djava.io.tmpdir={home / 'tmp'}")
+    with _child(command, log, environment) as process:
         _await(process, log, KEYCLOAK_DEADLINE, ready)
         version = (place / "version.txt").read_text().strip().rpartition(" ")[2]
         yield RunningServer("Keycloak", f"{version} (Java {java})", issuer, ca, found)

@@ -23,9 +23,7 @@ PAYMENT = [{"type": "payment", "actions": ["pay"], "locations": ["https://bank.e
 @pytest.mark.conformance("C21")
 def test_a_resource_is_the_audience(server: RunningServer, api: ProtectedApi, identity: Identity) -> None:
     """The resource asked for is the audience of the token, and a refresh token beside it is not kept."""
-    with working(
-        server, api, "resource", client_secret=identity.secret, scope="read", resource=RESOURCE
-    ) as worker:
+    with working(server, api, "resource", client_secret=identity.secret, scope="read", resource=RESOURCE) as worker:
         assert worker.session.get("jwt/").status_code == 200
         audience = api.seen[-1].claims["aud"]
         assert RESOURCE in ([audience] if isinstance(audience, str) else audience)
@@ -94,9 +92,12 @@ def test_rich_authorization(server: RunningServer, api: ProtectedApi, identity: 
 def test_rich_authorization_that_is_refused(server: RunningServer, api: ProtectedApi, identity: Identity) -> None:
     """A type that the server does not know is a permanent error by its name."""
     details = [{"type": "unheard-of"}]
-    with working(
-        server, api, "basic", client_secret=identity.secret, resource=OPAQUE_RESOURCE, authorization_details=details
-    ) as worker, pytest.raises(TokenEndpointError) as refused:
+    with (
+        working(
+            server, api, "basic", client_secret=identity.secret, resource=OPAQUE_RESOURCE, authorization_details=details
+        ) as worker,
+        pytest.raises(TokenEndpointError) as refused,
+    ):
         worker.token()
     assert (refused.value.status_code, refused.value.error) == (400, "invalid_authorization_details")
     assert not refused.value.transient

@@ -167,7 +167,10 @@ def test_a_scope_that_nobody_knows(server: RunningServer, api: ProtectedApi, ide
             # oidc-provider leaves the scope out of its answer; RFC 6749 section 5.1 reads that as "as asked for".
             assert worker.token().scope == "nonsense"
     if server.name == "oidc-provider":
-        with working(
-            server, api, "basic", client_secret=identity.secret, scope="read nonsense", strict_scope=True
-        ) as worker, pytest.raises(InvalidTokenResponseError):
+        with (
+            working(
+                server, api, "basic", client_secret=identity.secret, scope="read nonsense", strict_scope=True
+            ) as worker,
+            pytest.raises(InvalidTokenResponseError),
+        ):
             worker.token()
