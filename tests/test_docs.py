@@ -400,7 +400,9 @@ def test_the_legacy_script_fails_as_it_always_did(world: World, samples: Path) -
     assert "Traceback" not in done.stderr
 
 
-def test_the_flask_application_shares_one_token(world: World, samples: Path, token_requests: list[TokenRequest]) -> None:
+def test_the_flask_application_shares_one_token(
+    world: World, samples: Path, token_requests: list[TokenRequest]
+) -> None:
     """Requests to the Flask sample, served by Flask's own server, are answered from the API with one token."""
     program = ["-m", "flask", "--app", "flask_app.py", "run", "--port", "0"]
     with started(program, samples, world.environment(samples)) as server:
