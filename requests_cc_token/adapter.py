@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from typing import Any, Union
 from urllib.parse import urlsplit
@@ -151,10 +153,14 @@ class AccessTokenAdapter(ShortcutAdapter):
         """Send a copy of the request that carries the token; the response gets the caller's own request."""
         # A shallow copy keeps whatever else hangs on the request; only the headers become the copy's own.
         authorized = copy_with_header(request, "Authorization", token.authorization)
-        response = self._forward(authorized, options)
-        response.request = request
-        response.connection = self
-        return response
+        outcome = self._outcome(authorized, options)
+        if isinstance(outcome, Exception):
+            # No variable of this frame may show the token to whoever prints the traceback with its locals.
+            del authorized
+            raise _disclosable(outcome, request)
+        outcome.request = request
+        outcome.connection = self
+        return outcome
 
     def _send_again(
         self,
@@ -201,17 +207,17 @@ class AccessTokenAdapter(ShortcutAdapter):
                 failure = error
         raise failure.for_caller(request)
 
+    def _outcome(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response | Exception:
+        try:
+            return self._forward(request, options)
+        except Exception as error:
+            return error
+
     def _forward(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
         """Send by the inner adapter or as an ``HTTPAdapter`` does."""
-        try:
-            if self._inner is not None:
-                return self._inner.send(request, **options)
-            return super().send(request, **options)
-        except requests.RequestException as error:
-            failure = error
-        # The frames below hold the token in their variables, and a traceback with locals would show it. What was
-        # said stays: types, messages and causes.
-        raise _without_frames(failure)
+        if self._inner is not None:
+            return self._inner.send(request, **options)
+        return super().send(request, **options)
 
     def _may_authorize(self, request: requests.PreparedRequest) -> bool:
         """Whether the token may travel with this request, and the caller wants it to."""
@@ -324,8 +330,17 @@ def _drain(response: requests.Response) -> None:
     response.close()
 
 
-def _without_frames(error: requests.RequestException) -> requests.RequestException:
-    seen: set[int] = set()
+def _disclosable(error: Exception, request: requests.PreparedRequest) -> Exception:
+    """The error with the caller's own request on it, and without the variables of the frames it came through.
+
+    Those hold the token, and a traceback with locals would show it. Places, types, messages and causes stay.
+    """
+    if isinstance(error, requests.RequestException):
+        error.request = request
+        if error.response is not None:
+            error.response.request = request
+    # What the caller was handling when it called is not ours to touch.
+    seen = {id(sys.exc_info()[1])}
     pending: list[Any] = [error]
     while pending:
         current = pending.pop()
@@ -333,7 +348,7 @@ def _without_frames(error: requests.RequestException) -> requests.RequestExcepti
         if not isinstance(current, BaseException) or id(current) in seen:
             continue
         seen.add(id(current))
-        current.__traceback__ = None
+        traceback.clear_frames(current.__traceback__)
         pending += [current.__cause__, current.__context__, getattr(current, "reason", None)]
         pending += current.args
     return error
