@@ -206,9 +206,9 @@ class AccessTokenManagement:
 
         Raises ``ConfigurationError``, also for a name that is taken.
         """
-        _name(name, "session")
-        url = check_base_url(base_url)
-        Mount(url, allow_http=allow_http)
+        what = f"session {_name(name, 'session')!r}: base_url"
+        url = check_base_url(base_url, what)
+        Mount(url, allow_http=allow_http, what=what)
         options: dict[str, Any] = {
             "renew_on_401": renew_on_401,
             "keep_authorization": keep_authorization,

@@ -20,7 +20,7 @@ class SecretSource:
     """A secret that is read when it is needed, and never shown."""
 
     #: What the source is, for messages.
-    description = "a secret"
+    description: str = "a secret"
 
     def read(self) -> str:
         """The secret as it is now. Raises ``TokenRequestError`` where it cannot be read."""
@@ -40,7 +40,6 @@ class SecretSource:
 class StaticSecret(SecretSource):
     """A secret given as a string."""
 
-    __slots__ = ("_value",)
     description = "the program"
 
     def __init__(self, value: str) -> None:
@@ -54,7 +53,6 @@ class StaticSecret(SecretSource):
 class CallableSecret(SecretSource):
     """A secret that a function returns, asked at each token request."""
 
-    __slots__ = ("_function",)
     description = "a callable"
 
     def __init__(self, function: Callable[[], str]) -> None:
@@ -87,17 +85,14 @@ class FileSecret(SecretSource):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._last_good: str | None = None
-
-    @property
-    def description(self) -> str:  # type: ignore[override]
-        """The file's path."""
-        return f"the file {str(self._path)!r}"
+        self.description = f"the file {str(self._path)!r}"
 
     def read(self) -> str:
         """The content of the file now, else the last good one."""
         reason = "is empty"
         try:
-            text = self._path.read_text(encoding="utf-8")
+            # Not read_text, which would change line breaks within the secret.
+            text = self._path.read_bytes().decode("utf-8")
         except (OSError, UnicodeError) as error:
             text = ""
             reason = "is not UTF-8 text" if isinstance(error, UnicodeError) else error.strerror or "cannot be read"
@@ -122,11 +117,7 @@ class EnvironmentSecret(SecretSource):
 
     def __init__(self, name: str) -> None:
         self._name = name
-
-    @property
-    def description(self) -> str:  # type: ignore[override]
-        """The variable's name."""
-        return f"the environment variable {self._name}"
+        self.description = f"the environment variable {self._name}"
 
     def read(self) -> str:
         """The variable's value now."""

@@ -9,10 +9,9 @@ from urllib.parse import urljoin
 import requests
 from requests.adapters import BaseAdapter
 
-from .exceptions import ConfigurationError
 from .parameters import NoNetrc
 from .shortcuts import DEFAULT_POOL_SIZE, ShortcutSession
-from .urls import canonical_url
+from .urls import canonical_url, without_query
 
 #: Seconds (connect, read) of an API call that names none: requests itself would wait for ever.
 DEFAULT_TIMEOUT = (5.0, 30.0)
@@ -58,10 +57,20 @@ class AccessTokenSession(ShortcutSession):
             return url
         return urljoin(self.base_url, url)
 
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """As in requests, with the default timeout for a prepared request that is sent without one."""
+        kwargs.setdefault("timeout", self.timeout)
+        return super().send(request, **kwargs)
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """As in requests, but without asking ``.netrc`` for the host that a redirect leads to."""
+        headers, url = prepared_request.headers, response.request.url
+        if "Authorization" in headers and self.should_strip_auth(str(url), str(prepared_request.url)):
+            del headers["Authorization"]
+
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
         """As in requests, and safe while other threads send: they see the old set of adapters or the new one."""
-        adapters = dict(self.adapters) if hasattr(self, "adapters") else {}
-        adapters[prefix] = adapter
+        adapters = {**self.adapters, prefix: adapter}
         self.adapters = OrderedDict(sorted(adapters.items(), key=lambda item: -len(item[0])))
 
 
@@ -72,12 +81,7 @@ def _copied(request: requests.Request, url: str) -> requests.Request:
     return twin
 
 
-def check_base_url(url: Any) -> str:
+def check_base_url(url: object, what: str) -> str:
     """The base URL as it is used: as requests prepares it, with a final slash. Raises ``ConfigurationError``."""
-    if not isinstance(url, str) or "?" in url or "#" in url:
-        raise ConfigurationError(f"base_url {url!r} must be an absolute URL without query and fragment")
-    try:
-        canonical = canonical_url(url)
-    except requests.RequestException as error:
-        raise ConfigurationError(f"base_url {url!r}: {error}") from None
+    canonical = canonical_url(without_query(url, what), what)
     return canonical if canonical.endswith("/") else canonical + "/"

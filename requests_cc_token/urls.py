@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 
 from .exceptions import ConfigurationError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -25,53 +28,76 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_endpoint(url: str, what: str, *, allow_http: bool) -> str:
-    """An URL that secrets are sent to, checked; returned as given.
+def check_endpoint(url: object, what: str, *, allow_http: bool) -> str:
+    """A URL that secrets are sent to, checked; returned as given.
 
     Raises ``ConfigurationError`` where it is not absolute, holds user info or a fragment (RFC 6749 section 3.2),
     or is plain http to another machine.
     """
+    url = _text(url, what)
     split = _split(url, what)
-    if split.fragment or "#" in url:
-        raise ConfigurationError(f"{what} {_shown(split)} must not have a fragment")
-    _check_http(split, what, allow_http)
+    if "#" in url:
+        raise ConfigurationError(f"{what} {shown_url(url)} must not have a fragment")
+    _check_http(url, split, what, allow_http)
     return url
 
 
-def check_identifier(url: str, what: str) -> str:
+def check_identifier(url: object, what: str) -> str:
     """An absolute URI without a fragment, as RFC 8707 section 2 wants ``resource``; returned as given."""
-    split = urlsplit(url)
-    if not split.scheme or "#" in url or any(c <= " " or c > "~" for c in url):
+    url = _text(url, what)
+    if not _SCHEME.match(url) or "#" in url or any(c <= " " or c > "~" for c in url):
         raise ConfigurationError(f"{what} {url!r} must be an absolute URI without a fragment")
     return url
+
+
+def shown_url(url: str) -> str:
+    """A URL for messages: without user information, query and fragment, each of which may hold a secret."""
+    head, _, rest = url.rpartition("@")
+    if head:
+        scheme, slashes, _ = head.partition("://")
+        rest = f"{scheme}://***@{rest}" if slashes else f"***@{rest}"
+    shown = rest.partition("?")[0].partition("#")[0]
+    return "".join(c if c.isprintable() else "?" for c in shown)
+
+
+def without_query(given: object, what: str) -> str:
+    """The text, which must not have a query or a fragment."""
+    url = _text(given, what)
+    if "?" in url or "#" in url:
+        raise ConfigurationError(f"{what} {shown_url(url)} must not have a query or a fragment")
+    return url
+
+
+def _text(given: object, what: str) -> str:
+    if not isinstance(given, str):
+        raise ConfigurationError(f"{what} must be text, not {type(given).__name__}")
+    return given
 
 
 def _split(url: str, what: str) -> SplitResult:
     try:
         split = urlsplit(url)
         port_is_fine = split.port is None or split.port > 0
-    except ValueError as error:
-        raise ConfigurationError(f"{what} is not a URL: {error}") from None
+    except ValueError:
+        # What the parser says of it may quote a password.
+        raise ConfigurationError(f"{what} is no URL that can be parsed") from None
     if split.scheme not in _DEFAULT_PORTS or not split.hostname or not port_is_fine:
-        raise ConfigurationError(f"{what} {_shown(split)!r} must be an absolute https URL")
+        raise ConfigurationError(f"{what} {shown_url(url)!r} must be an absolute https URL")
     if "@" in split.netloc:
         raise ConfigurationError(
-            f"{what} {_shown(split)} must not hold a user name or password; give client_id and client_secret"
+            f"{what} {shown_url(url)} must not hold a user name or password; give client_id and client_secret"
         )
     if "\\" in url or any(c <= " " or c == "\x7f" for c in url):
-        raise ConfigurationError(f"{what} {_shown(split)!r} must not hold blanks, backslashes or control characters")
+        raise ConfigurationError(f"{what} {shown_url(url)!r} must not hold blanks, backslashes or control characters")
     return split
 
 
-def _shown(split: SplitResult) -> str:
-    # Whatever stands before the host may be a password.
-    return split._replace(netloc=split.netloc.rpartition("@")[2], query="").geturl()
-
-
-def _check_http(split: SplitResult, what: str, allow_http: bool) -> None:
+def _check_http(url: str, split: SplitResult, what: str, allow_http: object) -> None:
+    if not isinstance(allow_http, bool):
+        raise ConfigurationError(f"{what}: allow_http must be true or false, not {type(allow_http).__name__}")
     if split.scheme == "http" and not allow_http and not is_loopback(split.hostname or ""):
         raise ConfigurationError(
-            f"{what} {_shown(split)} is plain http, so everybody on the way could read the secret; "
+            f"{what} {shown_url(url)} is plain http, so everybody on the way could read the secret; "
             "use https, or pass allow_http=True if you mean it"
         )
 
@@ -85,18 +111,16 @@ class Mount:
 
     __slots__ = ("_path", "host", "origin", "prefix")
 
-    def __init__(self, prefix: str, *, allow_http: bool = False) -> None:
-        what = "the prefix"
-        split = _split(prefix, what)
-        if split.query or split.fragment or "?" in prefix or "#" in prefix:
-            raise ConfigurationError(f"{what} {_shown(split)} must not have a query or a fragment")
+    def __init__(self, prefix: object, *, allow_http: bool = False, what: str = "the prefix") -> None:
+        url = without_query(prefix, what)
+        split = _split(url, what)
         if not split.path.endswith("/"):
             raise ConfigurationError(
-                f"{what} {prefix!r} has no final slash and would also match lookalike hosts and paths; "
-                f"write {prefix + '/'!r}"
+                f"{what} {url!r} has no final slash and would also match lookalike hosts and paths; "
+                f"write {url + '/'!r}"
             )
-        _check_http(split, what, allow_http)
-        split = urlsplit(canonical_url(prefix))
+        _check_http(url, split, what, allow_http)
+        split = urlsplit(canonical_url(url, what))
         self.origin = _origin(split)
         self.host = self.origin[1]
         self._path = split.path
@@ -141,10 +165,13 @@ class Mount:
         return self.host in url.lower().partition("?")[0]
 
 
-def canonical_url(url: str) -> str:
-    """The URL as ``requests`` prepares it: IDNA host, percent-encoded path."""
+def canonical_url(url: str, what: str) -> str:
+    """The URL as ``requests`` prepares it: IDNA host, percent-encoded path. Raises ``ConfigurationError``."""
     prepared = requests.PreparedRequest()
-    prepared.prepare_url(url, None)
+    try:
+        prepared.prepare_url(url, None)
+    except (requests.RequestException, ValueError):
+        raise ConfigurationError(f"{what} {shown_url(url)!r} is no URL that requests can use") from None
     return str(prepared.url)
 
 
