@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,6 +14,7 @@ from .exceptions import ConfigurationError
 from .parameters import (
     Texts,
     TokenRequestParameters,
+    checked_audience,
     further_parameters,
     resources,
     scope_tokens,
@@ -84,8 +86,10 @@ class ClientCredentialsClient:
             check_endpoint(issuer, f"{what}: issuer", allow_http=allow_http)
         if not _is_printable(client_id):
             raise ConfigurationError(f"{what}: client_id must be printable text")
-        if not default_lifetime > 0:
+        if not _is_duration(default_lifetime):
             raise ConfigurationError(f"{what}: default_lifetime must be a number of seconds above 0")
+        if not isinstance(strict_scope, bool):
+            raise ConfigurationError(f"{what}: strict_scope must be true or false")
         put = object.__setattr__
         put(self, "name", name)
         put(self, "token_endpoint", token_endpoint)
@@ -95,7 +99,7 @@ class ClientCredentialsClient:
         put(self, "client_secret", secret)
         put(self, "scope", scope_tokens(scope, what))
         put(self, "resource", resources(resource, what))
-        put(self, "audience", audience or None)
+        put(self, "audience", checked_audience(audience, what) or None)
         put(self, "parameters", further_parameters(parameters, what))
         put(self, "authorization_details", canonical_details(authorization_details, what))
         put(self, "auth", client_authentication(auth, name))
@@ -159,6 +163,10 @@ class ClientCredentialsClient:
         raise TypeError(
             f"token client {self.name!r} holds a secret and is not pickled; register it on the other side too"
         )
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _is_printable(value: object) -> bool:

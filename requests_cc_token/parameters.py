@@ -36,7 +36,7 @@ _SCOPE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
 
 def scope_tokens(given: Texts | None, what: str) -> tuple[str, ...]:
     """The scope tokens of a string or an iterable, in order, once each (RFC 6749 section 3.3)."""
-    tokens: list[Any] = (given.split(" ") if isinstance(given, str) else list(given)) if given is not None else []
+    tokens = given.split(" ") if isinstance(given, str) else _several(given, f"{what}: scope")
     for token in tokens:
         if not isinstance(token, str) or not _SCOPE_CHARACTERS.issuperset(token):
             raise ConfigurationError(f"{what}: scope {token!r} holds a character that RFC 6749 section 3.3 forbids")
@@ -45,25 +45,49 @@ def scope_tokens(given: Texts | None, what: str) -> tuple[str, ...]:
 
 def resources(given: Texts | None, what: str) -> tuple[str, ...]:
     """The resource indicators, in order, once each (RFC 8707 section 2)."""
-    values = ((given,) if isinstance(given, str) else tuple(given)) if given is not None else ()
+    values = _several(given, f"{what}: resource")
     return tuple(dict.fromkeys(check_identifier(value, f"{what}: resource") for value in values))
+
+
+def checked_audience(given: object, what: str) -> str | None:
+    """The audience, which is one text."""
+    if given is not None and not isinstance(given, str):
+        raise ConfigurationError(f"{what}: audience must be text, not {type(given).__name__}")
+    return given
 
 
 def further_parameters(given: Mapping[str, Texts] | None, what: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Vendor parameters, sorted by name; empty ones count as absent (RFC 6749 section 3.2)."""
     pairs = []
-    for name, value in sorted((given or {}).items()):
+    for name, value in _named_values(given, what):
         if name in RESERVED_PARAMETERS:
             raise ConfigurationError(f"{what}: the parameter {name!r} is set by its own option, not by parameters=")
-        values = (value,) if isinstance(value, str) else tuple(value)
+        values = tuple(v for v in _several(value, f"{what}: the parameter {name!r}") if v != "")
         if not all(isinstance(v, str) for v in values):
             raise ConfigurationError(f"{what}: the parameter {name!r} must be text")
-        values = tuple(v for v in values if v)
         if len(values) > 1:
             raise ConfigurationError(f"{what}: the parameter {name!r} is given twice (RFC 6749 section 3.2)")
         if values:
             pairs.append((name, values))
     return tuple(pairs)
+
+
+def _several(given: object, what: str) -> list[Any]:
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Iterable) and not isinstance(given, (bytes, Mapping)):
+        return list(given)
+    raise ConfigurationError(f"{what} must be text, or several texts, not {type(given).__name__}")
+
+
+def _named_values(given: object, what: str) -> list[tuple[str, Any]]:
+    if given is None:
+        return []
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) and name for name in given):
+        raise ConfigurationError(f"{what}: parameters must be a mapping of names to texts")
+    return sorted(given.items())
 
 
 def authorization_details(given: Any, what: str) -> str | None:
@@ -112,7 +136,7 @@ class TokenRequestParameters(AuthBase):
         put = object.__setattr__
         put(self, "scope", None if scope is None else scope_tokens(scope, what))
         put(self, "resource", None if resource is None else resources(resource, what))
-        put(self, "audience", audience)
+        put(self, "audience", checked_audience(audience, what))
         put(self, "parameters", further_parameters(parameters, what))
         put(self, "authorization_details", _canonical_details(authorization_details, what))
         put(self, "force_renewal", force_renewal)
