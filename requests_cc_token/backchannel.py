@@ -7,6 +7,7 @@ count here as anywhere in requests.
 from __future__ import annotations
 
 import math
+import os
 import random
 import threading
 import zlib
@@ -14,9 +15,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timezone
 from email.utils import parsedate_to_datetime
+from functools import partial
+from itertools import repeat
+from pathlib import Path
 from typing import Any, TypeVar, Union
 
 import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 
 from .client_auth import TokenRequest
 from .clock import Clock
@@ -24,6 +30,7 @@ from .deadline import DeadlineAdapter, Exchange
 from .exceptions import ConfigurationError, TokenEndpointConnectionError, TokenRequestError
 from .forks import renew_after_fork
 from .parameters import NoNetrc
+from .shortcuts import leave_to_parent
 
 _T = TypeVar("_T")
 
@@ -70,8 +77,8 @@ class BackchannelOptions:
     timeout: tuple[float | None, float | None] = DEFAULT_TIMEOUT
     #: Seconds for a whole fetch.
     max_time: float = DEFAULT_MAX_TIME
-    #: Tries of one fetch, where ``wait`` does not say it.
-    max_tries: int = DEFAULT_MAX_TRIES
+    #: Tries of one fetch; None for ``DEFAULT_MAX_TRIES``, or as many as ``wait`` has it.
+    max_tries: int | None = None
     #: A session of the user's, or None for our own.
     session: requests.Session | None = field(default=None, repr=False)
     #: Certificate verification of our own session, as in requests: a CA bundle's path, or False.
@@ -93,7 +100,7 @@ class BackchannelOptions:
         """These options with the given ones in place. Raises ``ConfigurationError``."""
         changes: dict[str, object] = {}
         if wait is not None:
-            changes["wait"] = wait if callable(wait) else tuple(_seconds(w, "wait", 0.0) for w in wait)
+            changes["wait"] = wait if callable(wait) else _waits(wait)
         if timeout is not None:
             pair = tuple(timeout) if isinstance(timeout, (tuple, list)) else (timeout, timeout)
             if len(pair) != 2:
@@ -106,9 +113,9 @@ class BackchannelOptions:
         if session is not None:
             changes["session"] = _session(session)
         if verify is not None:
-            changes["verify"] = verify
+            changes["verify"] = _verification(verify)
         if proxies is not None:
-            changes["proxies"] = dict(proxies)
+            changes["proxies"] = _proxies(proxies)
         options = replace(self, **changes)  # type: ignore[arg-type]
         if options.session is not None and (options.verify is not True or options.proxies is not None):
             raise ConfigurationError(
@@ -118,17 +125,45 @@ class BackchannelOptions:
 
     def waits(self) -> Iterator[Callable[[TokenRequestError], float]]:
         """For each further try, how long to wait before it, given the last error."""
+        further = None if self.max_tries is None else self.max_tries - 1
         if self.wait is None:
-            for failures in range(1, self.max_tries):
-                yield lambda _, failures=failures: full_jitter(failures)  # type: ignore[misc]
+            for failures in range(1, 1 + (DEFAULT_MAX_TRIES - 1 if further is None else further)):
+                yield partial(_jittered, failures)
         elif callable(self.wait):
             generator = self.wait()
             next(generator)  # a wait generator of backoff starts with an empty send
-            while True:
-                yield generator.send
+            yield from repeat(generator.send) if further is None else repeat(generator.send, further)
         else:
-            for seconds in self.wait:
-                yield lambda _, seconds=seconds: seconds  # type: ignore[misc]
+            for seconds in self.wait[:further]:
+                yield partial(_exactly, seconds)
+
+
+def _jittered(failures: int, _: TokenRequestError) -> float:
+    return full_jitter(failures)
+
+
+def _exactly(seconds: float, _: TokenRequestError) -> float:
+    return seconds
+
+
+def _waits(given: object) -> tuple[float, ...]:
+    if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
+        raise ConfigurationError("backchannel: wait must be the seconds between the tries, such as (1, 2, 3)")
+    return tuple(_seconds(seconds, "wait", 0.0) for seconds in given)
+
+
+def _verification(given: object) -> bool | str:
+    if isinstance(given, bool):
+        return given
+    if not isinstance(given, (str, os.PathLike)) or not Path(given).exists():
+        raise ConfigurationError(f"backchannel: verify must be a CA bundle's path, or False, not {given!r}")
+    return os.fspath(given)
+
+
+def _proxies(given: object) -> dict[str, str]:
+    if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
+        raise ConfigurationError("backchannel: proxies must be a mapping such as {'https': 'http://proxy:3128'}")
+    return dict(given)
 
 
 def _seconds(given: object, what: str, above: float | None = None) -> float:
@@ -202,7 +237,10 @@ class Backchannel:
             # happens here, where backoff asks for its length, and what is left to sleep is nothing.
             error = yield 0.0
             for seconds_after in options.waits():
-                seconds = max(seconds_after(error), error.retry_after or 0.0)
+                try:
+                    seconds = max(seconds_after(error), error.retry_after or 0.0)
+                except StopIteration:
+                    return  # a wait generator of the user's that ends
                 if clock.monotonic() + seconds >= deadline or clock.wait(self.closed, seconds):
                     return
                 error = yield 0.0
@@ -232,6 +270,7 @@ class Backchannel:
             "Authorization": None,
             "Accept": "application/json",
             "Accept-Encoding": "identity",
+            "Content-Type": "application/x-www-form-urlencoded",
             **request.headers,
         }
         prepared = session.prepare_request(
@@ -244,6 +283,8 @@ class Backchannel:
             )
         )
         verify = None if session.verify is True else session.verify
+        # Those of the user's session are for somebody else, or of somebody else.
+        prepared.headers.pop("Cookie", None)
         url = prepared.url or ""
         settings = session.merge_environment_settings(url, {}, True, verify, _requests_cert(request.cert))
         # Not session.send: that would follow up a redirect, read its body without bound, and keep cookies.
@@ -269,9 +310,16 @@ class Backchannel:
             return self._session
 
     def after_fork_in_child(self) -> None:
-        """Forget the built-in session: its sockets are the parent's."""
+        """Forget the built-in session, whose sockets are the parent's, and start the user's with empty pools."""
         self._lock = threading.Lock()
         self._session = None
+        closed, self.closed = self.closed, threading.Event()
+        if closed.is_set():
+            self.closed.set()
+        if self.options.session is not None:
+            for adapter in self.options.session.adapters.values():
+                if isinstance(adapter, HTTPAdapter):
+                    leave_to_parent(adapter)
 
 
 def _requests_cert(files: tuple[str, str | None] | None) -> str | tuple[str, str] | None:
@@ -307,16 +355,21 @@ def _reason(error: BaseException) -> str:
     """What went wrong, in words that cannot hold a header or a body."""
     if isinstance(error, _TooMuch):
         return f"the answer is larger than {MAX_ANSWER // 1024} KiB"
+    if isinstance(error, zlib.error):
+        return "the answer is compressed, and broken"
     if isinstance(error, TimeoutError):
         return "did not answer in time"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "could not be connected to in time"
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)):
         return "did not answer in time"
     if isinstance(error, requests.exceptions.SSLError):
         return f"the TLS connection failed ({_innermost(error)}); check its certificate and your CA settings"
     if isinstance(error, requests.exceptions.ProxyError):
         return f"the proxy failed ({_innermost(error)})"
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        # Reading goes past requests, so nobody has translated what breaks there.
+        return f"the connection broke before the answer was complete ({_innermost(error)})"
     if isinstance(error, requests.exceptions.ConnectionError):
         return f"could not be connected to, or the connection broke ({_innermost(error)})"
     return f"the request failed ({type(error).__name__})"
