@@ -36,13 +36,21 @@ class TokenCache(Protocol):
 
 
 class Lease(Protocol):
-    """The right of one process to fetch the token of a key for all that share the cache."""
+    """The right of one process to fetch the token of a key for all that share the cache, or what came instead."""
+
+    @property
+    def granted(self) -> bool:
+        """Whether this process may fetch. If not, another one has written or deleted the token meanwhile."""
+
+    @property
+    def token(self) -> AccessToken | None:
+        """The token that was in the cache when the wait had ended, or None."""
 
     def set(self, token: AccessToken) -> None:
-        """Keep the token, unless somebody else has kept a newer one since the lease was granted."""
+        """Keep the token, unless the key was written or deleted under a later lease, or without one, since then."""
 
     def release(self) -> None:
-        """Let the next one fetch."""
+        """Let the next one fetch; nothing happens where nothing was granted."""
 
 
 @runtime_checkable
@@ -50,10 +58,10 @@ class SharedTokenCache(TokenCache, Protocol):
     """A cache of several processes: one of them fetches at a time."""
 
     def lease(self, key: str, cancelled: Callable[[], bool]) -> Lease | None:
-        """Wait until this process may fetch, or until a token for the key was written by another.
+        """Wait until this process may fetch, or until another one has written the key.
 
-        The caller reads the cache again in either case. None where waiting was cancelled. Bounded: the lease of
-        a process that died or froze ends.
+        In either case the lease holds what is in the cache now. None where waiting was cancelled. Bounded: the
+        lease of a process that died or froze ends.
         """
 
 

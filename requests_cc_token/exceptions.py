@@ -2,6 +2,7 @@
 
 * CCTokenError
   x ConfigurationError (also a ValueError)
+  x TokenCacheError (never reaches a caller of the token service)
   x UnknownClientError (also a LookupError)
   x TokenRequestError (also a requests.RequestException)
     - TokenEndpointConnectionError
@@ -29,6 +30,13 @@ class CCTokenError(Exception):
 
 class ConfigurationError(CCTokenError, ValueError):
     """A registration or an option that cannot work. Raised when it is given, before anything is sent."""
+
+
+class TokenCacheError(CCTokenError):
+    """A token cache could not be used; its text holds no secret.
+
+    The token service never raises it: it logs the text once per cool-down and goes on without the cache.
+    """
 
 
 class UnknownClientError(CCTokenError, LookupError):

@@ -20,7 +20,7 @@ from .cache import Lease, SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient
 from .clock import Clock
 from .events import Events, TokenEvent, logger
-from .exceptions import TokenRequestError, TokenRequestTimeout
+from .exceptions import TokenCacheError, TokenRequestError, TokenRequestTimeout
 from .forks import renew_after_fork
 from .parameters import TokenRequestParameters
 from .token_endpoint import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE, request_token
@@ -408,11 +408,14 @@ class AccessTokenService:
             return token
         lease = self._lease(slot, registration)
         try:
-            if lease is not None:
+            while lease is not None:
                 # Whoever held the lease before may have left what we came for.
-                token = self._cached(slot, registration)
+                token = self._usable(slot, lease.token)
                 if token is not None:
                     return token
+                if lease.granted:
+                    break
+                lease = self._lease(slot, registration)
             token = self._request(slot, flight, registration)
             put = lease.set if lease is not None else partial(self._cache.set, slot.key)
             if flight.epoch == slot.epoch:
@@ -424,13 +427,18 @@ class AccessTokenService:
 
     def _cached(self, slot: _Slot, registration: ClientCredentialsClient) -> AccessToken | None:
         """The cache's token, where it is usable and tells this process something new."""
-        token = self._use_cache("read", registration.name, partial(self._cache.get, slot.key))
+        return self._usable(slot, self._use_cache("read", registration.name, partial(self._cache.get, slot.key)))
+
+    def _usable(self, slot: _Slot, token: AccessToken | None) -> AccessToken | None:
+        """The token as this process may use it; None for one that the API refused or that brings no more time."""
         if token is None or token.value == slot.rejected:
             return None
         if token.soft_expiry is None or token.hard_expiry is None:
             token = self._localized(token, slot.key)
         current = slot.token
-        if self._monotonic() >= _hard(token) or (current is not None and current.value == token.value):
+        if self._monotonic() >= _hard(token):
+            return None
+        if current is not None and (current.value == token.value or _hard(token) <= _hard(current)):
             return None
         return token
 
@@ -485,14 +493,18 @@ class AccessTokenService:
         try:
             return action()
         except Exception as error:
-            self._cache_down_until = self._monotonic() + CACHE_COOL_DOWN
-            logger.warning(
-                "token client %r: could not %s the token cache (%s); going on without it for %.0f s",
-                client,
-                doing,
-                type(error).__name__,
-                CACHE_COOL_DOWN,
-            )
+            now = self._monotonic()
+            with self._lock:
+                first = now >= self._cache_down_until
+                self._cache_down_until = now + CACHE_COOL_DOWN
+            if first:
+                logger.warning(
+                    "token client %r: could not %s the token cache (%s); going on without it for %.0f s",
+                    client,
+                    doing,
+                    error if isinstance(error, TokenCacheError) else type(error).__name__,
+                    CACHE_COOL_DOWN,
+                )
             return None
 
     def _slot(

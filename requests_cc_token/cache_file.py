@@ -1,0 +1,316 @@
+"""Tokens in a folder, shared by the processes of one host.
+
+Each key has a folder of its own; its files are numbered, and the highest number counts::
+
+    5f1d…/7.token      what was written last: a record, or
+    5f1d…/7.deleted    that there is none
+    5f1d…/8.lock       held by the process that fetches the next token and will write it as 8.token
+
+The lock's number is the fencing number. A process that is frozen while it holds lock 8 does not stop the others:
+one of them takes lock 9 and writes ``9.token``. Whenever the first one wakes, ``8.token`` is the older one; no
+comparison has to be made at the moment of writing, which no file system could make atomic.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .cache_encryption import MAX_RECORD, EncryptionKey
+from .cache_store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
+from .clock import Clock
+from .events import logger
+from .exceptions import ConfigurationError, TokenCacheError
+from .tokens import AccessToken
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+#: Seconds after the expiry of its token for which a key's folder is kept: a process that was frozen for longer and
+#: then writes its token finds the numbers begun anew, and that token has expired as well.
+KEPT_AFTER_EXPIRY = 86_400.0
+#: Folders of other keys that each write looks at, at random: one write adds one folder at most, so what is forgotten
+#: stays a small part.
+SWEPT_PER_WRITE = 8
+#: Looks at a folder whose newest file vanishes between the list and the reading, each time for a newer one.
+_LOOKS = 5
+#: Locks of frozen processes that are passed over in one look.
+_MAX_PASSED = 64
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"([0-9]{1,15})\.(token|deleted|lock|[0-9a-f]{16}\.new)")
+
+
+class _Folder(NamedTuple):
+    """What a key's folder holds."""
+
+    #: The number of the last write or deletion, or 0.
+    last: int
+    #: Whether it was a write.
+    is_token: bool
+    #: The highest number of all files, those of locks too, or 0.
+    highest: int
+
+
+class FileTokenCache(StoreTokenCache["BaseFileLock"]):
+    """Tokens in files, for the processes of one user on one host; one of them fetches at a time.
+
+    ``path`` is the folder, by default one in the user's cache folder. It is made with mode 0700, its files with
+    0600. A folder that others may enter is closed to them, with a warning; one that belongs to another user is
+    refused. ``key`` encrypts the records; see ``cache_encryption.TokenRecords``. Records that were not written by
+    this user for this key, in this format, are no tokens.
+
+    ``lease`` is for how many seconds the others wait for a process that fetches; one that dies is not waited for,
+    nor, on Linux, one that is frozen. ``timeout`` is for how many seconds the folder may delay a call; after that the
+    call goes on without it. Thread-safe, fork-safe.
+
+    Raises ``ConfigurationError``, also where filelock or platformdirs is missing
+    (``pip install requests_cc_token[file]``).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        key: EncryptionKey | None = None,
+        lease: float = DEFAULT_LEASE,
+        timeout: float = DEFAULT_TIMEOUT,
+        clock: Clock | None = None,
+    ) -> None:
+        try:
+            import filelock  # noqa: F401
+            import platformdirs
+        except ImportError as error:
+            raise ConfigurationError(
+                f"FileTokenCache needs {error.name}: pip install requests_cc_token[file]"
+            ) from None
+        self._path = (
+            platformdirs.user_cache_path("requests_cc_token", appauthor=False) / "tokens"
+            if path is None
+            else Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, which are judged first
+        )
+        super().__init__(f"the token folder {self._path}", key, lease, timeout, clock)
+        self._prepared = False
+        try:
+            self._prepare()
+        except OSError:
+            # A disk that is full or gone is no mistake of the program: the first call logs it and goes on.
+            return
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    def __repr__(self) -> str:
+        return f"<FileTokenCache {str(self._path)!r}{', encrypted' if self._records.encrypted else ''}>"
+
+    # The folder
+
+    def _prepare(self) -> None:
+        """Make the folder, or see whether it is ours alone."""
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix":
+            link, folder = self._path.lstat(), self._path.stat()
+            if folder.st_uid != os.geteuid() or link.st_uid not in (os.geteuid(), 0):
+                raise ConfigurationError(
+                    f"the token folder {self._path} belongs to another user (uid {folder.st_uid}), who could read and "
+                    f"replace tokens; give a folder of uid {os.geteuid()}"
+                )
+            others = stat.S_IMODE(folder.st_mode) & 0o077
+            if others:
+                self._path.chmod(0o700)
+                logger.warning(
+                    "the token folder %s was open to other users (mode %04o); it is closed to them now (0700)",
+                    self._path,
+                    stat.S_IMODE(folder.st_mode),
+                )
+        self._prepared = True
+
+    def _folder(self, key: str) -> Path:
+        if _KEY.fullmatch(key) is None:
+            raise TokenCacheError("a cache key is 64 hexadecimal digits")
+        return self._path / key
+
+    def _made_folder(self, key: str) -> Path:
+        folder = self._folder(key)
+        if not self._prepared:
+            self._prepare()
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except FileNotFoundError:
+            # The whole folder was removed while we ran.
+            self._prepare()
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    # What a store does
+
+    def _read(self, key: str) -> AccessToken | None:
+        folder = self._folder(key)
+        if not self._prepared:
+            self._prepare()
+        for _ in range(_LOOKS):
+            held = _look(folder)
+            if not held.is_token:
+                return None
+            try:
+                data = _read_file(folder / f"{held.last}.token")
+            except FileNotFoundError:
+                continue
+            return self._records.decode(key, data)
+        return None
+
+    def _write(self, key: str, token: AccessToken | None, claim: Claim[BaseFileLock] | None) -> None:
+        folder = self._folder(key)
+        held = _look(folder)
+        if claim is not None:
+            number = claim.number
+            if held.last > number:
+                return
+        elif token is None and held.highest == 0:
+            return
+        else:
+            # Above the locks too: who fetches at this moment writes an older number.
+            number = held.highest + 1
+        folder = self._made_folder(key)
+        new = folder / f"{number}.{secrets.token_hex(8)}.new"
+        try:
+            data = b"" if token is None else self._records.encode(key, token)
+            _write_file(new, data, self._clock.time() if token is None else token.expires_at)
+            new.replace(folder / f"{number}.{'deleted' if token is None else 'token'}")
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        _remove(folder, number)
+        self._sweep(key)
+
+    def _claim(self, key: str, wait: Wait) -> Claim[BaseFileLock]:
+        from filelock import FileLock
+
+        folder = self._made_folder(key)
+        held = _look(folder)
+        if wait.looks and held.last > wait.first_seen:
+            return Claim(0, held.last, self._read(key))
+        number = (held.highest if wait.over else max(held.last, wait.given_up)) + 1
+        for _ in range(_MAX_PASSED):
+            path = folder / f"{number}.lock"
+            lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
+            if _acquired(lock):
+                # Somebody may have written, and removed this lock, since the look above.
+                held = _look(folder)
+                if held.last >= number:
+                    lock.release()
+                    return Claim(0, held.last, self._read(key))
+                return Claim(number, held.last, self._read(key), lock)
+            if not (wait.over or _is_frozen(path)):
+                break
+            number += 1
+        if number != wait.turn:
+            wait.turn, wait.turn_began = number, wait.waited
+        elif wait.waited - wait.turn_began >= self._lease_time:
+            wait.given_up = number
+        return Claim(0, held.last, None)
+
+    def _let_go(self, key: str, holding: BaseFileLock) -> None:
+        holding.release()
+
+    def _sweep(self, key: str) -> None:
+        """Remove what is left of other keys whose tokens expired long ago."""
+        before = self._clock.time() - KEPT_AFTER_EXPIRY
+        others = [name for name in _names(self._path) if name != key and _KEY.fullmatch(name)]
+        for name in random.sample(others, min(SWEPT_PER_WRITE, len(others))):
+            folder = self._path / name
+            try:
+                # A token's file carries its expiry as the time of its last change.
+                if max((file.stat().st_mtime for file in folder.iterdir()), default=0.0) < before:
+                    _remove(folder)
+                    folder.rmdir()
+            except OSError:
+                continue  # another process sweeps too, or writes
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def _look(folder: Path) -> _Folder:
+    last, is_token, highest = 0, False, 0
+    try:
+        names = _names(folder)
+    except FileNotFoundError:
+        names = []
+    for match in filter(None, map(_NAME.fullmatch, names)):
+        number, kind = int(match[1]), match[2]
+        highest = max(highest, number)
+        if kind in ("token", "deleted") and number >= last:
+            last, is_token = number, kind == "token" and (number > last or is_token)
+    return _Folder(last, is_token, highest)
+
+
+def _remove(folder: Path, below: float = math.inf) -> None:
+    """Remove the files of lower numbers, and the lock of this one."""
+    for match in filter(None, map(_NAME.fullmatch, _names(folder))):
+        number = int(match[1])
+        if number < below or (number == below and match[2] == "lock"):
+            try:
+                (folder / match[0]).unlink()
+            except OSError:
+                continue  # another process removed it, or Windows has it open
+
+
+def _read_file(path: Path) -> bytes | None:
+    """The file's content, or None where it is not a file that this user, and nobody else, could have written."""
+    # Neither a link to elsewhere nor a pipe that never ends.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_RECORD:
+            return None
+        if os.name == "posix" and (status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077):
+            return None
+        return file.read(MAX_RECORD + 1)
+
+
+def _write_file(path: Path, data: bytes, expires_at: float) -> None:
+    # Not synchronised: a token that a power cut loses is asked for again.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    os.utime(path, (expires_at, expires_at))
+
+
+def _acquired(lock: BaseFileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+def _is_frozen(path: Path) -> bool:
+    """Whether the process that holds the lock is stopped, by SIGSTOP or a debugger. Linux tells; elsewhere False."""
+    try:
+        inode = str(path.stat().st_ino)
+        with Path("/proc/locks").open(encoding="ascii") as locks:
+            # A line is, for example: 1: FLOCK ADVISORY WRITE 15474 fe:00:10111349 0 EOF
+            for line in locks:
+                fields = line.split()
+                if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
+                    return _state(fields[4]) in ("T", "t")
+    except (OSError, IndexError):
+        return False
+    return False
+
+
+def _state(pid: str) -> str:
+    # The program's name, in parentheses, may hold anything.
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
