@@ -27,6 +27,7 @@ from .exceptions import (
     TokenRequestTimeout,
     UnknownClientError,
 )
+from .forks import renew_after_fork
 from .management import AccessTokenManagement
 from .parameters import NO_TOKEN, TokenRequestParameters
 from .service import AccessTokenService
@@ -59,8 +60,21 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_default: AccessTokenManagement | None = None
-_default_lock = threading.Lock()
+
+class _Default:
+    """The module's default management, made when it is first needed."""
+
+    management: AccessTokenManagement | None = None
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        self.lock = threading.Lock()
+
+
+_default = _Default()
 
 
 def configure(
@@ -70,26 +84,24 @@ def configure(
 
     Returns it. Raises ``ConfigurationError``.
     """
-    global _default
     if not isinstance(management, AccessTokenManagement):
         management = AccessTokenManagement.from_config(management)
-    with _default_lock:
-        _default = management
+    with _default.lock:
+        _default.management = management
     return management
 
 
 def _default_management() -> AccessTokenManagement:
-    global _default
-    with _default_lock:
-        if _default is None:
+    with _default.lock:
+        if _default.management is None:
             path = os.environ.get(CONFIG_VARIABLE)
             if not path:
                 raise ConfigurationError(
                     "the default management is not configured: call requests_cc_token.configure(...), "
                     f"or set {CONFIG_VARIABLE} to the path of a TOML file"
                 )
-            _default = AccessTokenManagement.from_config(path)
-        return _default
+            _default.management = AccessTokenManagement.from_config(path)
+        return _default.management
 
 
 def make_session(name: str) -> requests.Session:

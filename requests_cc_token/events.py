@@ -65,14 +65,17 @@ class Events:
     """The subscribers of one management, and the log."""
 
     def __init__(self) -> None:
-        self._subscribers: tuple[Subscriber, ...] = ()
+        # Each under a key of its own, so that one who subscribed twice may leave once. Changed by single steps of
+        # the interpreter: needs no lock, and a fork can leave none behind.
+        self._subscribers: dict[object, Subscriber] = {}
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call ``subscriber(event)`` from now on; the returned function ends that."""
-        self._subscribers = (*self._subscribers, subscriber)
+        key = object()
+        self._subscribers[key] = subscriber
 
         def unsubscribe() -> None:
-            self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+            self._subscribers.pop(key, None)
 
         return unsubscribe
 
@@ -81,7 +84,7 @@ class Events:
         level = _LEVELS[event.kind]
         if logger.isEnabledFor(level):
             logger.log(level, "%s", _sentence(event), extra={"client": event.client, "event": event.kind})
-        for subscriber in self._subscribers:
+        for subscriber in list(self._subscribers.values()):
             try:
                 subscriber(event)
             except Exception:

@@ -209,6 +209,8 @@ class AccessTokenManagement:
         what = f"session {_name(name, 'session')!r}: base_url"
         url = check_base_url(base_url, what)
         Mount(url, allow_http=allow_http, what=what)
+        if client is not None:
+            _name(client, "token client")
         options: dict[str, Any] = {
             "renew_on_401": renew_on_401,
             "keep_authorization": keep_authorization,
@@ -364,9 +366,10 @@ class _Clients:
         if client is not None:
             return client
         if name is None:
-            if len(self._clients) == 1:
-                return next(iter(self._clients.values()))
-            reason = "there are several token clients, so name one" if self._clients else "there is no token client"
+            clients = list(self._clients.values())
+            if len(clients) == 1:
+                return clients[0]
+            reason = "there are several token clients, so name one" if clients else "there is no token client"
         else:
             client = self._resolve(name)
             if client is not None:
