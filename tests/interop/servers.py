@@ -1,4 +1,7 @@
-"""Starts and stops the foreign servers: child processes on loopback, ended by their own process id."""
+"""Starts and stops the foreign servers: child processes on loopback.
+
+A server ends when its standard input does, so it ends too when the test process is killed.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,16 @@ STOP_DEADLINE = 20.0
 KEYCLOAK_HEAP = "-Xms64m -Xmx512m"
 #: The oldest Java that Keycloak 26 starts on.
 KEYCLOAK_JAVA = 17
+
+
+#: Runs a command that does not look at its standard input itself, and stops it when that ends.
+UNTIL_INPUT_ENDS = """
+"$@" </dev/null & server=$!
+{ { read -r _ <&3; kill -TERM $server; } & } 3<&0
+wait $server; status=$?
+kill $! 2>/dev/null
+exit $status
+"""
 
 
 class UnavailableError(Exception):
@@ -123,15 +136,14 @@ def _child(command: list[str], log: Path, environment: dict[str, str]) -> Iterat
     try:
         yield process
     finally:
-        process.terminate()
+        assert process.stdin is not None
+        process.stdin.close()
         try:
             process.wait(STOP_DEADLINE)
         except subprocess.TimeoutExpired:
-            # The group is the child's own: start_new_session made it, and kc.sh runs Java inside it.
+            # The group is the child's own: start_new_session made it.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(STOP_DEADLINE)
-        if process.stdin is not None:
-            process.stdin.close()
 
 
 def _metadata(issuer: str, ca: str) -> dict[str, Any]:
@@ -209,7 +221,7 @@ def keycloak(identity: Identity, folder: Path, workloads: str) -> Iterator[Runni
     port = _free_port()
     base = f"https://localhost:{port}"
     command = [
-        bash,
+        *(bash, "-c", UNTIL_INPUT_ENDS, "keycloak", bash),
         str(home / "bin" / "kc.sh"),
         "start",
         "--optimized",
