@@ -170,7 +170,8 @@ def client_authentication(given: object, client: str) -> ClientAuthentication:
     if isinstance(given, str) and given in _BY_NAME:
         return _BY_NAME[given]()
     known = ", ".join(sorted(_BY_NAME))
+    named = repr(given) if isinstance(given, str) else type(given).__name__
     raise ConfigurationError(
-        f"token client {client!r}: auth={given!r} is no known method; one of {known}, or an object such as "
+        f"token client {client!r}: auth={named} is no known method; one of {known}, or an object such as "
         "PrivateKeyJwt(...), ClientAssertion(...), TlsClientAuth(...)"
     )

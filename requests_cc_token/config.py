@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ _SESSION_KEYS = frozenset(
     "base_url client allow_http timeout pool_size retries headers renew_on_401 keep_authorization "
     "token_patience".split()
 )
+_BARE_KEY = re.compile("[A-Za-z0-9_-]+")
+
 _TABLES = frozenset({"clients", "backchannel", "sessions", "cache"})
 
 
@@ -63,13 +66,13 @@ def _build(
     _check_keys(config, _TABLES, source)
     management = kind(cache=_cache(_table(config, "cache", source), source), clock=clock)
     for name, entry in _table(config, "clients", source).items():
-        _add(management.add_client, name, entry, _CLIENT_KEYS, {"client_id"}, f"{source}: [clients.{name}]")
+        _add(management.add_client, name, entry, _CLIENT_KEYS, {"client_id"}, f"{source}: [clients.{_key(name)}]")
     backchannel = _table(config, "backchannel", source)
     where = f"{source}: [backchannel]"
     _check_keys(backchannel, _BACKCHANNEL_KEYS, where)
     _call(management.configure_backchannel, where, **_converted(backchannel))
     for name, entry in _table(config, "sessions", source).items():
-        _add(management.add_session, name, entry, _SESSION_KEYS, {"base_url"}, f"{source}: [sessions.{name}]")
+        _add(management.add_session, name, entry, _SESSION_KEYS, {"base_url"}, f"{source}: [sessions.{_key(name)}]")
     return management
 
 
@@ -91,9 +94,14 @@ def _add(add: Any, name: str, entry: Any, known: frozenset[str], needed: set[str
 
 
 def _check_keys(entry: Mapping[str, Any], known: frozenset[str], where: str) -> None:
-    unknown = sorted(str(key) for key in entry if key not in known)
+    unknown = sorted(_key(key) for key in entry if key not in known)
     if unknown:
         raise ConfigurationError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+
+def _key(name: object) -> str:
+    """A key as TOML writes it; one that is not bare may hold anything, line breaks too."""
+    return name if isinstance(name, str) and _BARE_KEY.fullmatch(name) else ascii(name)
 
 
 def _converted(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Union
 
 import requests
+import urllib3
 from requests.adapters import BaseAdapter
 
 from .adapter import AccessTokenAdapter, Timeout
@@ -25,7 +26,7 @@ from .forks import renew_after_fork
 from .parameters import Texts
 from .secret_source import SecretLike
 from .service import AccessTokenService
-from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url
+from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts import DEFAULT_POOL_SIZE
 from .urls import Mount
 
@@ -211,6 +212,16 @@ class AccessTokenManagement:
         Mount(url, allow_http=allow_http, what=what)
         if client is not None:
             _name(client, "token client")
+        what = f"session {name!r}:"
+        check_timeout(timeout, f"{what} timeout")
+        _flag(renew_on_401, f"{what} renew_on_401")
+        _flag(keep_authorization, f"{what} keep_authorization")
+        _amount(token_patience, f"{what} token_patience")
+        _whole(pool_size, f"{what} pool_size", 1)
+        if not isinstance(retries, urllib3.Retry):
+            _whole(retries, f"{what} retries", 0)
+        if inner is not None and (pool_size != DEFAULT_POOL_SIZE or retries != 0):
+            raise ConfigurationError(f"{what} the inner adapter sends, so give pool_size and retries to it")
         options: dict[str, Any] = {
             "renew_on_401": renew_on_401,
             "keep_authorization": keep_authorization,
@@ -221,7 +232,7 @@ class AccessTokenManagement:
         else:
             options.update(pool_maxsize=pool_size, max_retries=retries)
         registration = _SessionRegistration(
-            url, client, allow_http, timeout, options, dict(adapters or {}), dict(headers or {})
+            url, client, allow_http, timeout, options, dict(adapters or {}), _texts(headers, f"{what} headers")
         )
         with self._lock:
             if name in self._sessions:
@@ -408,6 +419,31 @@ def _name(name: Any, what: str) -> str:
     if not isinstance(name, str) or not name or not name.isprintable():
         raise ConfigurationError(f"the name of a {what} must be printable text, not {name!r}")
     return name
+
+
+def _flag(given: object, what: str) -> None:
+    if not isinstance(given, bool):
+        raise ConfigurationError(f"{what} must be true or false, not {given!r}")
+
+
+def _amount(given: object, what: str) -> None:
+    if given is None:
+        return
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not given >= 0:
+        raise ConfigurationError(f"{what} must be a number of seconds, not {given!r}")
+
+
+def _whole(given: object, what: str, least: int) -> None:
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        raise ConfigurationError(f"{what} must be a whole number from {least} on, not {given!r}")
+
+
+def _texts(given: object, what: str) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
+        raise ConfigurationError(f"{what} must be a mapping of names to texts")
+    return dict(given)
 
 
 def _listed(names: Mapping[str, Any]) -> str:

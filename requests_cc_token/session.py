@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 from urllib.parse import urljoin
 
 import requests
+import urllib3
 from requests.adapters import BaseAdapter
 
+from .exceptions import ConfigurationError
 from .parameters import NoNetrc
-from .shortcuts import DEFAULT_POOL_SIZE, ShortcutSession
+from .shortcuts import ShortcutSession
 from .urls import canonical_url, without_query
 
 #: Seconds (connect, read) of an API call that names none: requests itself would wait for ever.
@@ -79,6 +82,18 @@ def _copied(request: requests.Request, url: str) -> requests.Request:
     twin.__dict__.update(request.__dict__)
     twin.url = url
     return twin
+
+
+def check_timeout(given: object, what: str) -> None:
+    """Seconds, (connect, read) seconds, a urllib3 ``Timeout`` or None. Raises ``ConfigurationError``."""
+    parts = given if isinstance(given, tuple) and len(given) == 2 else (given,)
+    if isinstance(given, urllib3.Timeout) or all(part is None or _is_duration(part) for part in parts):
+        return
+    raise ConfigurationError(f"{what} must be seconds above 0, or (connect, read) seconds, not {given!r}")
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def check_base_url(url: object, what: str) -> str:
