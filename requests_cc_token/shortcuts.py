@@ -15,6 +15,7 @@ The figures are CPU time per GET on a warm loopback connection, in per cent of a
 from __future__ import annotations
 
 import copy
+import functools
 import http.client
 import http.cookiejar
 import os
@@ -26,7 +27,7 @@ import types
 import urllib.request
 from collections import OrderedDict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 import requests.adapters
@@ -41,7 +42,7 @@ from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar, cookiejar_from_dict, extract_cookies_to_jar, merge_cookies
 from requests.exceptions import ChunkedEncodingError, ConnectionError, ContentDecodingError, SSLError  # noqa: A004
 from requests.hooks import dispatch_hook
-from requests.models import PreparedRequest, Request, Response
+from requests.models import REDIRECT_STATI, PreparedRequest, Request, Response
 from requests.sessions import Session, merge_hooks, merge_setting
 from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity, get_encoding_from_headers, select_proxy
@@ -49,10 +50,11 @@ from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
 from urllib3.exceptions import SSLError as TransportSSLError
 
 from .forks import renew_after_fork
+from .parameters import NoNetrc
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 # Names that these modules use but do not declare.
 _sessions: Any = requests.sessions
@@ -84,6 +86,8 @@ class Ground(NamedTuple):
     response_fields: bool
     #: A new ``PreparedRequest`` holds exactly the attributes that we set, ``_cookies`` among them.
     prepared_fields: bool
+    #: ``HTTPHeaderDict._container`` is a dict of lower-case name to [name, value, another value ...].
+    header_lines: bool
     #: ``RequestsCookieJar._cookies`` is a dict, empty in an empty jar.
     jar_store: bool
     #: ``os.environ._data`` is the dict behind the environment, and proxies come from nowhere else.
@@ -106,7 +110,12 @@ _PREPARED_FIELDS = {"_body_position", "_cookies", "body", "headers", "hooks", "m
 
 
 def _fields_are_known(kind: type[Any], known: set[str]) -> bool:
-    return vars(kind()).keys() == known
+    return set(vars(kind())) == known
+
+
+def _header_lines_are_known(headers: type[urllib3.HTTPHeaderDict]) -> bool:
+    lines: Any = vars(headers([("Name", "value"), ("name", "another")])).get("_container")
+    return type(lines) is dict and lines == {"name": ["Name", "value", "another"]}
 
 
 def _jar_store_is_known(jar: type[RequestsCookieJar]) -> bool:
@@ -127,6 +136,7 @@ def survey() -> Ground:
         header_store=_header_store_is_known(CaseInsensitiveDict),
         response_fields=_fields_are_known(Response, _RESPONSE_FIELDS),
         prepared_fields=_fields_are_known(PreparedRequest, _PREPARED_FIELDS),
+        header_lines=_header_lines_are_known(urllib3.HTTPHeaderDict),
         jar_store=_jar_store_is_known(RequestsCookieJar),
         environment_data=_environment_data_is_known(os.environ),
     )
@@ -201,9 +211,15 @@ _CANONICAL_URL = re.compile(
 )
 
 
-def _canonical(url: Any) -> re.Match[str] | None:
+@functools.lru_cache(REMEMBERED)
+def _split(url: str) -> tuple[str, str] | None:
+    found = _CANONICAL_URL.fullmatch(url)
+    return None if found is None or "/." in url else (found[1], found[2])
+
+
+def _canonical(url: Any) -> tuple[str, str] | None:
     """Origin, and path with query, of a URL that ``requests`` would not change; None for any other."""
-    return _CANONICAL_URL.fullmatch(url) if type(url) is str and "/." not in url else None
+    return _split(url) if type(url) is str else None
 
 
 # The environment
@@ -261,13 +277,14 @@ class _Environment:
             return None
         if not self.has_proxies:
             return {}
-        proxies = self._proxies.get(found[1])
+        origin, _ = found
+        proxies = self._proxies.get(origin)
         if proxies is None:
             proxies = requests.utils.get_environ_proxies(url)
             if self.is_unchanged(getattr(os.environ, "_data", None)):
                 if len(self._proxies) >= REMEMBERED:
                     self._proxies = {}
-                self._proxies[found[1]] = proxies
+                self._proxies[origin] = proxies
         return proxies
 
 
@@ -295,13 +312,9 @@ def _current_environment() -> _Environment | None:
 
 def _merged(given: Any, of_session: Any) -> Any:
     """As ``merge_setting``, which asks a runtime protocol what a dict is. Saves 3 %."""
-    if type(given) is not dict or type(of_session) is not dict:
-        return merge_setting(given, of_session)
-    merged = OrderedDict(of_session)
-    merged.update(given)
-    if None in merged.values():
-        return merge_setting(given, of_session)
-    return merged
+    if type(given) is dict and type(of_session) is dict and not given and not of_session:
+        return OrderedDict()
+    return merge_setting(given, of_session)
 
 
 # Cookie jars
@@ -313,10 +326,11 @@ class _LateJar(RequestsCookieJar):
     Saves 6 %: a request and its response make four jars, each with a lock and a policy, and seldom is one looked at.
     """
 
-    def __init__(self) -> None:
-        pass  # that is the saving: the attributes come with the first look
+    def __init__(self, source: Any = None) -> None:
+        self.__dict__["source"] = source  # all else comes with the first look
 
     def _fill_in(self) -> RequestsCookieJar:
+        self.__dict__.pop("source", None)
         for name, value in vars(RequestsCookieJar()).items():
             self.__dict__.setdefault(name, value)
         self.__class__ = RequestsCookieJar  # type: ignore[assignment]
@@ -344,19 +358,32 @@ def _brings_no_cookies(raw: Any) -> bool:
     message = getattr(getattr(raw, "_original_response", None), "msg", None)
     if type(message) is not http.client.HTTPMessage or requests.cookies.extract_cookies_to_jar is not _EXTRACT_COOKIES:
         return False
-    for name in message:  # noqa: SIM110 - a generator costs more than the loop
+    for name in message.keys():  # noqa: SIM110, SIM118 - a generator costs more than the loop
         if name[:10].lower() == "set-cookie":
             return False
     return True
 
 
+def _brought_no_cookies(r: Response) -> bool:
+    jar: Any = vars(r).get("cookies")
+    return (type(jar) is _LateJar and jar.source is r.raw) or _brings_no_cookies(r.raw)
+
+
 # Headers
 
 
-def _headers_of(store: OrderedDict[str, tuple[str, Any]]) -> CaseInsensitiveDict[Any]:
+def _headers_of(store: dict[str, tuple[str, Any]]) -> CaseInsensitiveDict[Any]:
+    """A ``CaseInsensitiveDict`` of headers that are known to be right; over a dict, which is as ordered and quicker."""
     headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
-    headers._store = store
+    headers._store = store  # type: ignore[assignment]
     return headers
+
+
+@functools.lru_cache(REMEMBERED)
+def _encoding_of(content_type: str | None) -> str | None:
+    return get_encoding_from_headers(
+        CaseInsensitiveDict({} if content_type is None else {"content-type": content_type})
+    )
 
 
 class _SentHeaders(CaseInsensitiveDict[Any]):
@@ -370,6 +397,9 @@ class _SentHeaders(CaseInsensitiveDict[Any]):
         copied = _SentHeaders.__new__(_SentHeaders)
         copied._store = self._store.copy()
         return copied
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name, _ in self._store.values()])
 
     def items(self) -> Any:
         """Name and value of each header."""
@@ -387,8 +417,8 @@ def copy_with_header(request: PreparedRequest, name: str, value: str) -> Prepare
     copied = PreparedRequest.__new__(PreparedRequest)
     copied.__dict__.update(request.__dict__)
     sent = _SentHeaders.__new__(_SentHeaders)
-    sent._store = headers._store.copy()
-    sent._store[name.lower()] = (name, value)
+    store = sent._store = dict(headers._store)  # type: ignore[assignment]
+    store[name.lower()] = (name, value)
     copied.headers = sent
     return copied
 
@@ -406,8 +436,8 @@ class _HeaderTemplate:
         if any(value is None for _, value in self._given):
             raise ValueError  # a header of the request may take its place, and its position
         p = PreparedRequest()
-        p.prepare_headers(merge_setting({}, _headers_of(headers._store.copy()), dict_class=CaseInsensitiveDict))
-        self._prepared = cast("OrderedDict[str, tuple[str, Any]]", p.headers._store)
+        p.prepare_headers(headers)
+        self._prepared = dict(p.headers._store)
 
     def fits(self, headers: CaseInsensitiveDict[Any]) -> bool:
         return list(headers._store.values()) == self._given
@@ -455,6 +485,10 @@ def _read_at_once(r: Response) -> bytes | None:
     return content
 
 
+def _is_no_redirect(r: Response) -> bool:
+    return type(r) is Response and r.status_code not in REDIRECT_STATI
+
+
 #: What a body, parameters or files may be given as where there are none.
 _PLAIN = (dict, list, tuple, str, bytes, type(None))
 
@@ -495,8 +529,9 @@ class ShortcutSession(Session):
         auth = request.auth
         if self.trust_env and not auth and not self.auth:
             auth = _sessions.get_netrc_auth(url)
-        auth = merge_setting(auth, self.auth)
+        auth = self.auth if auth is None else merge_setting(auth, self.auth)
         hooks = merge_hooks(request.hooks, self.hooks)
+        has_body = not (_is_nothing(request.data) and _is_nothing(request.files) and request.json is None)
 
         p = PreparedRequest()
         p.method = request.method.upper()
@@ -509,11 +544,11 @@ class ShortcutSession(Session):
             p._cookies = _LateJar()
         else:
             p.prepare_cookies(jar)
-        if _is_nothing(request.data) and _is_nothing(request.files) and request.json is None:
-            p.prepare_content_length(None)
-        else:
+        if has_body:
             p.prepare_body(request.data, request.files, request.json)
-        if auth is not None or not canonical:
+        else:
+            p.prepare_content_length(None)
+        if has_body or not (canonical if auth is None else type(auth) is NoNetrc):
             p.prepare_auth(auth, url)
         if hooks != {"response": []}:
             p.prepare_hooks(hooks)
@@ -557,9 +592,9 @@ class ShortcutSession(Session):
                 verify = environment.ca_bundle or verify
         return {
             "proxies": _merged(proxies, self.proxies),
-            "stream": merge_setting(stream, self.stream),
-            "verify": merge_setting(verify, self.verify),
-            "cert": merge_setting(cert, self.cert),
+            "stream": self.stream if stream is None else merge_setting(stream, self.stream),
+            "verify": self.verify if verify is None else merge_setting(verify, self.verify),
+            "cert": self.cert if cert is None else merge_setting(cert, self.cert),
         }
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
@@ -572,7 +607,7 @@ class ShortcutSession(Session):
         allow_redirects = kwargs.pop("allow_redirects", True)
         stream = kwargs["stream"]
         hooks = request.hooks
-        adapter = self.get_adapter(url=cast("str", request.url))
+        adapter = self.get_adapter(request.url)  # type: ignore[arg-type]
         start = _sessions.preferred_clock()
         r = adapter.send(request, **kwargs)
         r.elapsed = timedelta(seconds=_sessions.preferred_clock() - start)
@@ -580,9 +615,9 @@ class ShortcutSession(Session):
 
         for earlier in r.history:  # made by hooks, as digest authentication does
             extract_cookies_to_jar(self.cookies, earlier.request, earlier.raw)
-        if type(self.cookies) is not RequestsCookieJar or not _brings_no_cookies(r.raw):
+        if type(self.cookies) is not RequestsCookieJar or not _brought_no_cookies(r):
             extract_cookies_to_jar(self.cookies, request, r.raw)
-        if r.is_redirect or not self._follows_as_shipped():
+        if not _is_no_redirect(r) or not self._follows_as_shipped():
             r = self._follow(r, request, allow_redirects, kwargs)
         if not stream and _read_at_once(r) is None:
             r.content  # noqa: B018 - reading it is the point
@@ -597,7 +632,7 @@ class ShortcutSession(Session):
     def _follow(self, r: Response, request: PreparedRequest, allow_redirects: bool, kwargs: dict[str, Any]) -> Response:
         if not allow_redirects:
             for following in self.resolve_redirects(r, request, yield_requests=True, **kwargs):
-                r._next = cast("PreparedRequest", following)
+                r._next = following  # type: ignore[assignment]
                 break
             return r
         followed = [r, *self.resolve_redirects(r, request, **kwargs)]
@@ -814,7 +849,7 @@ class ShortcutAdapter(HTTPAdapter):
         keys = self._pool_keys
         if keys is None or not keys.fits(self.poolmanager):
             keys = self._pool_keys = _PoolKeys(self.poolmanager)
-        known_as = (found[1], verify, cert, type(verify) is str and os.path.isdir(verify))  # noqa: PTH112
+        known_as = (found[0], verify, cert, type(verify) is str and os.path.isdir(verify))  # noqa: PTH112
         pool = keys.find(known_as)
         if pool is None:
             pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
@@ -826,33 +861,40 @@ class ShortcutAdapter(HTTPAdapter):
         if proxies or HTTPAdapter.request_url is not _REQUEST_URL or type(request) is not PreparedRequest:
             return super().request_url(request, proxies)
         found = _canonical(request.url)
-        return super().request_url(request, proxies) if found is None else found[2]
+        return super().request_url(request, proxies) if found is None else found[1]
 
     def build_response(self, req: Any, resp: Any) -> Response:
         """As ``HTTPAdapter.build_response``; a jar that nobody looks at is not filled in."""
         if (
             HTTPAdapter.build_response is not _BUILD_RESPONSE
-            or not (ground.response_fields and ground.header_store and ground.jar_store)
+            or not (ground.response_fields and ground.header_store and ground.jar_store and ground.header_lines)
             or type(resp) is not urllib3.HTTPResponse
             or type(req.url) is not str
             or not _answered_as_shipped()
             or not _brings_no_cookies(resp)
         ):
             return super().build_response(req, resp)
-        store = OrderedDict((name.lower(), (name, value)) for name, value in resp.headers.itermerged())
+        # urllib3 keeps a line as name and values, one where it was not repeated.
+        store = {
+            key: (line[0], line[1] if len(line) == 2 else ", ".join(line[1:]))
+            for key, line in resp.headers._container.items()
+        }
+        headers = _headers_of(store)
         response = Response.__new__(Response)
-        response._content = False
-        response._content_consumed = False
-        response._next = None
-        response.status_code = resp.status
-        response.headers = _headers_of(store)
-        response.raw = resp
-        response.url = req.url
-        response.encoding = get_encoding_from_headers(response.headers)
-        response.history = []
-        response.reason = cast("str", resp.reason)
-        response.cookies = _LateJar()
-        response.elapsed = timedelta(0)
-        response.request = req
-        response.connection = self
+        response.__dict__.update(
+            _content=False,
+            _content_consumed=False,
+            _next=None,
+            status_code=resp.status,
+            headers=headers,
+            raw=resp,
+            url=req.url,
+            encoding=_encoding_of(headers.get("content-type")),
+            history=[],
+            reason=resp.reason,
+            cookies=_LateJar(resp),
+            elapsed=timedelta(0),
+            request=req,
+            connection=self,
+        )
         return response
