@@ -134,6 +134,7 @@ class Authority:
         uri: str | None = None,
         server: bool = False,
         self_signed: bool = False,
+        folder: Path | None = None,
     ) -> Certificate:
         """A certificate for a server of loopback or for a client, with the common name ``name``."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -162,7 +163,8 @@ class Authority:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(signer, hashes.SHA256())
-        cert_file, key_file = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        folder = folder or self.folder
+        cert_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
         cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         key_file.touch(mode=0o600)
         key_file.write_bytes(pem_of(key))
