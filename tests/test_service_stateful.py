@@ -68,7 +68,7 @@ class TokenServiceMachine(RuleBasedStateMachine):
         self.issued: dict[str, tuple[str, float]] = {}  # value -> scope, the moment it must not outlive
         self.latest: dict[str, str] = {}  # scope -> the value issued last
         self.rejected: set[str] = set()
-        self.in_flight: dict[str, int] = dict.fromkeys(SCOPES, 0)
+        self.requested = 0
         self.most_in_flight = 0
         self.lock = threading.Lock()
         self.management = AccessTokenManagement(clock=self.clock)
@@ -97,6 +97,7 @@ class TokenServiceMachine(RuleBasedStateMachine):
         # Events are told in the flight's thread: a request begins with one and ends with another.
         if event.kind == "requested":
             with self.lock:
+                self.requested += 1
                 running = sum(1 for slot in list(self.service._slots.values()) if slot.flight is not None)
                 threads = sum(1 for t in threading.enumerate() if t.name == "requests_cc_token worker")
                 self.most_in_flight = max(self.most_in_flight, threads - running)
@@ -118,16 +119,8 @@ class TokenServiceMachine(RuleBasedStateMachine):
                 outcome.append(error)
 
         caller = threading.Thread(target=call, daemon=True)
-        before = len(self.server.requests)
         caller.start()
-        if self.mode == "hang":
-            while caller.is_alive() and len(self.server.requests) == before:
-                caller.join(0.001)
-            while caller.is_alive():
-                if self.clock.waiting():
-                    self.clock.advance(10.0)
-                caller.join(0.005)
-        caller.join(PATIENCE)
+        self._join(caller)
         assert outcome, "a caller hangs"
         return outcome[0]
 
@@ -135,12 +128,16 @@ class TokenServiceMachine(RuleBasedStateMachine):
         """Let every fetch in the background end; one that hangs ends with its time budget."""
         for thread in threading.enumerate():
             if thread.name == "requests_cc_token worker":
-                while self.mode == "hang" and thread.is_alive():
-                    if self.clock.waiting():
-                        self.clock.advance(10.0)
-                    thread.join(0.005)
-                thread.join(PATIENCE)
-                assert not thread.is_alive(), "a fetch hangs"
+                self._join(thread)
+
+    def _join(self, thread: threading.Thread) -> None:
+        """Wait for a thread; a fetch that hangs, once its request is at the server, ends with its time budget."""
+        while self.mode == "hang" and thread.is_alive():
+            thread.join(0.002)
+            if self.requested and len(self.server.requests) == self.requested and self.clock.waiting():
+                self.clock.advance(10.0)
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "a thread hangs"
 
     @rule(scope=st.sampled_from(SCOPES), force=st.booleans(), mode=MODES)
     def get(self, scope: str, force: bool, mode: str) -> None:
@@ -289,7 +286,7 @@ def test_the_invariants_hold_over_random_histories() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         TokenServiceMachine,
         settings=settings(
-            max_examples=300,
+            max_examples=150,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
