@@ -61,7 +61,7 @@ def ask(tokens: TokenService, auth: tuple[str, str] | None = AUTH, **form: Any) 
     return requests.post(tokens.token_endpoint, auth=auth, data={**GRANT, **form}, timeout=30)
 
 
-def bearer(tokens: TokenService, **form: str) -> dict[str, str]:
+def bearer(tokens: TokenService, **form: Any) -> dict[str, str]:
     return {"Authorization": "Bearer " + ask(tokens, **form).json()["access_token"]}
 
 

@@ -1,0 +1,483 @@
+"""The command line: real processes where signals, pipes and missing extras matter, else the same code in this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from requests_cc_token import __version__, cli
+from requests_cc_token.config import CONFIG_VARIABLE
+from requests_cc_token.demo.api import ProtectedApi
+from requests_cc_token.demo.token_service import TokenService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+
+SECRET = "a secret of the command line's tests"
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenService]:
+    with TokenService() as service:
+        service.add_client("worker", SECRET, scopes="api")
+        yield service
+
+
+@pytest.fixture
+def api(tokens: TokenService) -> Iterator[ProtectedApi]:
+    with ProtectedApi(tokens) as api:
+        yield api
+
+
+@pytest.fixture
+def config(tmp_path: Path, tokens: TokenService, api: ProtectedApi) -> Path:
+    """A user's configuration: two clients and two sessions, the secret in a file."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f"""
+        [clients.first]
+        token_endpoint = "{tokens.token_endpoint}"
+        client_id = "worker"
+        client_secret = {{ file = "{secret}" }}
+        scope = "api"
+
+        [clients.second]
+        token_endpoint = "{tokens.token_endpoint}"
+        client_id = "worker"
+        client_secret = {{ env = "SECOND_SECRET" }}
+        auth = "client_secret_post"
+
+        [backchannel]
+        max_tries = 1
+
+        [sessions.main]
+        base_url = "{api.base_url}"
+        client = "first"
+
+        [sessions.side]
+        base_url = "{api.base_url}"
+        client = "second"
+        """
+    )
+    return path
+
+
+@contextlib.contextmanager
+def program(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """The program in a process of its own, killed if the block leaves it running."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "requests_cc_token", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != CONFIG_VARIABLE}
+
+
+def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """The line of the program's output that holds the text."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return line
+    raise AssertionError(f"the program ended without saying {text!r}")
+
+
+class TestDemo:
+    def test_the_demo_runs_on_its_own(self) -> None:
+        """Without a configuration, service and API start on loopback; calls and a summary are printed, exit code 0."""
+        with program("demo", "--calls", "3", "--interval", "0.001") as process:
+            out, err = process.communicate(timeout=60)
+
+        assert process.returncode == 0
+        assert err == ""
+        lines = out.splitlines()
+        assert lines[0].startswith("token service http://127.0.0.1:")
+        assert [line.split()[1:3] for line in lines if "call " in line[:20]] == [["call", f"{i}:"] for i in (1, 2, 3)]
+        assert "token of 'worker' requested" in out
+        assert "token of 'worker' obtained" in out
+        assert lines[-1] == "3 calls: 3 ok, 0 failed; 1 token request, 0 renewals in the background"
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_ctrl_c_is_the_way_to_end_a_demo_without_end(self, number: signal.Signals) -> None:
+        """With --forever, an interrupt leads to the summary and exit code 0; so does SIGTERM."""
+        with program("demo", "--forever", "--interval", "0.001") as process:
+            read_until(process, "call 12: 200")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+
+        assert process.returncode == 0
+        assert err == ""
+        assert " ok, 0 failed; " in out.splitlines()[-1]
+
+    def test_ctrl_c_before_the_last_call_is_an_interruption(self) -> None:
+        """Ten thousand calls that were interrupted are not done: summary, exit code 130, no traceback."""
+        with program("demo", "--calls", "10000", "--interval", "0.001") as process:
+            read_until(process, "call 2: 200")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+
+        assert process.returncode == 130
+        assert err == ""
+        assert " ok, 0 failed; " in out.splitlines()[-1]
+
+    def test_an_interrupt_waits_for_the_call_under_way(self, config: Path, api: ProtectedApi) -> None:
+        """A call that has begun is finished and counted before the program ends."""
+        with api.hold(), program("demo", "--forever", "--config", config, "--session", "main") as process:
+            api.wait_for_requests(1)
+            process.send_signal(signal.SIGINT)
+            read_until(process, "stopping after the call under way")
+            api.gate.set()
+            out, err = process.communicate(timeout=60)
+
+        assert process.returncode == 0
+        assert err == ""
+        assert out.splitlines()[-1].startswith("1 call: 1 ok, 0 failed; 1 token request")
+
+    def test_a_second_interrupt_ends_it_at_once(self, config: Path, api: ProtectedApi) -> None:
+        """Who cannot wait for a call that hangs presses Ctrl-C again: exit code 130, no traceback."""
+        with api.hold(), program("demo", "--forever", "--config", config, "--session", "main") as process:
+            api.wait_for_requests(1)
+            process.send_signal(signal.SIGINT)
+            read_until(process, "stopping after the call under way")
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+
+        assert process.returncode == 130
+        assert err.strip() == ""  # click ends the line on which the terminal shows ^C
+
+    def test_a_reader_who_has_enough_ends_it(self) -> None:
+        """When the pipe is closed, as by head, the program ends without a traceback."""
+        with program("demo", "--forever", "--interval", "0.001") as process:
+            read_until(process, "call 2: 200")
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == ""
+            assert process.wait(timeout=60) == 1
+
+    def test_the_same_worker_runs_on_a_configuration(
+        self, config: Path, tokens: TokenService, api: ProtectedApi, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """With --config the user's own services are called, at the path that the user names."""
+        arguments = ["--interval", "0", "--session", "main", "--path", "echo?a=1"]
+        assert cli.run(["demo", "--config", str(config), *arguments]) == 0
+
+        assert [request.path for request in api.requests] == ["/api/echo"] * 10
+        assert len(tokens.requests) == 1
+        out = capsys.readouterr().out
+        assert out.startswith(f"services of {config}\nsession 'main' calls {api.base_url}echo?a=1\n")
+        assert out.splitlines()[-1].startswith("10 calls: 10 ok, 0 failed; 1 token request,")
+
+    def test_a_demo_with_failed_calls_fails(
+        self, config: Path, api: ProtectedApi, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Exit code 1 says that not every call succeeded."""
+        api.fail_next(500, "[bold]out of order[/bold]")
+        assert cli.run(["demo", "--config", str(config), "--session", "main", "--calls", "2", "--interval", "0"]) == 1
+
+        out = capsys.readouterr().out
+        assert "call 1: 500 [bold]out of order[/bold]" in out
+        assert "2 calls: 1 ok, 1 failed;" in out
+
+    @pytest.mark.parametrize("session", [[], ["--session", "nobody"]])
+    def test_with_several_sessions_one_is_named(
+        self, config: Path, session: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """No name, or an unknown one, is an error that lists the names there are."""
+        assert cli.run(["demo", "--config", str(config), *session]) == 1
+
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        assert "'main', 'side'" in captured.err
+
+    def test_it_may_run_in_another_thread(self, config: Path) -> None:
+        """A program that embeds the command line and has signals of its own keeps them."""
+        codes: list[int] = []
+        arguments = ["demo", "--config", str(config), "--session", "main", "--calls", "1"]
+        thread = threading.Thread(target=lambda: codes.append(cli.run(arguments)))
+        thread.start()
+        thread.join(60)
+
+        assert codes == [0]
+
+    def test_a_worker_that_breaks_is_no_success(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """An error that nobody foresaw is shown by Python, and the exit code is 1."""
+        shown: list[object] = []
+        monkeypatch.setattr(threading, "excepthook", shown.append)
+        arguments = ["demo", "--config", str(config), "--session", "main", "--path", "http://["]
+        monkeypatch.setattr("requests_cc_token.demo.worker._gist", None)
+
+        assert cli.run([*arguments[:-2], "--calls", "1"]) == 1
+        assert len(shown) == 1
+        assert "failed" not in capsys.readouterr().out
+
+
+class TestToken:
+    def test_a_token_is_printed_for_scripts(
+        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The token of the named client, one line and nothing else."""
+        assert cli.run(["token", "first", "--config", str(config)]) == 0
+
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        assert captured.out == tokens.tokens[-1].value + "\n"
+
+    def test_the_header_line_is_printed_if_asked(
+        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """--header gives what curl -H takes."""
+        assert cli.run(["token", "first", "--header", "--config", str(config)]) == 0
+        assert capsys.readouterr().out == f"Authorization: Bearer {tokens.tokens[-1].value}\n"
+
+    def test_the_configuration_may_come_from_the_environment(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without --config the environment variable names the file; so may a secret come."""
+        monkeypatch.setenv(CONFIG_VARIABLE, str(config))
+        monkeypatch.setenv("SECOND_SECRET", SECRET)
+        assert cli.run(["token", "second"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["nobody"], "'first', 'second'"),
+            ([], "'first', 'second'"),
+            (["second"], "SECOND_SECRET"),
+        ],
+    )
+    def test_errors_are_one_line_and_exit_code_1(
+        self, config: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """An unknown client, no client of several, a secret that is not there: each is said in one line."""
+        assert cli.run(["token", *arguments, "--config", str(config)]) == 1
+
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        assert captured.err.startswith("requests-cc-token: ")
+        assert said in captured.err
+
+    def test_an_error_of_the_token_service_is_one_line(self, config: Path, tokens: TokenService) -> None:
+        """A real process says what the service said, on standard error alone, and nothing of the secret."""
+        tokens.fail_always(400, {"error": "invalid_scope", "error_description": "no\nsuch\x1b[31m scope"})
+        with program("token", "first", "--config", config) as process:
+            out, err = process.communicate(timeout=60)
+
+        assert process.returncode == 1
+        assert out == ""
+        assert err.count("\n") == 1
+        assert "invalid_scope" in err
+        assert "\x1b" not in err
+        assert SECRET not in err
+
+    def test_waiting_can_be_bounded(
+        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """--timeout ends the wait for a token service that hangs."""
+        with tokens.hold():
+            assert cli.run(["token", "first", "--timeout", "0.01", "--config", str(config)]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+    def test_ctrl_c_ends_the_wait(self, config: Path, tokens: TokenService) -> None:
+        """An interrupt while the token service hangs: exit code 130, no traceback."""
+        with tokens.hold(), program("token", "first", "--config", config) as process:
+            tokens.wait_for_requests(1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+
+        assert (process.returncode, out, err.strip()) == (130, "", "")
+
+    def test_a_closed_pipe_is_no_traceback(self, config: Path, tokens: TokenService) -> None:
+        """When nobody reads the token any more, the program fails quietly."""
+        with tokens.hold(), program("token", "first", "--config", config) as process:
+            tokens.wait_for_requests(1)
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            tokens.gate.set()
+            assert process.stderr.read() == ""
+            assert process.wait(timeout=60) == 1
+
+    @pytest.mark.parametrize("arguments", [[], ["--config", "no such file"]])
+    def test_a_missing_configuration_is_said(
+        self, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """No configuration at all, or a file that is not there, is one line that says what to do or what is wrong."""
+        monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
+        assert cli.run(["token", "first", *arguments]) == 1
+
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert ("no such file" in err) if arguments else (CONFIG_VARIABLE in err)
+
+
+class TestCheck:
+    def test_a_configuration_is_listed_without_secrets(
+        self,
+        config: Path,
+        tokens: TokenService,
+        api: ProtectedApi,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Clients and sessions are listed, nothing is sent, and no secret is shown."""
+        monkeypatch.setenv("SECOND_SECRET", SECRET)
+        assert cli.run(["check", "--config", str(config)]) == 0
+
+        out = capsys.readouterr().out
+        assert [line.partition(":")[0] for line in out.splitlines()] == [
+            "client first",
+            "client second",
+            "session main",
+            "session side",
+        ]
+        assert tokens.token_endpoint in out
+        assert SECRET not in out
+        assert (tokens.requests, api.requests) == ([], [])
+
+    def test_one_client_need_not_be_named_by_its_session(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A session without a client uses the only one; a client may do without a secret of its own."""
+        path = tmp_path / "config.toml"
+        path.write_text(
+            """
+            [clients.only]
+            token_endpoint = "https://token.test/"
+            client_id = "id"
+            client_secret = "in the file"
+            [sessions.main]
+            base_url = "https://api.test/"
+            """
+        )
+        assert cli.run(["check", "--config", str(path)]) == 0
+        out = capsys.readouterr().out
+        assert "no scope" in out
+        assert "session main: https://api.test/, the only client\n" in out
+        assert "in the file" not in out
+
+    def test_a_session_of_an_unknown_client_is_found(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A session that names a client which is not there fails the check."""
+        monkeypatch.setenv("SECOND_SECRET", SECRET)
+        config.write_text(config.read_text().replace('client = "second"', 'client = "third"'))
+        assert cli.run(["check", "--config", str(config)]) == 1
+        assert "third" in capsys.readouterr().err
+
+    def test_a_secret_that_is_not_there_is_found(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A secret's environment variable that is not set fails the check, by name."""
+        assert cli.run(["check", "--config", str(config)]) == 1
+        assert "SECOND_SECRET" in capsys.readouterr().err
+
+
+class TestProgram:
+    def test_the_version_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """--version gives the version of the package."""
+        assert cli.run(["--version"]) == 0
+        assert __version__ in capsys.readouterr().out
+
+    def test_a_wrong_usage_is_exit_code_2(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """An unknown command or option shows the usage."""
+        assert cli.run(["tokens"]) == 2
+        assert "Usage: requests-cc-token" in capsys.readouterr().err
+
+    def test_help_names_the_environment_variable(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The help of an option that the environment can give names the variable."""
+        assert cli.run(["token", "--help"]) == 0
+        assert CONFIG_VARIABLE in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("module", "command", "extra"),
+        [
+            ("click", "token", "cli"),
+            ("rich", "demo", "cli"),
+            ("flask", "demo", "demo"),
+            ("authlib", "demo", "demo"),
+        ],
+    )
+    def test_a_missing_extra_is_named(self, module: str, command: str, extra: str) -> None:
+        """Without what a command needs, one line says which extra to install, and the exit code is 1."""
+        ran = python(
+            "import sys; sys.modules[sys.argv[1]] = None; sys.argv[1:] = sys.argv[2:]\n"
+            "from requests_cc_token.__main__ import main; sys.exit(main())",
+            module,
+            command,
+        )
+
+        assert ran.returncode == 1
+        assert ran.stderr.count("\n") == 1
+        assert f"pip install 'requests_cc_token[{extra}]'" in ran.stderr
+
+    def test_an_import_error_of_another_kind_is_not_hidden(self) -> None:
+        """A broken installation shows where it is broken."""
+        ran = python(
+            "import sys; sys.modules['cachetools'] = None; sys.argv[1:] = ['token', '--config', sys.argv[1]]\n"
+            "import requests_cc_token\n"
+            "from requests_cc_token.__main__ import main; sys.exit(main())",
+            ROOT / "docs" / "samples" / "worker.toml",
+        )
+
+        assert "cachetools" in ran.stderr.splitlines()[-1]
+
+    def test_an_interrupt_while_starting_is_no_traceback(self) -> None:
+        """Ctrl-C before the command line is even loaded ends the program with 130."""
+        ran = python(
+            "import sys, types\n"
+            "class Interrupted(types.ModuleType):\n"
+            "    def __getattr__(self, name):\n"
+            "        raise KeyboardInterrupt\n"
+            "sys.modules['requests_cc_token.cli'] = Interrupted('cli')\n"
+            "from requests_cc_token.__main__ import main; sys.exit(main())"
+        )
+
+        assert (ran.returncode, ran.stderr) == (130, "")
+
+    def test_the_services_are_loaded_for_the_embedded_demo_only(self, config: Path) -> None:
+        """Neither Flask nor Authlib is imported where the user's own services are called."""
+        ran = python(
+            "import sys; from requests_cc_token.__main__ import main; code = main()\n"
+            "sys.exit(code or bool({'flask', 'authlib', 'werkzeug'} & set(sys.modules)))",
+            *("demo", "--config", config, "--session", "main", "--calls", "1"),
+        )
+
+        assert (ran.returncode, ran.stderr) == (0, "")
