@@ -15,8 +15,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
         # 0 ground: values and pure functions
-        """challenges client_assertion client_auth clients clock dpop events exceptions forks parameters secret_source
-        shortcuts signing_key tokens urls watched_files""",
+        """challenges client_assertion client_auth client_certificate clients clock dpop events exceptions forks frames
+        parameters secret_source shortcuts signing_key tls_client_auth tokens urls watched_files""",
         # 1: one token request, and where tokens stay
         "backchannel cache deadline discovery token_endpoint",
         # 2: a usable token for a client
