@@ -1,0 +1,262 @@
+"""Forked children and the end of the interpreter, with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from requests_cc_token import AccessTokenManagement
+
+from .scripted_server import PATIENCE, Request, ScriptedServer, answer, gated, hang, token_answer
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform"),
+    # Forking while threads run is what these tests are about.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning"),
+]
+
+#: Forks of the marathon in a usual run; ``FORKS=10000`` runs the full one.
+FORKS = int(os.environ.get("FORKS", "300"))
+
+
+def in_child(call: Callable[[], Any]) -> int:
+    """Fork, call, and give the child's pid; the child exits 0 if the call returned a true value."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signal.alarm(20)  # a child that hangs is killed, and its exit status says so
+            code = 0 if call() else 2
+        finally:
+            os._exit(code)
+    return pid
+
+
+def exit_code(pid: int) -> int:
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(default=token_answer("t")) as server:
+        yield server
+
+
+@pytest.fixture
+def management(server: ScriptedServer) -> Iterator[AccessTokenManagement]:
+    with AccessTokenManagement() as management:
+        management.add_client(
+            "worker", token_endpoint=server.token_endpoint, client_id="m2m", client_secret="T41NT-secret"
+        )
+        management.add_session("api", base_url=server.url + "api/")
+        yield management
+
+
+def test_r3_a_child_uses_the_token_it_inherited(server: ScriptedServer, management: AccessTokenManagement) -> None:
+    """Warm before the fork: the children need no token request of their own."""
+    management.service.get_access_token()
+    pids = [in_child(lambda: management.service.get_access_token().value == "t") for _ in range(5)]
+    assert [exit_code(pid) for pid in pids] == [0] * 5
+    assert len(server.requests) == 1
+
+
+def test_r3_a_fork_during_a_fetch_does_not_hang_the_child(
+    server: ScriptedServer, management: AccessTokenManagement
+) -> None:
+    """The parent's flight is nobody's in the child: it starts its own."""
+    release = threading.Event()
+    server.script.append(gated(release, token_answer("parent")))
+    tokens: list[str] = []
+    caller = threading.Thread(target=lambda: tokens.append(management.service.get_access_token().value))
+    caller.start()
+    server.wait_for_requests(1)
+    assert exit_code(in_child(lambda: management.service.get_access_token().value == "t")) == 0
+    release.set()
+    caller.join(PATIENCE)
+    assert tokens == ["parent"]
+
+
+def test_r3_a_fork_while_every_lock_is_held_does_not_hang_the_child(
+    server: ScriptedServer, management: AccessTokenManagement
+) -> None:
+    """Locks held by other threads at the moment of the fork are new in the child."""
+    service: Any = management.service
+    locks = [
+        service._lock,
+        service._backchannel._lock,
+        service._cache._lock,
+        management._lock,  # type: ignore[attr-defined]
+        service._registry._lock,
+    ]
+    session = management.make_session("api")
+    server.respond = lambda request: None if request.method == "POST" else answer(200, b"ok")
+    for lock in locks:
+        lock.acquire()
+    try:
+        pid = in_child(lambda: session.get("x").text == "ok")
+    finally:
+        for lock in locks:
+            lock.release()
+    assert exit_code(pid) == 0
+
+
+def test_r3_no_socket_is_shared_with_the_parent(server: ScriptedServer, management: AccessTokenManagement) -> None:
+    """A child opens connections of its own, to the API and to the token service."""
+    server.respond = lambda request: None if request.method == "POST" else answer(200, b"ok")
+    session = management.make_session("api")
+    assert session.get("x").text == "ok"
+    before = server.connections
+
+    def child() -> bool:
+        management.service.delete_access_token()
+        return session.get("x").text == "ok"
+
+    assert exit_code(in_child(child)) == 0
+    assert server.connections == before + 2
+    assert session.get("x").text == "ok", "the parent's connection still serves it"
+    assert server.connections == before + 2
+
+
+def test_r3_many_forks_under_traffic(server: ScriptedServer, management: AccessTokenManagement) -> None:
+    """Threads fetch and call while the process forks again and again: no child hangs."""
+    numbers = iter(range(10**9))
+
+    def respond(request: Request) -> Any:
+        return token_answer(f"t{next(numbers)}", 3600) if request.method == "POST" else answer(200, b"ok")
+
+    server.respond = respond
+    session = management.make_session("api")
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def traffic() -> None:
+        try:
+            while not stop.is_set():
+                management.service.delete_access_token()
+                session.get("x")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=traffic) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        codes = {exit_code(in_child(lambda: management.service.get_access_token().value)) for _ in range(FORKS)}
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert codes == {0}
+    assert not failures
+
+
+def run_script(text: str, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).resolve().parent.parent
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+
+
+SETUP = """
+    import sys, threading
+    from requests_cc_token import AccessTokenManagement
+    management = AccessTokenManagement()
+    management.add_client("w", token_endpoint=sys.argv[1], client_id="m", client_secret="T41NT")
+"""
+
+
+def test_r5_the_interpreter_ends_during_a_fetch(server: ScriptedServer) -> None:
+    """A program whose main thread ends while a fetch hangs exits at once and says nothing on stderr."""
+    server.default = hang
+    done = run_script(
+        SETUP
+        + """
+    from requests_cc_token import TokenRequestTimeout
+    try:
+        management.service.get_access_token(timeout=0.05)
+    except TokenRequestTimeout:
+        print("timeout")
+    """,
+        server.token_endpoint,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "timeout\n", "")
+
+
+def test_r5_a_token_can_be_had_while_the_interpreter_ends(server: ScriptedServer) -> None:
+    """An atexit function still gets a token, or a named error; nothing hangs and no traceback is printed."""
+    done = run_script(
+        """
+    import atexit, sys
+    def last_words():
+        from requests_cc_token import CCTokenError
+        try:
+            print(management.service.get_access_token().value)
+        except CCTokenError as error:
+            print(type(error).__name__)
+    atexit.register(last_words)
+    """
+        + SETUP,
+        server.token_endpoint,
+    )
+    assert done.returncode == 0
+    assert done.stdout in ("t\n", "TokenRequestError\n", "TokenEndpointConnectionError\n")
+    assert done.stderr == ""
+
+
+def test_r5_the_interpreter_ends_during_a_background_renewal(server: ScriptedServer) -> None:
+    """A renewal nobody waits for does not keep the process, and its end is silent."""
+    server.script.append(token_answer("t", 3600, refresh_in=0.001))
+    server.default = hang
+    done = run_script(
+        SETUP
+        + """
+    first = management.service.get_access_token()
+    while not any(t.name == "requests_cc_token w" for t in threading.enumerate()):
+        management.service.get_access_token()
+    print("ends")
+    """,
+        server.token_endpoint,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")
+
+
+def test_an_interrupt_leaves_the_fetch_to_the_others(server: ScriptedServer) -> None:
+    """Ctrl-C in a waiting main thread raises KeyboardInterrupt there at once, not after the fetch."""
+    server.default = hang
+    root = Path(__file__).resolve().parent.parent
+    script = textwrap.dedent(SETUP) + textwrap.dedent(
+        """
+        try:
+            management.service.get_access_token()
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, server.token_endpoint],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    server.wait_for_requests(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (0, "interrupted\n", "")
+
+
