@@ -1,0 +1,61 @@
+"""What the tests share: the embedded services, a management of them, and a machine without settings of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+import requests_cc_token
+from requests_cc_token import AccessTokenManagement
+from requests_cc_token.demo.api import ProtectedApi
+from requests_cc_token.demo.token_service import TokenService
+
+from .skipping_clock import SkippingClock
+
+#: Has what form encoding changes and what it leaves alone.
+SECRET = "a+b c/d=%41&é~*"
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither proxies, CA settings nor credentials of the machine reach a test, nor what another test configured."""
+    settings = {"requests_ca_bundle", "curl_ca_bundle", "requests_cc_token_config"}
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name.lower() in settings:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", os.devnull)
+    monkeypatch.setattr(requests_cc_token._default, "management", None)
+
+
+@pytest.fixture
+def token_service() -> Iterator[TokenService]:
+    """The embedded token service, with the client ``worker``."""
+    with TokenService() as service:
+        service.add_client("worker", SECRET, scopes="api reports")
+        yield service
+
+
+@pytest.fixture
+def api(token_service: TokenService) -> Iterator[ProtectedApi]:
+    """The embedded API, which takes the tokens of ``token_service``."""
+    with ProtectedApi(token_service) as api:
+        yield api
+
+
+@pytest.fixture
+def clock() -> SkippingClock:
+    """A clock on which the waits between tries take no time."""
+    return SkippingClock()
+
+
+@pytest.fixture
+def management(token_service: TokenService, clock: SkippingClock) -> Iterator[AccessTokenManagement]:
+    """A management with the client ``worker``."""
+    with AccessTokenManagement(clock=clock) as management:
+        clock.skip_waits_of(management)
+        management.add_client(
+            "worker", token_endpoint=token_service.token_endpoint, client_id="worker", client_secret=SECRET
+        )
+        yield management
