@@ -24,12 +24,31 @@ import requests
 _E = TypeVar("_E", bound="TokenRequestError")
 
 
+#: Characters of a message that repeats what somebody gave: enough for a long path and the list of known keys.
+MAX_MESSAGE = 1_000
+
+
+def one_line(text: str, limit: int) -> str:
+    """Text of somebody else, fit for a message, a log line and a terminal.
+
+    No line breaks, no control or format characters, at most ``limit`` characters.
+    """
+    line = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
+    return line if len(line) <= limit else line[:limit] + "…"
+
+
 class CCTokenError(Exception):
     """The root of every error that this package raises on purpose."""
 
 
 class ConfigurationError(CCTokenError, ValueError):
-    """A registration or an option that cannot work. Raised when it is given, before anything is sent."""
+    """A registration or an option that cannot work. Raised when it is given, before anything is sent.
+
+    Its message may repeat what was given, so it is made fit for a log line and a terminal.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message, MAX_MESSAGE))
 
 
 class TokenCacheError(CCTokenError):

@@ -7,13 +7,14 @@ import math
 import random
 from collections.abc import Callable
 from typing import Any, NoReturn
+from urllib.parse import quote_plus
 
 from .backchannel import Answer, Backchannel, parse_retry_after
-from .client_auth import TokenRequest
+from .client_auth import TokenRequest, form_encode
 from .clients import ClientCredentialsClient
 from .clock import Clock
 from .events import logger
-from .exceptions import InvalidTokenResponseError, TokenEndpointError, TokenRequestError
+from .exceptions import InvalidTokenResponseError, TokenEndpointError, TokenRequestError, one_line
 from .tokens import AccessToken, is_b64token
 
 #: The share of its lifetime after which a token is renewed in the background. The rest is what an outage of the
@@ -45,6 +46,8 @@ _ADVICE = {
     "invalid_request": "check the registration: a parameter is missing, repeated or malformed",
     "invalid_authorization_details": "check authorization_details=...",
 }
+
+_KNOWN_ERRORS = _ADVICE.keys() | _TRANSIENT_ERRORS
 
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
 
@@ -109,7 +112,7 @@ def _try(
         if isinstance(answer, Answer):
             return (
                 read_token_answer(
-                    answer, client, key, monotonic=sent_monotonic, wall=sent_wall, secrets=tuple(request.secrets)
+                    answer, client, key, monotonic=sent_monotonic, wall=sent_wall, secrets=_never_repeated(request)
                 ),
                 credential,
             )
@@ -128,6 +131,13 @@ def _try(
             client,
         )
     return failure, credential
+
+
+def _never_repeated(request: TokenRequest) -> tuple[str, ...]:
+    """The credentials of a request in every form that it carries them in, should the server echo it; longest first."""
+    _, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    forms = {credentials, *request.secrets, *map(quote_plus, request.secrets), *map(form_encode, request.secrets)}
+    return tuple(sorted(filter(None, forms), key=len, reverse=True))
 
 
 def _named(error: TokenRequestError, client: ClientCredentialsClient) -> TokenRequestError:
@@ -181,7 +191,7 @@ def read_token_answer(
             return _token(members, client, key, monotonic, wall)
         return _error(answer, members, client, wall, secrets)
     except _Refused as refusal:
-        reason = str(refusal)
+        reason = _hidden(str(refusal), secrets)
     return InvalidTokenResponseError(
         f"token client {client.name!r}: the token endpoint {client.token_endpoint} answered 200, but {reason}",
         client=client.name,
@@ -192,7 +202,9 @@ def _members(answer: Answer) -> dict[str, Any]:
     """The members of the JSON object; for an error status anything unreadable is no members."""
     reason = "its body is no JSON object"
     try:
-        members = json.loads(answer.body, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        members = json.loads(
+            answer.body, parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=_unique
+        )
         if isinstance(members, dict):
             return members
     except _Refused as refusal:
@@ -206,6 +218,13 @@ def _members(answer: Answer) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise _Refused(f"its JSON holds {name}, which is no JSON")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise _Refused("its JSON holds a number too large to be one")  # no cache could store it
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -258,10 +277,11 @@ def _lifetime(expires_in: Any, default: float) -> float:
         return default
     if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdigit():
         expires_in = int(expires_in[:20])
-    if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not math.isfinite(expires_in):
+    is_number = isinstance(expires_in, (int, float)) and not isinstance(expires_in, bool)
+    if not is_number:
         raise _Refused("its expires_in is no number of seconds")
     if expires_in <= 0:
-        raise _Refused(f"its expires_in is {expires_in}: the token had expired when it was issued")
+        raise _Refused(f"its expires_in is {shown(str(expires_in))}: the token had expired when it was issued")
     return float(min(expires_in, MAX_LIFETIME))
 
 
@@ -301,8 +321,13 @@ def _error(
     secrets: tuple[str, ...],
 ) -> TokenEndpointError:
     status = answer.status_code
+    token = members.get("access_token")
+    secrets = (*secrets, token) if isinstance(token, str) and token else secrets
     code, description, uri = (
-        shown(text, hide=secrets) if isinstance(text := members.get(name), str) and text else None
+        # A code that is known is no secret, even where somebody's secret is a part of it.
+        shown(text, hide=() if text in _KNOWN_ERRORS else secrets)
+        if isinstance(text := members.get(name), str) and text
+        else None
         for name in ("error", "error_description", "error_uri")
     )
     said = f"{status} {code}" if code else str(status)
@@ -329,7 +354,10 @@ def shown(text: str, limit: int = MAX_TEXT, *, hide: tuple[str, ...] = ()) -> st
 
     No control or format characters, a bounded length, and not our own secret should it be repeated.
     """
-    for secret in hide:
+    return one_line(_hidden(text, hide), limit)
+
+
+def _hidden(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
         text = text.replace(secret, "***")
-    text = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
-    return text if len(text) <= limit else text[:limit] + "…"
+    return text
