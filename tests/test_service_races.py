@@ -1,0 +1,238 @@
+"""Races, played out step by step at gates: where two threads meet, both orders are right."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from requests_cc_token import AccessToken, TokenEndpointError, TokenRequestError, TokenRequestParameters
+from requests_cc_token.events import TokenEvent
+
+from .scripted_server import ScriptedServer, error_answer, gated, reset, token_answer
+from .test_service import Harness, in_threads, until_all_wait
+
+FORCED = TokenRequestParameters(force_renewal=True)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def harness(server: ScriptedServer) -> Iterator[Harness]:
+    harness = Harness(server, wait=())
+    with harness.management:
+        yield harness
+
+
+def at_event(harness: Harness, kind: str, action: Callable[[], Any]) -> list[Any]:
+    """Run the action inside the flight, between what it changed and the moment its waiters wake."""
+    results: list[Any] = []
+
+    def subscriber(event: TokenEvent) -> None:
+        if event.kind == kind and not results:
+            results.append(None)
+            try:
+                results[0] = action()
+            except TokenRequestError as error:
+                results[0] = error
+
+    harness.management.subscribe(subscriber)
+    return results
+
+
+def test_renewal_against_rejection_while_the_renewal_runs(harness: Harness) -> None:
+    """A 401 for the old token while its renewal is under way joins that renewal."""
+    release = threading.Event()
+    harness.server.script.extend([token_answer("one", 1000), gated(release, token_answer("two", 1000))])
+    old = harness.get()
+    harness.clock.advance(900)
+    harness.get()
+    harness.server.wait_for_requests(2)
+    harness.service.token_rejected(old)
+    join = in_threads(5, harness.get)
+    until_all_wait(harness, 5)
+    release.set()
+    assert {token.value for token in join()} == {"two"}
+    assert harness.requests == 2
+
+
+def test_renewal_against_rejection_as_the_renewal_lands(harness: Harness) -> None:
+    """A 401 for the old token in the moment in which the new one is there does not drop the new one."""
+    harness.server.script.extend([token_answer("one", 1000), token_answer("two", 1000)])
+    old = harness.get()
+    harness.clock.advance(900)
+    at_event(harness, "renewed", lambda: harness.service.token_rejected(old))
+    harness.get()
+    harness.until_event("renewed")
+    assert harness.get().value == "two"
+    assert harness.requests == 2
+
+
+def test_rejection_against_rejection(harness: Harness) -> None:
+    """Two threads report one token, the second after the first one's renewal: one renewal."""
+    harness.server.script.extend([token_answer("one"), token_answer("two")])
+    old = harness.get()
+    harness.service.token_rejected(old)
+    assert harness.get().value == "two"
+    harness.service.token_rejected(old)
+    assert harness.get().value == "two"
+    assert harness.requests == 2
+
+
+def test_the_failure_against_a_late_waiter(harness: Harness) -> None:
+    """Who comes when the fetch has failed, before its waiters woke, gets the same error and starts nothing."""
+    harness.server.script.extend([error_answer(400, "invalid_scope"), token_answer("never")])
+    late = at_event(harness, "failed", harness.get)
+    with pytest.raises(TokenEndpointError) as early:
+        harness.get()
+    assert str(late[0]) == str(early.value)
+    assert harness.requests == 1
+
+
+def test_the_token_against_a_late_waiter(harness: Harness) -> None:
+    """Who comes when the token is there, before the waiters woke, gets it at once."""
+    harness.server.script.append(token_answer("one"))
+    late = at_event(harness, "obtained", lambda: harness.get(timeout=0))
+    assert harness.get() is late[0]
+
+
+def test_delete_against_a_fetch_as_it_lands(harness: Harness) -> None:
+    """A delete in the moment in which the token is there forgets it; who waited still gets it."""
+    harness.server.script.extend([token_answer("one"), token_answer("two")])
+    at_event(harness, "obtained", lambda: harness.service.delete_access_token("worker"))
+    assert harness.get().value == "one"
+    assert harness.get().value == "two"
+
+
+def test_forced_and_ordinary_callers_share_a_flight(harness: Harness) -> None:
+    """force_renewal while a fetch is under way joins it."""
+    release = threading.Event()
+    harness.server.script.append(gated(release, token_answer("one")))
+    ordinary = in_threads(3, harness.get)
+    harness.server.wait_for_requests(1)
+    forced = in_threads(3, lambda: harness.get(parameters=FORCED))
+    until_all_wait(harness, 6)
+    release.set()
+    assert {token.value for token in ordinary() + forced()} == {"one"}
+    assert harness.requests == 1
+
+
+def test_hard_expiry_against_a_renewal_under_way(harness: Harness) -> None:
+    """The token expires while it is being renewed: from then on callers wait for that renewal."""
+    release = threading.Event()
+    harness.server.script.extend([token_answer("one", 1000), gated(release, token_answer("two", 1000))])
+    harness.get()
+    harness.clock.advance(975)
+    assert harness.get().value == "one"
+    harness.server.wait_for_requests(2)
+    harness.clock.advance(21)
+    join = in_threads(3, harness.get)
+    until_all_wait(harness, 3)
+    release.set()
+    assert {token.value for token in join()} == {"two"}
+    assert harness.requests == 2
+
+
+def test_hard_expiry_ends_the_hold_off_of_a_background_renewal(harness: Harness) -> None:
+    """Renewals failed while nobody noticed; the first caller without a token has a try of its own."""
+    retry_later = [("Retry-After", "3000")]
+    harness.server.script.extend(
+        [token_answer("one", 1000), error_answer(503, "temporarily_unavailable", retry_later), token_answer("two")]
+    )
+    harness.get()
+    harness.clock.advance(900)
+    harness.get()
+    harness.until_event("failed")
+    harness.clock.advance(100)
+    assert harness.get().value == "two"
+
+
+def test_the_last_waiter_leaves_before_the_try_fails(server: ScriptedServer) -> None:
+    """Nobody waits any more: the failed fetch is not tried again, the schedule decides about the next one."""
+    harness = Harness(server, wait=(1, 1, 1))
+    release = threading.Event()
+    server.script.append(gated(release, reset))
+    with harness.management:
+        with pytest.raises(TokenRequestError):
+            harness.get(timeout=0)
+        server.wait_for_requests(1)
+        release.set()
+        harness.until_event("failed")
+        assert harness.requests == 1
+
+
+def test_no_thread_can_be_started(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no thread left, the caller fetches by itself as far as it can."""
+    harness.server.default = token_answer("one")
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "requests_cc_token worker":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert harness.get().value == "one"
+
+
+@pytest.mark.parametrize("failure", [SystemExit, MemoryError, ValueError])
+def test_whatever_ends_a_fetch_its_waiters_are_answered(
+    harness: Harness, failure: type[BaseException]
+) -> None:
+    """An error of a kind nobody expects, here from a subscriber's or a secret's code, is an error for the waiters."""
+
+    def secret() -> str:
+        raise failure("T41NT")
+
+    harness.management.add_client(
+        "odd", token_endpoint=harness.server.token_endpoint, client_id="m", client_secret=secret
+    )
+    with pytest.raises(TokenRequestError) as caught:
+        harness.service.get_access_token("odd")
+    assert "'odd'" in str(caught.value)
+    assert failure.__name__ in str(caught.value)
+    assert "T41NT" not in str(caught.value)
+
+
+def test_a_failing_subscriber_does_no_harm(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """A subscriber that raises is logged; the token comes all the same, and the others are told."""
+    told: list[str] = []
+
+    def broken(event: TokenEvent) -> None:
+        raise RuntimeError("broken subscriber")
+
+    harness.management.subscribe(broken)
+    unsubscribe = harness.management.subscribe(lambda event: told.append(event.kind))
+    harness.server.default = token_answer("one")
+    assert harness.get().value == "one"
+    assert told == ["requested", "obtained"]
+    assert "a subscriber failed" in caplog.text
+    unsubscribe()
+    harness.service.delete_access_token("worker")
+    harness.get()
+    assert told == ["requested", "obtained"]
+
+
+def test_context_variables_reach_the_secret(harness: Harness) -> None:
+    """The fetch runs with the context variables of the caller that started it, a web request's for example."""
+    import contextvars
+
+    tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant")
+    harness.server.default = token_answer("one")
+    harness.management.add_client(
+        "t",
+        token_endpoint=harness.server.token_endpoint,
+        client_id="m",
+        client_secret=lambda: "T41NT-" + tenant.get(),
+        auth="client_secret_post",
+    )
+    tenant.set("blue")
+    token = harness.service.get_access_token("t")
+    assert isinstance(token, AccessToken)
+    assert harness.server.requests[-1].form["client_secret"] == ["T41NT-blue"]
