@@ -23,8 +23,10 @@ exclude_patterns = ["_build", "samples"]
 
 # The order in the sources is the order in which things are best read.
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+# One parameter a line where they do not fit into one.
+maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = f"requests_cc_token {release}"
