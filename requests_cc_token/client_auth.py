@@ -18,6 +18,7 @@ from .exceptions import ConfigurationError
 from .secret_source import SecretSource
 
 if TYPE_CHECKING:
+    from .client_certificate import LoadedCertificate
     from .clients import ClientCredentialsClient
 
 #: Salts the fingerprints by which two reads of a credential are compared; new in each process.
@@ -31,8 +32,8 @@ class TokenRequest:
     url: str
     form: dict[str, str | tuple[str, ...]] = field(default_factory=dict, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
-    #: The client certificate's files, (certificate, key), for mutual TLS.
-    cert: tuple[str, str | None] | None = field(default=None, repr=False)
+    #: The client certificate, for mutual TLS.
+    cert: LoadedCertificate | None = field(default=None, repr=False)
     #: A salted hash of the credential used, to see whether a rotated one is there after ``invalid_client``.
     credential: bytes = field(default=b"", repr=False)
     #: Texts that no message may repeat, should the server echo them.
@@ -61,6 +62,10 @@ class ClientAuthentication:
     method: ClassVar[str]
     #: Whether the client needs a ``client_secret``.
     needs_secret: ClassVar[bool] = False
+    #: Whether the proof holds the time, so that a wrong clock makes it invalid.
+    makes_dated_proofs: ClassVar[bool] = False
+    #: The JWS algorithm of the proof, where it has one.
+    algorithm: str | None = None
 
     def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
         """Put the proof into the request; called for each try, since some proofs may be used once only."""
@@ -108,7 +113,7 @@ class ClientSecretBasic(ClientAuthentication):
 
     def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
         """Set the header."""
-        secret = _secret_of(client).read()
+        secret = secret_of(client).read()
         request.note_secret(secret)
         pair = [client.client_id, secret]
         if self.encoding == "form":
@@ -136,7 +141,7 @@ class ClientSecretPost(ClientAuthentication):
 
     def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
         """Add the form fields."""
-        secret = _secret_of(client).read()
+        secret = secret_of(client).read()
         request.note_secret(secret)
         request.form["client_id"] = client.client_id
         request.form["client_secret"] = secret
@@ -148,7 +153,8 @@ def form_encode(text: str) -> str:
     return quote_plus(text, safe="*").replace("~", "%7E")
 
 
-def _secret_of(client: ClientCredentialsClient) -> SecretSource:
+def secret_of(client: ClientCredentialsClient) -> SecretSource:
+    """The secret of a client whose method needs one."""
     secret = client.client_secret
     assert secret is not None, "check() has refused this client"
     return secret
@@ -157,9 +163,32 @@ def _secret_of(client: ClientCredentialsClient) -> SecretSource:
 #: What ``auth=`` may be given as.
 ClientAuthLike = Union[str, ClientAuthentication]
 
+
+
+def _client_secret_jwt() -> ClientAuthentication:
+    from .client_assertion import ClientSecretJwt
+
+    return ClientSecretJwt()
+
+
+def _tls_client_auth() -> ClientAuthentication:
+    from .tls_client_auth import TlsClientAuth
+
+    return TlsClientAuth()
+
+
+def _self_signed_tls_client_auth() -> ClientAuthentication:
+    from .tls_client_auth import TlsClientAuth
+
+    return TlsClientAuth(self_signed=True)
+
+
 _BY_NAME: dict[str, Callable[[], ClientAuthentication]] = {
     "client_secret_basic": ClientSecretBasic,
     "client_secret_post": ClientSecretPost,
+    "client_secret_jwt": _client_secret_jwt,
+    "tls_client_auth": _tls_client_auth,
+    "self_signed_tls_client_auth": _self_signed_tls_client_auth,
 }
 
 
@@ -169,6 +198,8 @@ def client_authentication(given: object, client: str) -> ClientAuthentication:
         return given
     if isinstance(given, str) and given in _BY_NAME:
         return _BY_NAME[given]()
+    if given == "private_key_jwt":
+        raise ConfigurationError(f"token client {client!r}: private_key_jwt needs a key: auth=PrivateKeyJwt(key, ...)")
     known = ", ".join(sorted(_BY_NAME))
     named = repr(given) if isinstance(given, str) else type(given).__name__
     raise ConfigurationError(

@@ -7,10 +7,12 @@ import json
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from .client_auth import ClientAuthentication, ClientAuthLike, client_authentication
-from .exceptions import ConfigurationError
+from .client_certificate import CertificateLike, ClientCertificate, LoadedCertificate, client_certificate
+from .dpop import DPoPKey, dpop_key
+from .exceptions import ConfigurationError, TokenRequestError
 from .parameters import (
     Texts,
     TokenRequestParameters,
@@ -21,10 +23,8 @@ from .parameters import (
 )
 from .parameters import authorization_details as canonical_details
 from .secret_source import SecretLike, SecretSource, secret_source
+from .tokens import Binding
 from .urls import check_endpoint
-
-if TYPE_CHECKING:
-    from .dpop import DPoPKey
 
 #: Seconds that a token without ``expires_in`` is taken to live: the shortest lifetime in common use.
 DEFAULT_LIFETIME = 300.0
@@ -51,12 +51,21 @@ class ClientCredentialsClient:
     parameters: tuple[tuple[str, tuple[str, ...]], ...] = field(repr=False)
     authorization_details: str | None
     auth: ClientAuthentication
+    #: The key that tokens are bound to (RFC 9449).
     dpop: DPoPKey | None
+    #: The client certificate of token requests, and of the API calls of tokens bound to it (RFC 8705).
+    cert: ClientCertificate | LoadedCertificate | None
+    #: Where tokens are revoked (RFC 7009) and looked up (RFC 7662), where the issuer's metadata does not say it.
+    revocation_endpoint: str | None
+    introspection_endpoint: str | None
     allow_http: bool
     #: Seconds that a token lives whose answer names no ``expires_in``.
     default_lifetime: float
     #: Whether a token with less than the requested scope is an error.
     strict_scope: bool
+    #: Whether ``dpop`` and ``cert`` are a moment's copy of what may change; see ``current``.
+    is_snapshot: bool = field(repr=False)
+    _snapshot: ClientCredentialsClient | None = field(repr=False)
 
     def __init__(
         self,
@@ -76,6 +85,9 @@ class ClientCredentialsClient:
         allow_http: bool = False,
         default_lifetime: float = DEFAULT_LIFETIME,
         strict_scope: bool = False,
+        cert: CertificateLike | None = None,
+        revocation_endpoint: str | None = None,
+        introspection_endpoint: str | None = None,
     ) -> None:
         what = f"token client {name!r}"
         if token_endpoint is None and issuer is None:
@@ -84,6 +96,10 @@ class ClientCredentialsClient:
             check_endpoint(token_endpoint, f"{what}: token_endpoint", allow_http=allow_http)
         if issuer is not None:
             check_endpoint(issuer, f"{what}: issuer", allow_http=allow_http)
+        if revocation_endpoint is not None:
+            check_endpoint(revocation_endpoint, f"{what}: revocation_endpoint", allow_http=allow_http)
+        if introspection_endpoint is not None:
+            check_endpoint(introspection_endpoint, f"{what}: introspection_endpoint", allow_http=allow_http)
         if not _is_printable(client_id):
             raise ConfigurationError(f"{what}: client_id must be printable text")
         if not _is_duration(default_lifetime):
@@ -103,11 +119,25 @@ class ClientCredentialsClient:
         put(self, "parameters", further_parameters(parameters, what))
         put(self, "authorization_details", canonical_details(authorization_details, what))
         put(self, "auth", client_authentication(auth, name))
-        put(self, "dpop", dpop)
+        put(self, "dpop", dpop_key(dpop, what))
+        put(self, "cert", self._certificate(cert, what))
+        put(self, "revocation_endpoint", revocation_endpoint)
+        put(self, "introspection_endpoint", introspection_endpoint)
         put(self, "allow_http", allow_http)
         put(self, "default_lifetime", float(default_lifetime))
         put(self, "strict_scope", strict_scope)
+        put(self, "is_snapshot", False)
+        put(self, "_snapshot", None)
         self.auth.check(self)
+
+    def _certificate(self, given: CertificateLike | None, what: str) -> ClientCertificate | None:
+        """The certificate given here, else that of the authentication method."""
+        of_method: ClientCertificate | None = getattr(self.auth, "certificate", None)
+        if given is None:
+            return of_method
+        if of_method is not None:
+            raise ConfigurationError(f"{what}: auth={self.auth!r} has the certificate, so leave cert out")
+        return client_certificate(given, what)
 
     def named(self, name: str) -> ClientCredentialsClient:
         """The same registration under another name."""
@@ -115,7 +145,43 @@ class ClientCredentialsClient:
         for attribute in self.__slots__:
             object.__setattr__(twin, attribute, getattr(self, attribute))
         object.__setattr__(twin, "name", name)
+        object.__setattr__(twin, "_snapshot", None)
         return twin
+
+    def current(self) -> ClientCredentialsClient:
+        """This registration with the DPoP key and certificate of this moment; itself where they never change.
+
+        A token is bound to them, so they stay what they are from the token request to the last API call. The same
+        object while the files do not change. Raises ``TokenRequestError`` where a file is no good.
+        """
+        if self.is_snapshot or (self.cert is None and (self.dpop is None or self.dpop.is_fixed)):
+            return self
+        reason = ""
+        try:
+            dpop = None if self.dpop is None else self.dpop.current()
+            cert = self.cert.current() if isinstance(self.cert, ClientCertificate) else self.cert
+        except TokenRequestError as error:
+            reason = str(error.args[0])
+        if reason:
+            raise TokenRequestError(f"token client {self.name!r}: {reason}", client=self.name)
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.dpop is not dpop or snapshot.cert is not cert:
+            snapshot = self.named(self.name)
+            put = object.__setattr__
+            put(snapshot, "dpop", dpop)
+            put(snapshot, "cert", cert)
+            put(snapshot, "is_snapshot", True)
+            put(self, "_snapshot", snapshot)
+        return snapshot
+
+    @property
+    def binding(self) -> Binding | None:
+        """What this registration's tokens are bound to, or may be."""
+        if self.dpop is None and self.cert is None:
+            return None
+        now = self.current()
+        assert not isinstance(now.cert, ClientCertificate)
+        return Binding(now.dpop, now.cert)
 
     def with_parameters(self, given: TokenRequestParameters | None) -> ClientCredentialsClient:
         """The same registration, asking for what one request wants instead."""
@@ -138,6 +204,7 @@ class ClientCredentialsClient:
         Scope and resources count as sets. The name does not count, and neither does the secret's value: it
         changes when it is rotated, the token does not.
         """
+        binding = self.binding
         shape = [
             self.token_endpoint,
             self.issuer,
@@ -148,7 +215,8 @@ class ClientCredentialsClient:
             self.audience,
             self.parameters,
             self.authorization_details,
-            None if self.dpop is None else self.dpop.thumbprint,
+            None if binding is None or binding.dpop is None else binding.dpop.thumbprint,
+            None if binding is None or binding.certificate is None else binding.certificate.thumbprint,
             self.default_lifetime,
             self.strict_scope,
         ]
@@ -157,7 +225,8 @@ class ClientCredentialsClient:
 
     def stamp(self) -> Hashable:
         """Something that differs once the secret, key or certificate is known to have changed."""
-        return (self.client_secret.stamp() if self.client_secret is not None else None), self.auth.stamp()
+        secret = self.client_secret.stamp() if self.client_secret is not None else None
+        return secret, self.auth.stamp(), self.dpop.stamp() if self.dpop is not None else None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+
+if TYPE_CHECKING:
+    from .client_certificate import LoadedCertificate
+    from .dpop import DPoPKey
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 #: The layout of a stored record; a record of another layout is not read.
 RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a token is bound to: a DPoP key (RFC 9449), a client certificate (RFC 8705), or both.
+
+    The API wants proof of the key, or a connection with that certificate.
+    """
+
+    dpop: DPoPKey | None = None
+    certificate: LoadedCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -40,6 +55,8 @@ class AccessToken:
     #: share has none until the service derives them: a monotonic clock means nothing elsewhere.
     soft_expiry: float | None = field(repr=False, compare=False)
     hard_expiry: float | None = field(repr=False, compare=False)
+    #: What it may be used with only, or None.
+    binding: Binding | None = field(repr=False, compare=False)
 
     def __init__(
         self,
@@ -53,6 +70,7 @@ class AccessToken:
         key: str = "",
         soft_expiry: float | None = None,
         hard_expiry: float | None = None,
+        binding: Binding | None = None,
     ) -> None:
         put = object.__setattr__
         put(self, "value", value)
@@ -64,6 +82,7 @@ class AccessToken:
         put(self, "key", key)
         put(self, "soft_expiry", soft_expiry)
         put(self, "hard_expiry", hard_expiry)
+        put(self, "binding", binding)
 
     @property
     def authorization(self) -> str:
@@ -123,7 +142,9 @@ class AccessToken:
 
 
 def _is_moment(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, not converted: JSON has whole numbers that no float holds.
+    largest = sys.float_info.max
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -largest <= value <= largest
 
 
 _B64TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/")

@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         """challenges client_assertion client_auth client_certificate clients clock dpop events exceptions forks frames
         parameters secret_source shortcuts signing_key tls_client_auth tokens urls watched_files""",
         # 1: one token request, and where tokens stay
-        "backchannel cache deadline discovery token_endpoint",
+        "backchannel cache deadline discovery revocation token_endpoint",
         # 2: a usable token for a client
         "service",
         # 3: authorize a copy, send, renew once

@@ -1,0 +1,105 @@
+"""Keys, certificates and assertions in files: read again once they change, the last good one kept meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from .events import logger
+from .exceptions import TokenRequestError
+from .forks import renew_after_fork
+
+_T = TypeVar("_T")
+
+#: Seconds. A file younger than this is read again at each use: two writes within one tick of the file system's clock
+#: cannot be told apart.
+SETTLED_AFTER = 2.0
+
+
+class UnusableFileError(Exception):
+    """Why the content of files is of no use; its text holds nothing of the content. Stays within the package."""
+
+
+class WatchedFiles(Generic[_T]):
+    """Something made of one or several files, made anew once one of them has changed.
+
+    ``make`` gets the contents and raises ``UnusableFileError`` where they are no good; what it made before is used
+    then, since a rotation looks like that halfway: one file empty, half written, or not yet matching the other.
+    """
+
+    def __init__(
+        self, paths: Iterable[str | os.PathLike[str]], make: Callable[[tuple[bytes, ...]], _T], what: str
+    ) -> None:
+        self.paths = tuple(Path(path) for path in paths)
+        self._make = make
+        self._what = what
+        self._lock = threading.Lock()
+        self._seen: Hashable = None
+        self._settled = False
+        self._contents: tuple[bytes, ...] | None = None
+        self._made: _T | None = None
+        self._complaint: str | None = None
+        renew_after_fork(self)
+
+    def __repr__(self) -> str:
+        return f"<{self._what} from {self._where}>"
+
+    @property
+    def _where(self) -> str:
+        return " and ".join(repr(str(path)) for path in self.paths)
+
+    def get(self) -> _T:
+        """What the files hold now, or held last. Raises ``TokenRequestError`` where they never held anything good."""
+        stamp = self.stamp()
+        made = self._made
+        if made is not None and self._settled and stamp == self._seen:
+            return made
+        with self._lock:
+            self._read(stamp)
+            if self._made is not None:
+                return self._made
+            complaint = self._complaint
+        raise TokenRequestError(f"the {self._what}, {self._where}: {complaint}")
+
+    def stamp(self) -> Hashable:
+        """Inode, size and time of the last change of each file."""
+        stamps: list[tuple[int, int, int] | None] = []
+        for path in self.paths:
+            try:
+                status = path.stat()
+            except OSError:
+                stamps.append(None)
+            else:
+                stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        return tuple(stamps)
+
+    def _read(self, stamp: Hashable) -> None:
+        newest = max((entry[2] for entry in stamp if entry is not None), default=0)  # type: ignore[attr-defined]
+        contents: tuple[bytes, ...] | None = None
+        try:
+            contents = tuple(path.read_bytes() for path in self.paths)
+            if contents != self._contents:
+                if not all(content.strip() for content in contents):
+                    raise UnusableFileError("empty")
+                self._made = self._make(contents)
+                self._contents = contents
+            self._complaint = None
+        except UnusableFileError as error:
+            self._complain(str(error))
+        except OSError as error:
+            self._complain(error.strerror or "cannot be read")
+        self._seen = stamp
+        self._settled = time.time() - newest / 1e9 > SETTLED_AFTER
+
+    def _complain(self, reason: str) -> None:
+        if reason != self._complaint and self._made is not None:
+            logger.warning("the %s, %s: %s; going on with the last good one", self._what, self._where, reason)
+        self._complaint = reason
+
+    def after_fork_in_child(self) -> None:
+        """Start the lock anew: a thread that the child does not have may hold it."""
+        self._lock = threading.Lock()
