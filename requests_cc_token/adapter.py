@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import traceback
 from collections.abc import Mapping
 from typing import Any, Union
-from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -18,11 +15,12 @@ from .challenges import parse_challenges
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
 from .forks import renew_after_fork
+from .frames import without_locals
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
 from .service import AccessTokenService
 from .shortcuts import ShortcutAdapter, copy_with_header, leave_to_parent
 from .tokens import AccessToken
-from .urls import Mount, origin_of
+from .urls import Mount, origin_of, shown_url
 
 #: Bytes of a refused answer's body that are read to keep its connection; a longer one costs the connection.
 MAX_DRAINED = 64 * 1024
@@ -231,7 +229,7 @@ class AccessTokenAdapter(ShortcutAdapter):
                 logger.warning(
                     "token client %r: a request to %s carries no token, it is not under %s",
                     self._client,
-                    _shown(url),
+                    shown_url(url),
                     mount.prefix,
                 )
             return False
@@ -339,21 +337,4 @@ def _disclosable(error: Exception, request: requests.PreparedRequest) -> Excepti
         error.request = request
         if error.response is not None:
             error.response.request = request
-    # What the caller was handling when it called is not ours to touch.
-    seen = {id(sys.exc_info()[1])}
-    pending: list[Any] = [error]
-    while pending:
-        current = pending.pop()
-        # urllib3's `reason` is an exception or a text.
-        if not isinstance(current, BaseException) or id(current) in seen:
-            continue
-        seen.add(id(current))
-        traceback.clear_frames(current.__traceback__)
-        pending += [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        pending += current.args
-    return error
-
-
-def _shown(url: str) -> str:
-    split = urlsplit(url)
-    return split._replace(netloc=split.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return without_locals(error)
