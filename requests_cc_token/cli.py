@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import signal
-import sys
 import threading
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,8 @@ from .management import AccessTokenManagement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from .clients import ClientCredentialsClient
 
 PROGRAM = "requests-cc-token"
 
@@ -48,10 +48,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough. What is still buffered must not fail once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (CCTokenError, OSError) as error:
         click.echo(f"{PROGRAM}: {printable(str(error))}", err=True)
         return 1
@@ -93,22 +89,22 @@ def check(config: str | None) -> None:
     Nothing is sent. Secrets are read, to see that they are there, and not shown.
     """
     with _management(config) as management:
-        for name, client in sorted(management.clients.items()):
-            secret = client.client_secret
-            if secret is not None:
-                secret.read()
-            facts = [
-                f"endpoint {client.token_endpoint or client.issuer}",
-                f"id {client.client_id}",
-                f"by {client.auth!r}",
-                f"secret from {secret.description}" if secret is not None else "no secret",
-                f"scope {' '.join(client.scope)}" if client.scope else "no scope",
-            ]
-            click.echo(printable(f"client {name}: {', '.join(facts)}"))
-        for name, (base_url, client_name) in sorted(management.sessions.items()):
+        for client in management.clients.values():
+            click.echo(printable(_described(client)))
+        for name, (base_url, client_name) in management.sessions.items():
             management.make_session(name).close()
             uses = "the only client" if client_name is None else f"client {client_name}"
             click.echo(printable(f"session {name}: {base_url}, {uses}"))
+
+
+def _described(client: ClientCredentialsClient) -> str:
+    facts = [f"client {client.name}: {client.token_endpoint or client.issuer}", f"id {client.client_id}"]
+    facts.append(client.auth.method)
+    if client.client_secret is not None:
+        client.client_secret.read()
+        facts.append(f"secret from {client.client_secret.description}")
+    facts.append(f"scope {' '.join(client.scope)}" if client.scope else "no scope")
+    return ", ".join(facts)
 
 
 def _management(config: str | None) -> AccessTokenManagement:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from requests_cc_token import __version__, cli
+from requests_cc_token import ClientCredentialsClient, __version__, cli
+from requests_cc_token.client_auth import ClientAuthentication
 from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
@@ -377,7 +378,7 @@ class TestCheck:
     def test_one_client_need_not_be_named_by_its_session(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A session without a client uses the only one; a client may do without a secret of its own."""
+        """A session without a client uses the only one."""
         path = tmp_path / "config.toml"
         path.write_text(
             """
@@ -394,6 +395,17 @@ class TestCheck:
         assert "no scope" in out
         assert "session main: https://api.test/, the only client\n" in out
         assert "in the file" not in out
+
+    def test_a_client_may_do_without_a_secret(self) -> None:
+        """A client that authenticates in another way is described without one."""
+
+        class ByCertificate(ClientAuthentication):
+            method = "tls_client_auth"
+
+        client = ClientCredentialsClient(
+            "name", issuer="https://issuer.test", client_id="id", scope=("a", "b"), auth=ByCertificate()
+        )
+        assert cli._described(client) == "client name: https://issuer.test, id id, tls_client_auth, scope a b"
 
     def test_a_session_of_an_unknown_client_is_found(
         self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

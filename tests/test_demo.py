@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
@@ -17,6 +24,7 @@ from requests_cc_token.demo.token_service import TokenService
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
+    from pathlib import Path
 
 GRANT = {"grant_type": "client_credentials"}
 SECRET = "a secret of the tests"
@@ -318,6 +326,58 @@ class TestSteering:
                 while connection.recv(4096):
                     pass
         assert ask(tokens).status_code == 200
+
+
+class TestTls:
+    @pytest.fixture
+    def certificate(self, tmp_path: Path) -> Path:
+        """A key and a certificate for this machine's loopback address, in one PEM file."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
+        now = datetime.now(timezone.utc)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        path = tmp_path / "certificate.pem"
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + certificate.public_bytes(serialization.Encoding.PEM)
+        )
+        return path
+
+    def test_both_services_speak_tls(self, certificate: Path) -> None:
+        """With a server's TLS context the addresses are https, and a client that trusts the certificate is served."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        with TokenService(ssl_context=context) as tokens, ProtectedApi(tokens, ssl_context=context) as api:
+            tokens.add_client("worker", SECRET, scopes="api")
+            assert tokens.token_endpoint.startswith("https://127.0.0.1:")
+            answer = requests.post(tokens.token_endpoint, auth=AUTH, data=GRANT, verify=str(certificate), timeout=30)
+            headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+            assert call(api, "test", headers, verify=str(certificate)).status_code == 200
+
+    def test_a_client_that_hangs_in_its_handshake_stops_nobody(self, certificate: Path) -> None:
+        """While one connection says nothing and another talks plain http, others are served."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        with (
+            TokenService(ssl_context=context) as tokens,
+            socket.create_connection(("127.0.0.1", tokens.port), 30),
+        ):
+            with pytest.raises(requests.ConnectionError):
+                requests.get(tokens.metadata_url.replace("https", "http"), timeout=30)
+            answer = requests.get(tokens.metadata_url, verify=str(certificate), timeout=30)
+            assert answer.json()["issuer"] == tokens.issuer
 
 
 class TestApi:

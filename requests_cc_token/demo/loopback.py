@@ -154,9 +154,6 @@ class _Handler(WSGIRequestHandler):
         self.send_response(int(code), reason)
         for name, value in headers:
             self.send_header(name, value)
-        # A scripted answer may state a length of its own, or that it closes.
-        if "Content-Length" not in headers and code != "204":
-            self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer)
