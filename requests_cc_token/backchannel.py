@@ -6,7 +6,6 @@ count here as anywhere in requests.
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import threading
@@ -25,7 +24,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from .client_auth import TokenRequest
-from .clock import Clock
+from .client_certificate import CertificateConnections
+from .clock import Clock, is_duration
 from .deadline import DeadlineAdapter, Exchange
 from .exceptions import ConfigurationError, TokenEndpointConnectionError, TokenRequestError
 from .forks import renew_after_fork
@@ -167,11 +167,10 @@ def _proxies(given: object) -> dict[str, str]:
 
 
 def _seconds(given: object, what: str, above: float | None = None) -> float:
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
-        raise ConfigurationError(f"backchannel: {what} must be a number of seconds, not {given!r}")
-    if given < 0 or (above is None and given == 0):
-        raise ConfigurationError(f"backchannel: {what} must be more than 0 seconds, not {given!r}")
-    return float(given)
+    if not is_duration(given) or (above is None and given == 0):
+        least = "more than 0" if above is None else "0 or more"
+        raise ConfigurationError(f"backchannel: {what} must be a number of seconds, {least}, not {given!r}")
+    return float(given)  # type: ignore[arg-type]
 
 
 def _tries(given: object) -> int:
@@ -204,6 +203,10 @@ class Backchannel:
         self._lock = threading.Lock()
         #: Set once the management is closed; a fetch that waits between tries ends then.
         self.closed = threading.Event()
+        #: What is known of issuers; kept here by `discovery`.
+        self.issuers: dict[Any, Any] = {}
+        #: By how many seconds the clock of each token endpoint is ahead of ours; kept here by `token_endpoint`.
+        self.clock_offsets: dict[str, float] = {}
         #: Set by ``configure_backchannel``.
         self.options = BackchannelOptions()
         renew_after_fork(self)
@@ -252,30 +255,42 @@ class Backchannel:
         result: _T = retried(attempt)(deadline)
         return result
 
-    def post(self, request: TokenRequest, deadline: float) -> Answer | TokenEndpointConnectionError:
+    def post(
+        self, request: TokenRequest, deadline: float, what: str = "the token endpoint"
+    ) -> Answer | TokenEndpointConnectionError:
         """Send one token request and read its answer, both by the deadline (of the monotonic clock).
 
         An error is returned, not raised: the frames here hold the secret, and a traceback would show them.
         """
+        return self._answer("POST", request, deadline, what)
+
+    def get(self, url: str, deadline: float) -> Answer | TokenEndpointConnectionError:
+        """Read a public document of the token service, likewise."""
+        return self._answer("GET", TokenRequest(url), deadline, "the document")
+
+    def _answer(
+        self, method: str, request: TokenRequest, deadline: float, what: str
+    ) -> Answer | TokenEndpointConnectionError:
         try:
-            return self._post(request, deadline)
+            return self._send(method, request, deadline)
         except Exception as error:
             reason = _reason(error)
-        return TokenEndpointConnectionError(f"the token endpoint {_without_query(request.url)}: {reason}")
+        return TokenEndpointConnectionError(f"{what} {_without_query(request.url)}: {reason}")
 
-    def _post(self, request: TokenRequest, deadline: float) -> Answer:
+    def _send(self, method: str, request: TokenRequest, deadline: float) -> Answer:
         session = self.options.session or self._own_session()
         # None keeps an Authorization header of the session out: one client authentication per request.
         headers: dict[str, str | None] = {
             "Authorization": None,
             "Accept": "application/json",
             "Accept-Encoding": "identity",
-            "Content-Type": "application/x-www-form-urlencoded",
             **request.headers,
         }
+        if method == "POST":
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         prepared = session.prepare_request(
             requests.Request(
-                "POST",
+                method,
                 request.url,
                 headers=headers,  # type: ignore[arg-type]
                 data=request.form,
@@ -289,6 +304,8 @@ class Backchannel:
         settings = session.merge_environment_settings(url, {}, True, verify, _requests_cert(request.cert))
         # Not session.send: that would follow up a redirect, read its body without bound, and keep cookies.
         adapter = session.get_adapter(url)
+        if request.cert is not None and isinstance(adapter, CertificateConnections):
+            settings["cert"] = request.cert
         with Exchange(self._clock, deadline) as exchange:
             response = adapter.send(prepared, timeout=self.options.timeout, **settings)
             try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from .client_auth import ClientAuthentication, ClientAuthLike, client_authentication
 from .client_certificate import CertificateLike, ClientCertificate, LoadedCertificate, client_certificate
+from .clock import is_duration
 from .dpop import DPoPKey, dpop_key
 from .exceptions import ConfigurationError, TokenRequestError
 from .parameters import (
@@ -235,7 +235,7 @@ class ClientCredentialsClient:
 
 
 def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    return is_duration(value) and value != 0
 
 
 def _is_printable(value: object) -> bool:

@@ -12,6 +12,12 @@ import time
 from typing import Protocol
 
 
+def is_duration(value: object) -> bool:
+    """Whether the value is a number of seconds, 0 or more, and such that the system can wait for it."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value <= threading.TIMEOUT_MAX  # type: ignore[operator]
+
+
 class Clock(Protocol):
     """What a clock must do; give one to ``AccessTokenManagement(clock=...)``."""
 

@@ -18,7 +18,7 @@ from .backchannel import Backchannel, Wait
 from .cache import MemoryTokenCache, TokenCache
 from .client_auth import ClientAuthLike
 from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
-from .clock import Clock, SystemClock
+from .clock import Clock, SystemClock, is_duration
 from .dpop import DPoPKey
 from .events import Events, Subscriber
 from .exceptions import ConfigurationError, UnknownClientError
@@ -427,9 +427,7 @@ def _flag(given: object, what: str) -> None:
 
 
 def _amount(given: object, what: str) -> None:
-    if given is None:
-        return
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not given >= 0:
+    if given is not None and not is_duration(given):
         raise ConfigurationError(f"{what} must be a number of seconds, not {given!r}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from typing import Any
 from urllib.parse import urljoin
@@ -11,6 +10,7 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter
 
+from .clock import is_duration
 from .exceptions import ConfigurationError
 from .parameters import NoNetrc
 from .shortcuts import ShortcutSession
@@ -93,7 +93,7 @@ def check_timeout(given: object, what: str) -> None:
 
 
 def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    return is_duration(value) and value != 0
 
 
 def check_base_url(url: object, what: str) -> str:
