@@ -98,7 +98,7 @@ def _sentence(event: TokenEvent) -> str:
     if event.expires_in is not None:
         parts.append(f"usable for {event.expires_in:.0f} s")
     if event.error is not None:
-        parts.append(str(event.error))
+        parts.append(str(event.error).removeprefix(f"token client {event.client!r}: "))
     if event.wait is not None:
         parts.append(f"next try in {event.wait:.1f} s")
     return "; ".join(parts)
