@@ -1,0 +1,112 @@
+"""Events: what subscribers and the log are told."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from requests_cc_token import AccessTokenManagement, TokenEndpointError
+from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.events import Events, TokenEvent
+
+
+@pytest.fixture
+def events() -> Events:
+    return Events()
+
+
+def test_subscribers_are_told_in_order_until_they_leave(events: Events) -> None:
+    """Every subscriber gets each event, in the order of subscription, up to the moment at which it leaves."""
+    seen: list[tuple[str, str]] = []
+    leave = events.subscribe(lambda event: seen.append(("first", event.kind)))
+    events.subscribe(lambda event: seen.append(("second", event.kind)))
+    events.emit(TokenEvent("requested", "a", attempt=1))
+    leave()
+    leave()
+    events.emit(TokenEvent("obtained", "a", expires_in=5.0))
+    assert seen == [("first", "requested"), ("second", "requested"), ("second", "obtained")]
+
+
+def test_who_subscribed_twice_leaves_once(events: Events) -> None:
+    """The function that ``subscribe`` returned ends that subscription and no other."""
+    seen: list[TokenEvent] = []
+    leave = events.subscribe(seen.append)
+    events.subscribe(seen.append)
+    leave()
+    events.emit(TokenEvent("rejected", "a"))
+    assert len(seen) == 1
+
+
+def test_a_subscriber_that_fails_does_no_harm(events: Events, caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is logged, and the others are told."""
+    seen: list[TokenEvent] = []
+
+    def fail(event: TokenEvent) -> None:
+        raise LookupError("of the subscriber")
+
+    events.subscribe(fail)
+    events.subscribe(seen.append)
+    event = TokenEvent("rejected", "a")
+    events.emit(event)
+    assert seen == [event]
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert record.getMessage() == "token client 'a': a subscriber failed on 'rejected'"
+    assert "of the subscriber" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("event", "level", "sentence"),
+    [
+        (TokenEvent("requested", "a", attempt=2), "DEBUG", "token client 'a': requested; try 2"),
+        (TokenEvent("obtained", "a", expires_in=99.6), "INFO", "token client 'a': obtained; usable for 100 s"),
+        (TokenEvent("renewed", "a", expires_in=60.0), "INFO", "token client 'a': renewed; usable for 60 s"),
+        (TokenEvent("served_stale", "a", expires_in=9.0), "WARNING", "token client 'a': served stale; usable for 9 s"),
+        (
+            TokenEvent("failed", "a", error=TokenEndpointError("it said no", status_code=400), wait=1.25),
+            "WARNING",
+            "token client 'a': failed; it said no; next try in 1.2 s",
+        ),
+        (TokenEvent("held_off", "a", wait=3.0), "DEBUG", "token client 'a': held off; next try in 3.0 s"),
+        (TokenEvent("rejected", "a"), "INFO", "token client 'a': rejected"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, TokenEvent) else "",
+)
+def test_each_event_is_one_log_record(
+    events: Events, caplog: pytest.LogCaptureFixture, event: TokenEvent, level: str, sentence: str
+) -> None:
+    """The record says the event in one line, at a level of its own, with client and kind to filter by."""
+    with caplog.at_level(logging.DEBUG, "requests_cc_token"):
+        events.emit(event)
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.getMessage()) == ("requests_cc_token", level, sentence)
+    assert vars(record)["client"] == "a"
+    assert vars(record)["event"] == event.kind
+
+
+def test_what_is_not_logged_is_still_told(events: Events, caplog: pytest.LogCaptureFixture) -> None:
+    """The level of the logger does not keep subscribers from their events."""
+    seen: list[TokenEvent] = []
+    events.subscribe(seen.append)
+    with caplog.at_level(logging.CRITICAL, "requests_cc_token"):
+        events.emit(TokenEvent("rejected", "a"))
+    assert len(seen) == 1
+    assert not caplog.records
+
+
+def test_a_management_tells_what_happens(management: AccessTokenManagement, token_service: TokenService) -> None:
+    """A fetch that fails once and then succeeds is told as two requests and a token, without its value."""
+    seen: list[TokenEvent] = []
+    leave = management.subscribe(seen.append)
+    token_service.fail_next(503)
+    token = management.service.get_access_token("worker")
+    leave()
+    management.service.delete_access_token("worker")
+    management.service.get_access_token("worker")
+    assert [(e.kind, e.client, e.attempt) for e in seen] == [
+        ("requested", "worker", 1),
+        ("requested", "worker", 2),
+        ("obtained", "worker", None),
+    ]
+    assert seen[-1].expires_in == pytest.approx(3595)
+    assert token.value not in repr(seen)
