@@ -30,6 +30,7 @@ from .exceptions import (
 from .forks import renew_after_fork
 from .management import AccessTokenManagement
 from .parameters import NO_TOKEN, TokenRequestParameters
+from .references import managements
 from .service import AccessTokenService
 from .tokens import AccessToken
 
@@ -70,11 +71,24 @@ class _Default:
         self.lock = threading.Lock()
         renew_after_fork(self)
 
+    def get(self) -> AccessTokenManagement:
+        """The management, made of the file that the environment names if need be."""
+        with self.lock:
+            if self.management is None:
+                path = os.environ.get(CONFIG_VARIABLE)
+                if not path:
+                    raise ConfigurationError(
+                        "the default management is not configured: call requests_cc_token.configure(...), "
+                        f"or set {CONFIG_VARIABLE} to the path of a TOML file"
+                    )
+                self.management = AccessTokenManagement.from_config(path)
+            return self.management
+
     def after_fork_in_child(self) -> None:
         self.lock = threading.Lock()
 
 
-_default = _Default()
+_default = managements.default = _Default()
 
 
 def configure(
@@ -91,22 +105,9 @@ def configure(
     return management
 
 
-def _default_management() -> AccessTokenManagement:
-    with _default.lock:
-        if _default.management is None:
-            path = os.environ.get(CONFIG_VARIABLE)
-            if not path:
-                raise ConfigurationError(
-                    "the default management is not configured: call requests_cc_token.configure(...), "
-                    f"or set {CONFIG_VARIABLE} to the path of a TOML file"
-                )
-            _default.management = AccessTokenManagement.from_config(path)
-        return _default.management
-
-
 def make_session(name: str) -> requests.Session:
     """A session of the default management; see ``AccessTokenManagement.make_session``."""
-    return _default_management().make_session(name)
+    return _default.get().make_session(name)
 
 
 def get_access_token(
@@ -116,4 +117,4 @@ def get_access_token(
     timeout: float | None = None,
 ) -> AccessToken:
     """A token of the default management; see ``AccessTokenService.get_access_token``."""
-    return _default_management().service.get_access_token(client, parameters, timeout=timeout)
+    return _default.get().service.get_access_token(client, parameters, timeout=timeout)

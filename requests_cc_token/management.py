@@ -23,7 +23,9 @@ from .dpop import DPoPKey
 from .events import Events, Subscriber
 from .exceptions import ConfigurationError, UnknownClientError
 from .forks import renew_after_fork
+from .frames import hides_arguments
 from .parameters import Texts
+from .references import Reference, management_of, managements
 from .secret_source import SecretLike
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
@@ -55,9 +57,18 @@ class AccessTokenManagement:
 
     ``cache`` is where tokens stay; the memory of this process by default. ``clock`` is for tests. Safe in
     threads; configure it once, early, and share it. A context manager: leaving it calls ``close``.
+
+    ``name`` is for other processes: pickled sessions and adapters hold the name only, and find the management
+    that the other process made under it, the newest of that name. A management of a TOML file travels by the
+    file's path, the module's default management as such; any other one refuses to be pickled.
     """
 
-    def __init__(self, *, cache: TokenCache | None = None, clock: Clock | None = None) -> None:
+    _path: str | None = None
+
+    def __init__(
+        self, *, cache: TokenCache | None = None, clock: Clock | None = None, name: str | None = None
+    ) -> None:
+        self._name = None if name is None else _name(name, "management")
         self._clock = clock if clock is not None else SystemClock()
         self._cache = cache if cache is not None else MemoryTokenCache(clock=self._clock)
         self._events = Events()
@@ -73,9 +84,13 @@ class AccessTokenManagement:
             backchannel=self._backchannel,
             events=self._events,
         )
+        self.service.reference = self._reference
+        if name is not None:
+            managements.keep(Reference("name", name), self)
         renew_after_fork(self)
 
     @classmethod
+    @hides_arguments
     def from_config(
         cls, config: str | os.PathLike[str] | Mapping[str, Any], *, clock: Clock | None = None
     ) -> AccessTokenManagement:
@@ -85,8 +100,36 @@ class AccessTokenManagement:
         """
         from .config import configured
 
-        return configured(cls, config, clock)
+        management = configured(cls, config, clock)
+        if not isinstance(config, Mapping):
+            management._path = os.path.abspath(config)  # noqa: PTH100 - resolve() would follow the links by which files are rotated
+            managements.keep(Reference("path", management._path), management)
+        return management
 
+    def _reference(self) -> Reference:
+        """What is pickled in the place of this management and its service."""
+        if self._name is not None:
+            reference = Reference("name", self._name)
+            if managements.known(reference) is self:
+                return reference
+            raise TypeError(
+                f"this AccessTokenManagement is closed, or a newer one is named {self._name!r} too: "
+                "by its name another process would not find this one"
+            )
+        if managements.default is not None and managements.default.management is self:
+            return Reference("default", self._path)
+        if self._path is not None:
+            return Reference("path", self._path)
+        raise TypeError(
+            "an AccessTokenManagement holds secrets and is pickled by reference only: give it a name "
+            "(AccessTokenManagement(name=...)) and make one of that name in the other process too, or make it of a "
+            "file (AccessTokenManagement.from_config(path))"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return management_of, (tuple(self._reference()),)
+
+    @hides_arguments
     def add_client(
         self,
         name: str,
@@ -312,6 +355,7 @@ class AccessTokenManagement:
 
     def close(self) -> None:
         """End waits and fetches, forget tokens, close the backchannel. Sessions are closed by their owners."""
+        managements.drop(self)
         self._backchannel.close()
         self.service.close()
 
@@ -329,6 +373,9 @@ class AccessTokenManagement:
     def after_fork_in_child(self) -> None:
         """Start the lock anew: a thread that the child does not have may hold it."""
         self._lock = threading.Lock()
+
+
+managements.make = AccessTokenManagement.from_config
 
 
 class _Clients:
