@@ -28,6 +28,7 @@ from .exceptions import (
     UnknownClientError,
 )
 from .forks import renew_after_fork
+from .frames import hides_arguments
 from .management import AccessTokenManagement
 from .parameters import NO_TOKEN, TokenRequestParameters
 from .references import managements
@@ -91,6 +92,7 @@ class _Default:
 _default = managements.default = _Default()
 
 
+@hides_arguments
 def configure(
     management: AccessTokenManagement | str | os.PathLike[str] | Mapping[str, Any],
 ) -> AccessTokenManagement:

@@ -13,6 +13,7 @@ from .client_certificate import CertificateLike, ClientCertificate, LoadedCertif
 from .clock import is_duration
 from .dpop import DPoPKey, dpop_key
 from .exceptions import ConfigurationError, TokenRequestError
+from .frames import hides_arguments
 from .parameters import (
     Texts,
     TokenRequestParameters,
@@ -67,6 +68,7 @@ class ClientCredentialsClient:
     is_snapshot: bool = field(repr=False)
     _snapshot: ClientCredentialsClient | None = field(repr=False)
 
+    @hides_arguments
     def __init__(
         self,
         name: str = "",
