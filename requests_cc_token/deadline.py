@@ -11,10 +11,10 @@ import socket
 import threading
 from typing import Any
 
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from .client_certificate import CertificateConnections
 from .clock import Clock
 
 _here = threading.local()
@@ -102,7 +102,7 @@ class _TLSPool(HTTPSConnectionPool):
 _POOLS = {"http": _Pool, "https": _TLSPool}
 
 
-class DeadlineAdapter(HTTPAdapter):
+class DeadlineAdapter(CertificateConnections):
     """An ``HTTPAdapter`` whose connections keep to the ``Exchange`` of their thread, through proxies too."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

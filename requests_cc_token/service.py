@@ -23,8 +23,9 @@ from .events import Events, TokenEvent, logger
 from .exceptions import TokenCacheError, TokenRequestError, TokenRequestTimeout
 from .forks import renew_after_fork
 from .parameters import TokenRequestParameters
+from .references import Reference, service_of
 from .token_endpoint import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE, request_token
-from .tokens import AccessToken
+from .tokens import AccessToken, Binding
 
 _T = TypeVar("_T")
 
@@ -67,6 +68,7 @@ class _Slot:
 
     __slots__ = (
         "__weakref__",
+        "binding",
         "epoch",
         "error",
         "error_stamp",
@@ -75,6 +77,7 @@ class _Slot:
         "failures_by_cause",
         "flight",
         "hits",
+        "is_default",
         "key",
         "last_error",
         "name",
@@ -86,8 +89,12 @@ class _Slot:
         "token",
     )
 
-    def __init__(self, key: str, name: str) -> None:
+    def __init__(self, key: str, name: str, binding: Binding | None) -> None:
         self.key = key
+        #: What tokens of this key are bound to; the key follows from it.
+        self.binding = binding
+        #: Whether these are the tokens of a client as it is registered.
+        self.is_default = False
         #: The name of the client that came first, for events and statistics.
         self.name = name
         #: The current token; replaced in one assignment, so it may be read without the lock.
@@ -116,8 +123,12 @@ class _Slot:
 class AccessTokenService:
     """Gives usable access tokens; safe in threads and after forks.
 
-    A cached token else a new one: ``get_access_token`` is the main entry point of the package.
+    A cached token else a new one: ``get_access_token`` is the main entry point of the package. Pickled by reference
+    to its management.
     """
+
+    #: What is pickled in its place; set by the management.
+    reference: Callable[[], Reference] | None = None
 
     def __init__(
         self, registry: Registry, *, cache: TokenCache, clock: Clock, backchannel: Backchannel, events: Events
@@ -169,13 +180,24 @@ class AccessTokenService:
 
         A fetch that runs at that moment answers those who wait for it already and nobody else.
         """
-        registration = self._registry.find(client)
+        registration = self._registry.find(client).current()
         slot = self._slot(registration, parameters, client)
         with self._lock:
             slot.epoch += 1
             slot.token = None
             self._forget_failures(slot)
         self._use_cache("delete from", registration.name, lambda: self._cache.delete(slot.key))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.reference is None:
+            raise TypeError("an AccessTokenService holds secrets; only that of an AccessTokenManagement is pickled")
+        return service_of, (tuple(self.reference()),)
+
+    def __copy__(self) -> AccessTokenService:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> AccessTokenService:
+        return self
 
     def token_rejected(self, token: AccessToken) -> None:
         """Tell that the API refused this token with a 401.
@@ -217,10 +239,10 @@ class AccessTokenService:
         figures: dict[str, dict[str, Any]] = {}
         with self._lock:
             slots = sorted(self._slots.values(), key=lambda slot: (slot.name, slot.key))
-            by_default = {id(slot) for slot in self._by_name.values()}
         for slot in slots:
             token = slot.token
-            name = slot.name if id(slot) in by_default else f"{slot.name}#{slot.key[:8]}"
+            plain = slot.is_default and slot.name not in figures
+            name = slot.name if plain else f"{slot.name}#{slot.key[:8]}"
             figures[name] = {
                 "hits": slot.hits,
                 "requests": slot.requests,
@@ -253,8 +275,9 @@ class AccessTokenService:
         started = self._monotonic()
         deadline = None if timeout is None else started + timeout
         patient_until = started if patience is None else started + patience
-        registration = self._registry.find(client).with_parameters(parameters)
-        slot = self._slot(registration, parameters, client)
+        registered = self._registry.find(client).current()
+        slot = self._slot(registered, parameters, client)
+        registration = registered.with_parameters(parameters)
         force = parameters is not None and parameters.force_renewal
         while True:
             step, epoch = self._step(slot, registration, force)
@@ -434,7 +457,7 @@ class AccessTokenService:
         if token is None or token.value == slot.rejected:
             return None
         if token.soft_expiry is None or token.hard_expiry is None:
-            token = self._localized(token, slot.key)
+            token = self._localized(token, slot)
         current = slot.token
         if self._monotonic() >= _hard(token):
             return None
@@ -442,7 +465,7 @@ class AccessTokenService:
             return None
         return token
 
-    def _localized(self, token: AccessToken, key: str) -> AccessToken:
+    def _localized(self, token: AccessToken, slot: _Slot) -> AccessToken:
         """A token of a shared store, its expiry on this process's monotonic clock."""
         offset = self._monotonic() - self._clock.time()
         lifetime = token.expires_at - self._clock.time()
@@ -455,9 +478,10 @@ class AccessTokenService:
             expires_at=token.expires_at,
             renew_at=token.renew_at,
             extra=token.extra,
-            key=key,
+            key=slot.key,
             soft_expiry=min(token.renew_at + offset, hard),
             hard_expiry=hard,
+            binding=slot.binding,
         )
 
     def _lease(self, slot: _Slot, registration: ClientCredentialsClient) -> Lease | None:
@@ -518,13 +542,16 @@ class AccessTokenService:
             with self._lock:
                 slot = self._slots.get(key)
                 if slot is None:
-                    slot = self._slots[key] = _Slot(key, registration.name)
+                    slot = self._slots[key] = _Slot(key, registration.name, registration.binding)
         with self._lock:
             self._recent[(registration, parameters)] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
-            if parameters is None and self._registry.is_registered(client):
-                self._by_name[client] = slot
+            if parameters is None:
+                slot.is_default = True
+                # What a snapshot is of may have changed by the next call, so that one takes the long way too.
+                if self._registry.is_registered(client) and not registration.is_snapshot:
+                    self._by_name[client] = slot
         return slot
 
     @staticmethod

@@ -6,13 +6,18 @@ import json
 import math
 import random
 from collections.abc import Callable
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn, Union
 from urllib.parse import quote_plus
 
 from .backchannel import Answer, Backchannel, parse_retry_after
 from .client_auth import TokenRequest, form_encode
+from .client_certificate import ClientCertificate
 from .clients import ClientCredentialsClient
 from .clock import Clock
+from .discovery import doubt, metadata_of
+from .dpop import AS, DPoPKey
 from .events import logger
 from .exceptions import InvalidTokenResponseError, TokenEndpointError, TokenRequestError, one_line
 from .tokens import AccessToken, is_b64token
@@ -30,6 +35,9 @@ EXPIRY_MARGIN_SHARE = 0.05
 #: Seconds of lifetime believed at most: a year. More is a unit mistake, and the 401 path catches the rest.
 MAX_LIFETIME = 365 * 86_400.0
 
+#: Seconds by which our clock may be off before proofs are dated by the token service's: servers allow for that much.
+TOLERATED_SKEW = 10.0
+
 #: Characters of a text of the token service that a message repeats at most.
 MAX_TEXT = 200
 
@@ -44,12 +52,17 @@ _ADVICE = {
     "invalid_scope": "check scope=... against what the client may ask for",
     "invalid_target": "check resource=... or audience=... against what the token service knows",
     "invalid_request": "check the registration: a parameter is missing, repeated or malformed",
+    "invalid_dpop_proof": "check that the server knows the algorithm of dpop=..., and this machine's clock",
+    "use_dpop_nonce": "the token service wants a nonce but sent none that can be used (RFC 9449 section 8)",
     "invalid_authorization_details": "check authorization_details=...",
 }
 
 _KNOWN_ERRORS = _ADVICE.keys() | _TRANSIENT_ERRORS
 
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
+
+#: The fields of a request; several values for one that may be repeated.
+Form = dict[str, Union[str, tuple[str, ...]]]
 
 _random = random.SystemRandom()
 
@@ -67,13 +80,16 @@ def request_token(
 
     def attempt(deadline: float) -> AccessToken:
         on_try()
-        outcome, credential = _try(client, key, backchannel, clock, deadline)
-        if _is_invalid_client(outcome):
+        tried = _try(client, key, backchannel, clock, deadline)
+        outcome = tried.outcome
+        if _may_be_outdated(outcome):
             # The secret may have been replaced between our reading it and now (RFC 6749 section 5.2 names no
-            # other way to learn that). One more try, only with another credential.
-            again, other = _try(client, key, backchannel, clock, deadline, unless=credential)
-            if other != credential:
-                outcome = again
+            # other way to learn that). One more try, only with another credential, or with the right time.
+            unless = None if tried.learnt_time else tried.credential
+            again = _try(client, key, backchannel, clock, deadline, unless=unless)
+            if again.outcome is not None:
+                outcome = again.outcome
+        assert outcome is not None
         if isinstance(outcome, TokenRequestError):
             raise outcome
         return outcome
@@ -81,11 +97,23 @@ def request_token(
     return backchannel.retrying(attempt, keep_trying=keep_trying)
 
 
-def _is_invalid_client(outcome: AccessToken | TokenRequestError) -> bool:
+def _may_be_outdated(outcome: AccessToken | TokenRequestError | None) -> bool:
     # Keycloak answers a wrong secret with 401 and "unauthorized_client".
     return isinstance(outcome, TokenEndpointError) and (
-        outcome.error == "invalid_client" or outcome.status_code == 401
+        outcome.error in ("invalid_client", "invalid_dpop_proof") or outcome.status_code == 401
     )
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """One token request: what came of it, and what may be different at the next one."""
+
+    #: None where it was not sent.
+    outcome: AccessToken | TokenRequestError | None
+    #: The fingerprint of the credential used.
+    credential: bytes = b""
+    #: Whether the answer told that our clock is wrong.
+    learnt_time: bool = False
 
 
 def _try(
@@ -95,28 +123,46 @@ def _try(
     clock: Clock,
     deadline: float,
     unless: bytes | None = None,
-) -> tuple[AccessToken | TokenRequestError, bytes]:
-    """One token request and what came of it, with the fingerprint of the credential used.
+) -> _Tried:
+    """One token request, not sent where its credential would be ``unless``.
 
     Errors are returned: the frames here hold the secret, and a traceback would show their variables.
     """
     credential = b""
     try:
-        request = build_token_request(client, clock)
+        place = locate(client, backchannel, clock, deadline)
+        request = build_token_request(client, clock, place)
         credential = request.credential
         if credential == unless:
-            return TokenRequestError("not sent: the credential is the same"), credential
+            return _Tried(None, credential)
         # The lifetime counts from before the request was sent, which errs on the safe side.
         sent_monotonic, sent_wall = clock.monotonic(), clock.time()
         answer = backchannel.post(request, deadline)
+        learnt_time = False
         if isinstance(answer, Answer):
-            return (
-                read_token_answer(
-                    answer, client, key, monotonic=sent_monotonic, wall=sent_wall, secrets=_never_repeated(request)
-                ),
-                credential,
-            )
-        return _named(answer, client), credential
+            learnt_time = _learn_time(answer, client, place, backchannel, clock)
+            if client.dpop is not None and _asks_for_nonce(answer, request, client.dpop):
+                # Everything anew: an assertion is for one request too (RFC 7521 section 5.1).
+                request = build_token_request(client, clock, place)
+                sent_monotonic, sent_wall = clock.monotonic(), clock.time()
+                answer = backchannel.post(request, deadline)
+        if not isinstance(answer, Answer):
+            doubt(client, backchannel)
+            return _Tried(_named(answer, client), credential)
+        if client.dpop is not None:
+            client.dpop.nonces.learn(AS, request.url, answer.headers.get("DPoP-Nonce"))
+        if answer.status_code in (404, 405, 410):
+            doubt(client, backchannel)
+        outcome = read_token_answer(
+            answer,
+            client,
+            key,
+            monotonic=sent_monotonic,
+            wall=sent_wall,
+            secrets=_never_repeated(request),
+            endpoint=request.url,
+        )
+        return _Tried(outcome, credential, learnt_time)
     except TokenRequestError as error:
         failure = _named(error, client)
     except Exception as error:
@@ -124,13 +170,48 @@ def _try(
         last = error.__traceback__
         while last is not None and last.tb_next is not None:
             last = last.tb_next
-        place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
-        logger.error("token client %r: %s at %s", client.name, type(error).__name__, place)
+        where = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
+        logger.error("token client %r: %s at %s", client.name, type(error).__name__, where)
         failure = _named(
             TokenRequestError(f"the token request failed unexpectedly ({type(error).__name__})", transient=False),
             client,
         )
-    return failure, credential
+    return _Tried(failure, credential)
+
+
+def _asks_for_nonce(answer: Answer, request: TokenRequest, key: DPoPKey) -> bool:
+    """Whether the same request with a nonce of the answer is what the server wants (RFC 9449 section 8)."""
+    if answer.status_code not in (400, 401) or _members(answer).get("error") != "use_dpop_nonce":
+        return False
+    return key.nonces.learn(AS, request.url, answer.headers.get("DPoP-Nonce")) is not None
+
+
+def _learn_time(
+    answer: Answer, client: ClientCredentialsClient, place: Place, backchannel: Backchannel, clock: Clock
+) -> bool:
+    """Take the time from a refusal where proofs hold it and ours is wrong; whether that is news."""
+    dated = client.auth.makes_dated_proofs or client.dpop is not None
+    if not dated or answer.status_code == 200:
+        return False
+    try:
+        moment = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return False
+    offset = moment - clock.time()
+    if abs(offset) < TOLERATED_SKEW:
+        offset = 0.0
+    known = backchannel.clock_offsets.get(place.url, 0.0)
+    if abs(offset - known) < TOLERATED_SKEW:
+        return False
+    backchannel.clock_offsets[place.url] = offset
+    if client.dpop is not None:
+        client.dpop.clock_offset = offset
+    logger.warning(
+        "token client %r: this machine's clock is %.0f s off that of the token service; set it (NTP)",
+        client.name,
+        -offset,
+    )
+    return True
 
 
 def _never_repeated(request: TokenRequest) -> tuple[str, ...]:
@@ -149,12 +230,51 @@ def _named(error: TokenRequestError, client: ClientCredentialsClient) -> TokenRe
     return named
 
 
-def build_token_request(client: ClientCredentialsClient, clock: Clock) -> TokenRequest:
+@dataclass(frozen=True)
+class Place:
+    """Where a request goes, and whom an assertion that comes with it is for."""
+
+    url: str
+    audience: str
+    now: float
+
+
+def locate(
+    client: ClientCredentialsClient,
+    backchannel: Backchannel,
+    clock: Clock,
+    deadline: float,
+    endpoint: str = "token_endpoint",
+) -> Place:
+    """Where the client's requests to an endpoint go: as registered, else as the issuer's metadata says.
+
+    Raises ``TokenRequestError``.
+    """
+    url: str | None = getattr(client, endpoint)
+    if url is None:
+        if client.issuer is None:
+            raise TokenRequestError(f"neither its {endpoint} nor its issuer is known", transient=False)
+        url = metadata_of(client, backchannel, clock, deadline).endpoint(endpoint, client)
+    return Place(
+        url,
+        # The issuer as the sole audience (RFC 7523bis section 3); the token endpoint where no issuer is known.
+        audience=client.issuer or client.token_endpoint or url,
+        now=clock.time() + backchannel.clock_offsets.get(url, 0.0),
+    )
+
+
+def authenticated_request(client: ClientCredentialsClient, place: Place, form: Form) -> TokenRequest:
+    """A request with this form in which the client has proved who it is. It holds secrets."""
+    certificate = client.current().cert
+    assert not isinstance(certificate, ClientCertificate)
+    request = TokenRequest(place.url, form, cert=certificate, audience=place.audience, now=place.now)
+    client.auth.authenticate(request, client)
+    return request
+
+
+def build_token_request(client: ClientCredentialsClient, clock: Clock, place: Place) -> TokenRequest:
     """The request of RFC 6749 section 4.4.2, authenticated. It holds secrets."""
-    assert client.token_endpoint is not None
-    request = TokenRequest(client.token_endpoint, audience=client.issuer or client.token_endpoint, now=clock.time())
-    form = request.form
-    form["grant_type"] = "client_credentials"
+    form: Form = {"grant_type": "client_credentials"}
     if client.scope:
         form["scope"] = " ".join(client.scope)
     if client.resource:
@@ -164,7 +284,10 @@ def build_token_request(client: ClientCredentialsClient, clock: Clock) -> TokenR
     if client.authorization_details:
         form["authorization_details"] = client.authorization_details
     form.update({name: values[0] for name, values in client.parameters})
-    client.auth.authenticate(request, client)
+    request = authenticated_request(client, place, form)
+    if client.dpop is not None:
+        nonce = client.dpop.nonces.get(AS, request.url)
+        request.headers["DPoP"] = client.dpop.proof("POST", request.url, now=clock.time(), nonce=nonce)
     return request
 
 
@@ -180,6 +303,7 @@ def read_token_answer(
     monotonic: float,
     wall: float,
     secrets: tuple[str, ...] = (),
+    endpoint: str | None = None,
 ) -> AccessToken | TokenRequestError:
     """The token of an answer, or the error that it is (RFC 6749 sections 5.1 and 5.2).
 
@@ -189,11 +313,12 @@ def read_token_answer(
         members = _members(answer)
         if answer.status_code == 200 and members.get("error") is None:
             return _token(members, client, key, monotonic, wall)
-        return _error(answer, members, client, wall, secrets)
+        return _error(answer, members, client, wall, secrets, endpoint or client.token_endpoint)
     except _Refused as refusal:
         reason = _hidden(str(refusal), secrets)
+    where = endpoint or client.token_endpoint
     return InvalidTokenResponseError(
-        f"token client {client.name!r}: the token endpoint {client.token_endpoint} answered 200, but {reason}",
+        f"token client {client.name!r}: the token endpoint {where} answered 200, but {reason}",
         client=client.name,
     )
 
@@ -268,6 +393,7 @@ def _token(
         key=key,
         soft_expiry=monotonic + soft,
         hard_expiry=monotonic + hard,
+        binding=client.binding,
     )
 
 
@@ -319,6 +445,7 @@ def _error(
     client: ClientCredentialsClient,
     wall: float,
     secrets: tuple[str, ...],
+    endpoint: str | None,
 ) -> TokenEndpointError:
     status = answer.status_code
     token = members.get("access_token")
@@ -337,7 +464,7 @@ def _error(
     if advice is None and 300 <= status < 400:
         advice = "redirects are not followed, since the secret would travel with them; register the final URL"
     return TokenEndpointError(
-        f"token client {client.name!r}: the token endpoint {client.token_endpoint} answered {said}"
+        f"token client {client.name!r}: the token endpoint {endpoint} answered {said}"
         + (f"; {advice}" if advice else ""),
         status_code=status,
         error=code,
