@@ -1,0 +1,224 @@
+"""Where secrets come from: read when needed, shown to nobody."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from requests_cc_token import AccessTokenManagement, ConfigurationError, TokenRequestError
+from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.secret_source import SecretSource, secret_source
+
+TAINT = "t41nted-s3cret"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text(TAINT)
+    return path
+
+
+@pytest.fixture
+def sources(file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, SecretSource]:
+    """One source of each kind, all of the same secret."""
+    monkeypatch.setenv("WORKER_SECRET", TAINT)
+    given: dict[str, Any] = {
+        "text": TAINT,
+        "callable": lambda: TAINT,
+        "file": {"file": str(file)},
+        "path": {"file": file},
+        "env": {"env": "WORKER_SECRET"},
+    }
+    return {kind: secret_source(value, "x") for kind, value in given.items()}
+
+
+def shown_below(error: BaseException) -> str:
+    """The traceback with the locals of every frame but the test's own."""
+    assert error.__traceback__ is not None
+    below = error.__traceback__.tb_next
+    return "".join(traceback.TracebackException(type(error), error, below, capture_locals=True).format())
+
+
+@pytest.mark.parametrize("kind", ["text", "callable", "file", "path", "env"])
+def test_a_source_gives_its_secret_and_does_not_show_it(sources: dict[str, SecretSource], kind: str) -> None:
+    """The secret comes from ``read`` alone: not from repr or str, and a pickle is refused in one sentence."""
+    source = sources[kind]
+    assert source.read() == TAINT
+    assert TAINT not in f"{source!r} {source} {source.stamp()}"
+    with pytest.raises(TypeError, match="a secret is not pickled"):
+        pickle.dumps(source)
+
+
+def test_a_source_is_taken_as_it_is(sources: dict[str, SecretSource]) -> None:
+    """What is a source already stays that object."""
+    assert secret_source(sources["text"], "x") is sources["text"]
+
+
+def test_sources_say_where_they_look(sources: dict[str, SecretSource], file: Path) -> None:
+    """A message can name the place."""
+    assert repr(sources["file"]) == f"<secret from the file {str(file)!r}>"
+    assert repr(sources["env"]) == "<secret from the environment variable WORKER_SECRET>"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        5,
+        b"bytes",
+        {},
+        {"file": ""},
+        {"file": 5},
+        {"env": ""},
+        {"env": None},
+        {"file": "a", "env": "b"},
+        {"value": TAINT},
+        [TAINT],
+    ],
+    ids=repr,
+)
+def test_what_is_no_source(given: Any) -> None:
+    """Anything else is refused with the option's name, and without what was given."""
+    with pytest.raises(ConfigurationError, match=r"^client 'a': client_secret (is empty|must be text)") as refusal:
+        secret_source(given, "client 'a': client_secret")
+    assert TAINT not in str(refusal.value)
+
+
+def test_a_source_must_say_how_it_reads() -> None:
+    """The base class reads nothing and knows of no change."""
+    with pytest.raises(NotImplementedError):
+        SecretSource().read()
+    assert SecretSource().stamp() is None
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        (b"abc", "abc"),
+        (b"abc\n", "abc"),
+        (b"abc\r\n", "abc"),
+        (b"abc\n\n", "abc\n"),
+        (b"abc\r", "abc\r"),
+        (b"a\r\nb\n", "a\r\nb"),
+        (b" a b ", " a b "),
+        ("é".encode(), "é"),
+    ],
+)
+def test_one_line_break_at_the_end_of_a_file_does_not_count(file: Path, content: bytes, secret: str) -> None:
+    """The secret is the file's content as it is, but for the line break that editors add."""
+    file.write_bytes(content)
+    assert secret_source({"file": file}, "x").read() == secret
+
+
+def test_a_file_is_read_again(file: Path) -> None:
+    """A secret that was replaced is used the next time, and its stamp tells that it was."""
+    source = secret_source({"file": file}, "x")
+    before = source.stamp()
+    assert source.read() == TAINT
+    new = file.with_name("new")
+    new.write_text("rotated")
+    new.replace(file)
+    assert source.read() == "rotated"
+    assert source.stamp() != before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_text(""),
+        lambda path: path.write_text(" \n"),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: path.unlink(),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+    ids=["empty", "blank", "not UTF-8", "gone", "a folder"],
+)
+def test_the_last_good_secret_is_kept(file: Path, spoil: Callable[[Path], None]) -> None:
+    """While a file is missing, empty or half written, the secret before is used; then the new one."""
+    source = secret_source({"file": file}, "x")
+    assert source.read() == TAINT
+    spoil(file)
+    assert source.read() == TAINT
+    assert TAINT not in repr(source)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file or directory"), (b"", "is empty"), (b"\xff" + TAINT.encode(), "is not UTF-8 text")],
+)
+def test_a_file_without_a_secret(file: Path, content: bytes | None, reason: str) -> None:
+    """Where there never was a good secret, the error names file and reason and holds nothing of the content."""
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    source = secret_source({"file": file}, "x")
+    with pytest.raises(TokenRequestError) as failure:
+        source.read()
+    assert str(failure.value) == f"the secret's file {str(file)!r}: {reason}"
+    assert (source.stamp() is None) == (content is None)
+    assert TAINT not in shown_below(failure.value)
+
+
+def test_an_environment_variable_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new value is used at once; a missing or empty one is an error that names the variable."""
+    source = secret_source({"env": "WORKER_SECRET"}, "x")
+    monkeypatch.setenv("WORKER_SECRET", "one")
+    before = source.stamp()
+    assert source.read() == "one"
+    monkeypatch.setenv("WORKER_SECRET", "two")
+    assert source.read() == "two"
+    assert source.stamp() != before
+    for change in (lambda: monkeypatch.setenv("WORKER_SECRET", ""), lambda: os.environ.pop("WORKER_SECRET")):
+        change()
+        with pytest.raises(TokenRequestError, match="environment variable WORKER_SECRET is not set or empty"):
+            source.read()
+
+
+def test_a_callable_is_asked_each_time() -> None:
+    """Its answer of this moment is the secret."""
+    source = secret_source(iter(["one", "two"]).__next__, "x")
+    assert [source.read(), source.read()] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda: None, "returned no text"),
+        (lambda: "", "returned no text"),
+        (TAINT.encode, "returned no text"),
+        ({TAINT[:3]: TAINT}.popitem, "returned no text"),
+        (lambda: os.environ[TAINT], "raised KeyError"),
+    ],
+    ids=["None", "empty", "bytes", "tuple", "raises"],
+)
+def test_a_callable_that_fails_is_told_by_kind_alone(function: Callable[[], str], reason: str) -> None:
+    """Neither the message nor the frames of somebody's vault client are shown: they may hold the secret."""
+    with pytest.raises(TokenRequestError) as failure:
+        secret_source(function, "x").read()
+    assert str(failure.value) == f"the callable for the secret {reason}"
+    assert TAINT not in shown_below(failure.value)
+
+
+def test_a_rotated_file_is_used_at_the_next_token_request(token_service: TokenService, file: Path) -> None:
+    """No restart: the token request after the rotation carries the new secret."""
+    token_service.add_client("rotating", TAINT)
+    with AccessTokenManagement() as management:
+        management.add_client(
+            "rotating",
+            token_endpoint=token_service.token_endpoint,
+            client_id="rotating",
+            client_secret={"file": file},
+        )
+        first = management.service.get_access_token()
+        token_service.add_client("rotating", "new")
+        file.write_text("new\n")
+        management.service.delete_access_token()
+        assert management.service.get_access_token().value != first.value
