@@ -28,9 +28,10 @@ from .client_certificate import CertificateConnections
 from .clock import Clock, is_duration
 from .deadline import DeadlineAdapter, Exchange
 from .exceptions import ConfigurationError, TokenEndpointConnectionError, TokenRequestError
-from .forks import renew_after_fork
+from .forks import importing, renew_after_fork
 from .parameters import NoNetrc
 from .shortcuts import leave_to_parent
+from .urls import proxies_that_see_no_secret
 
 _T = TypeVar("_T")
 
@@ -230,7 +231,8 @@ class Backchannel:
 
         Permanent errors are raised at once, and so is any error when ``keep_trying()`` is false.
         """
-        import backoff
+        with importing:
+            import backoff
 
         clock, options = self._clock, self.options
         deadline = clock.monotonic() + options.max_time
@@ -304,6 +306,7 @@ class Backchannel:
         settings = session.merge_environment_settings(url, {}, True, verify, _requests_cert(request.cert))
         # Not session.send: that would follow up a redirect, read its body without bound, and keep cookies.
         adapter = session.get_adapter(url)
+        settings["proxies"] = proxies_that_see_no_secret(url, settings["proxies"])
         if request.cert is not None and isinstance(adapter, CertificateConnections):
             settings["cert"] = request.cert
         with Exchange(self._clock, deadline) as exchange:

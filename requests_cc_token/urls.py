@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
+from requests.utils import prepend_scheme_if_needed, select_proxy
 
 from .exceptions import ConfigurationError
 
@@ -102,6 +104,21 @@ def _check_http(url: str, split: SplitResult, what: str, allow_http: object) -> 
         )
 
 
+def proxies_that_see_no_secret(url: str, proxies: Mapping[str, str]) -> Mapping[str, str]:
+    """The proxies for a request that carries a secret.
+
+    None where the URL is plain http on loopback and its proxy is another machine: that URL was let pass because the
+    secret would not leave this one.
+    """
+    split = urlsplit(url)
+    if split.scheme != "http" or not is_loopback(split.hostname or ""):
+        return proxies
+    proxy = select_proxy(url, dict(proxies))
+    if proxy is None or is_loopback(urlsplit(prepend_scheme_if_needed(proxy, "http")).hostname or ""):
+        return proxies
+    return {}
+
+
 class Mount:
     """The place that a token was mounted for: an origin and a path.
 
@@ -171,7 +188,7 @@ def canonical_url(url: str, what: str) -> str:
     try:
         prepared.prepare_url(url, None)
     except (requests.RequestException, ValueError):
-        raise ConfigurationError(f"{what} {shown_url(url)!r} is no URL that requests can use") from None
+        raise ConfigurationError(f"{what} is no URL that requests can use") from None
     return str(prepared.url)
 
 
