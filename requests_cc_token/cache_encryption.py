@@ -27,20 +27,24 @@ class TokenRecords:
     front before the old one goes. A source, ``{"file": path}`` or ``{"env": name}``, holds them separated by white
     space or commas and is read again at each use. Without a key the record is plain JSON.
 
-    Raises ``ConfigurationError`` where a key cannot be used or cryptography is missing.
+    Making one raises nothing, `check` does: so whoever passes a key on can let go of it first, and no frame of a
+    traceback holds it.
     """
 
     def __init__(self, key: EncryptionKey | None = None) -> None:
-        self._source = None if key is None else _source(key)
+        self._source, self._failure = (None, "") if key is None else _source(key)
         self._text: str | None = None
         self._fernet: MultiFernet | None = None
-        failure = None
-        if self._source is not None:
+
+    def check(self) -> None:
+        """Raise ``ConfigurationError`` where the key cannot be used now, or cryptography is missing."""
+        failure = self._failure
+        if not failure:
             try:
                 self._current_fernet()
             except TokenCacheError as error:
                 failure = str(error)
-        if failure is not None:
+        if failure:
             raise ConfigurationError(failure)
 
     @property
@@ -94,23 +98,18 @@ class TokenRecords:
         raise TokenCacheError(f"the cache's encryption key, from {self._source.description}: {failure}")
 
 
-def _source(key: Any) -> SecretSource:
-    if isinstance(key, (str, Mapping, SecretSource)) or callable(key):
-        return secret_source(key, "the cache's encryption key")
-    texts: list[str] | None = []
+def _source(key: Any) -> tuple[SecretSource | None, str]:
+    """Where the keys come from, or why that is no source. Errors are returned: the frames here hold the keys."""
+    what = "the cache's encryption key"
     try:
-        for each in [key] if isinstance(key, bytes) else key:
-            texts.append(each.decode("ascii") if isinstance(each, bytes) else each)  # type: ignore[union-attr]
-        joined = "\n".join(texts)  # type: ignore[arg-type]
+        if not (isinstance(key, (str, Mapping, SecretSource)) or callable(key)):
+            several = [key] if isinstance(key, bytes) else key
+            key = "\n".join(each.decode("ascii") if isinstance(each, bytes) else each for each in several)
+        return secret_source(key, what), ""
+    except ConfigurationError as error:
+        return None, str(error)
     except (TypeError, UnicodeDecodeError):
-        joined = None
-    if joined is not None:
-        return secret_source(joined, "the cache's encryption key")
-    key = texts = None
-    raise ConfigurationError(
-        "the cache's encryption key must be a Fernet key as text or bytes, several of them, "
-        '{"file": path} or {"env": name}'
-    )
+        return None, f'{what} must be Fernet keys as text or bytes, {{"file": path}} or {{"env": name}}'
 
 
 def _fernet(text: str) -> tuple[MultiFernet | None, str]:

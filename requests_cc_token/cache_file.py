@@ -23,7 +23,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .cache_encryption import MAX_RECORD, EncryptionKey
+from .cache_encryption import MAX_RECORD, EncryptionKey, TokenRecords
 from .cache_store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
 from .clock import Clock
 from .events import logger
@@ -87,6 +87,8 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
         timeout: float = DEFAULT_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
+        self._records, key = TokenRecords(key), None
+        self._path = Path()
         try:
             import filelock  # noqa: F401
             import platformdirs
@@ -99,7 +101,7 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
             if path is None
             else Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, which are judged first
         )
-        super().__init__(f"the token folder {self._path}", key, lease, timeout, clock)
+        super().__init__(f"the token folder {self._path}", self._records, lease, timeout, clock)
         self._prepared = False
         try:
             self._prepare()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
-from .cache_encryption import EncryptionKey
+from .cache_encryption import EncryptionKey, TokenRecords
 from .cache_store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
 from .clock import Clock
 from .exceptions import ConfigurationError
@@ -122,13 +122,14 @@ class RedisTokenCache(StoreTokenCache[str]):
         timeout: float = DEFAULT_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
+        self._records, key = TokenRecords(key), None
+        self._prefix = prefix
         if "{" in prefix or "}" in prefix:
             raise ConfigurationError("the prefix of a RedisTokenCache holds no braces: they mark the hash tag")
         self._client: Any = _client(client_or_url) if isinstance(client_or_url, str) else client_or_url
         if not callable(getattr(self._client, "eval", None)) or ".asyncio" in type(self._client).__module__:
             raise ConfigurationError("RedisTokenCache takes a URL or a synchronous client of redis-py")
-        self._prefix = prefix
-        super().__init__(f"the token store with prefix {prefix!r}", key, lease, timeout, clock)
+        super().__init__(f"the token store with prefix {prefix!r}", self._records, lease, timeout, clock)
 
     def __repr__(self) -> str:
         return f"<RedisTokenCache with prefix {self._prefix!r}{', encrypted' if self._records.encrypted else ''}>"

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from .cache_encryption import EncryptionKey, TokenRecords
+from .cache_encryption import TokenRecords
 from .clock import Clock, SystemClock
 from .exceptions import ConfigurationError, TokenCacheError
 from .forks import renew_after_fork
@@ -202,11 +202,12 @@ class StoreTokenCache(ABC, Generic[_T]):
     """
 
     def __init__(
-        self, store: str, key: EncryptionKey | None, lease: float, timeout: float, clock: Clock | None
+        self, store: str, records: TokenRecords, lease: float, timeout: float, clock: Clock | None
     ) -> None:
+        records.check()
         self._lease_time = _seconds(lease, "lease")
         self._calls = BoundedCalls(store, _seconds(timeout, "timeout"))
-        self._records = TokenRecords(key)
+        self._records = records
         self._clock: Clock = clock if clock is not None else SystemClock()
         # What the last get of a thread took is taken off the lease that follows.
         self._spent = threading.local()
