@@ -1,0 +1,351 @@
+"""Token clients: registrations that can work, and the key under which their tokens are kept."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from requests_cc_token import (
+    AccessTokenManagement,
+    ClientCredentialsClient,
+    ClientSecretBasic,
+    ClientSecretPost,
+    ConfigurationError,
+    TokenEndpointError,
+    TokenRequestParameters,
+)
+from requests_cc_token.client_auth import ClientAuthentication, TokenRequest, client_authentication, form_encode
+from requests_cc_token.demo.token_service import TokenService
+
+TAINT = "t41nted-s3cret"
+ENDPOINT = "https://login.example.com/token"
+
+
+def client(name: str = "a", **changes: Any) -> ClientCredentialsClient:
+    options: dict[str, Any] = {"token_endpoint": ENDPOINT, "client_id": "m2m", "client_secret": TAINT}
+    options.update(changes)
+    return ClientCredentialsClient(name, **options)
+
+
+def authenticated(registration: ClientCredentialsClient) -> TokenRequest:
+    request = TokenRequest(ENDPOINT)
+    registration.auth.authenticate(request, registration)
+    return request
+
+
+# Registration
+
+
+def test_a_registration_is_a_value() -> None:
+    """It holds what was given in one form, cannot be changed, and shows no secret."""
+    registration = client(scope="api api read", resource="urn:a", audience="", parameters={"b": "2", "a": "t41nt"})
+    assert registration.scope == ("api", "read")
+    assert registration.resource == ("urn:a",)
+    assert registration.audience is None
+    assert registration.parameters == (("a", ("t41nt",)), ("b", ("2",)))
+    assert isinstance(registration.auth, ClientSecretBasic)
+    assert "t41nt" not in f"{registration!r} {registration}"
+    assert "m2m" in repr(registration)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        registration.client_id = "other"  # type: ignore[misc]
+
+
+def test_a_registration_is_not_pickled() -> None:
+    """It holds a secret, and the sentence says what to do instead."""
+    with pytest.raises(TypeError, match="token client 'a' holds a secret and is not pickled; register it on the other"):
+        pickle.dumps(client())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"token_endpoint": None}, "give its token_endpoint, or its issuer"),
+        ({"token_endpoint": "http://login.example.com/"}, "token_endpoint http://login.example.com/ is plain http"),
+        ({"token_endpoint": 5}, "token_endpoint must be text, not int"),
+        ({"issuer": "http://login.example.com/"}, "issuer http://login.example.com/ is plain http"),
+        ({"client_id": ""}, "client_id must be printable text"),
+        ({"client_id": "a\nb"}, "client_id must be printable text"),
+        ({"client_id": 5}, "client_id must be printable text"),
+        ({"client_secret": None}, "client_secret_basic needs a client_secret"),
+        ({"client_secret": None, "auth": "client_secret_post"}, "client_secret_post needs a client_secret"),
+        ({"client_secret": ""}, "client_secret is empty"),
+        ({"client_secret": 5}, "client_secret must be text, a callable"),
+        ({"scope": "a\tb"}, "scope 'a\\tb' holds a character"),
+        ({"scope": 5}, "scope must be text, or several texts, not int"),
+        ({"resource": "a"}, "resource 'a' must be an absolute URI"),
+        ({"audience": ["a"]}, "audience must be text, not list"),
+        ({"parameters": {"client_id": "x"}}, "'client_id' is set by its own option"),
+        ({"authorization_details": "x"}, "authorization_details must be"),
+        ({"allow_http": "no"}, "allow_http must be true or false, not str"),
+        ({"strict_scope": "no"}, "strict_scope must be true or false"),
+        *(
+            ({"default_lifetime": value}, "default_lifetime must be a number of seconds above 0")
+            for value in (0, -1, float("nan"), float("inf"), "300", True, None)
+        ),
+    ],
+)
+def test_registrations_that_cannot_work(changes: dict[str, Any], sentence: str) -> None:
+    """The error comes with the registration, names the client, says what is wrong, and shows no secret."""
+    with pytest.raises(ConfigurationError) as refusal:
+        client(**changes)
+    message = str(refusal.value)
+    assert message.startswith("token client 'a': ")
+    assert sentence in message
+    assert TAINT not in message
+
+
+def test_further_names_and_wants_are_the_same_registration() -> None:
+    """``named`` and ``with_parameters`` give twins that differ in just that, and leave the original alone."""
+    original = client(scope="api", audience="x", parameters={"a": "1", "b": "2"})
+    assert original.named("b").name == "b"
+    assert original.named("b").cache_key == original.cache_key
+    assert original.with_parameters(None) is original
+    twin = original.with_parameters(
+        TokenRequestParameters(
+            scope="write",
+            resource="urn:r",
+            audience="y",
+            parameters={"b": "3", "c": "4"},
+            authorization_details={"type": "t"},
+        )
+    )
+    assert (twin.scope, twin.resource, twin.audience) == (("write",), ("urn:r",), "y")
+    assert twin.parameters == (("a", ("1",)), ("b", ("3",)), ("c", ("4",)))
+    assert twin.authorization_details == '[{"type":"t"}]'
+    assert (original.scope, original.parameters) == (("api",), (("a", ("1",)), ("b", ("2",))))
+    assert original.with_parameters(TokenRequestParameters(scope="")).scope == ()
+
+
+def test_the_stamp_changes_with_the_secret(tmp_path: Path) -> None:
+    """A rotated secret is seen without reading it; one that never changes has one stamp."""
+    file = tmp_path / "secret"
+    file.write_text("one")
+    registration = client(client_secret={"file": file})
+    before = registration.stamp()
+    assert registration.stamp() == before
+    file.write_text("three")
+    assert registration.stamp() != before
+    assert client().stamp() == client().stamp()
+
+
+# The cache key
+
+SHAPES: dict[str, st.SearchStrategy[Any]] = {
+    "token_endpoint": st.sampled_from([ENDPOINT, ENDPOINT + "/2", ENDPOINT + "?a"]),
+    "issuer": st.sampled_from([None, "https://login.example.com", ENDPOINT]),
+    "client_id": st.sampled_from(["m2m", "m2m.short", "api"]),
+    "scope": st.frozensets(st.sampled_from(["api", "read", "api,read", "m2m"]), max_size=2).map(sorted),
+    "resource": st.frozensets(st.sampled_from(["urn:a", "urn:b", "urn:a,urn:b"]), max_size=2).map(sorted),
+    "audience": st.sampled_from([None, "api", "read"]),
+    "parameters": st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["1", "2"])),
+    "authorization_details": st.sampled_from([None, [{"type": "a"}], [{"type": "b"}]]),
+    "auth": st.sampled_from(["client_secret_basic", "client_secret_post"]),
+    "default_lifetime": st.sampled_from([300.0, 60.0]),
+    "strict_scope": st.booleans(),
+}
+
+
+@given(st.fixed_dictionaries(SHAPES), st.fixed_dictionaries(SHAPES))
+def test_keys_are_equal_where_the_requests_are(one: dict[str, Any], two: dict[str, Any]) -> None:
+    """Two registrations share a key exactly where everything that shapes the token request is the same."""
+    assert (client(**one).cache_key == client(**two).cache_key) == (one == two)
+
+
+@given(st.fixed_dictionaries(SHAPES), st.sampled_from(sorted(SHAPES)), st.data())
+def test_one_difference_is_another_key(shape: dict[str, Any], field: str, data: st.DataObject) -> None:
+    """A single field that differs makes another key."""
+    other = {**shape, field: data.draw(SHAPES[field].filter(lambda value: value != shape[field]))}
+    assert client(**shape).cache_key != client(**other).cache_key
+
+
+def test_what_does_not_count_for_the_key() -> None:
+    """Order of scopes and resources, name, secret and permission for http are no part of the token request."""
+    one = client("a", scope="x y", resource=["urn:a", "urn:b"])
+    two = client("b", scope="y x", resource=["urn:b", "urn:a"], client_secret="other", allow_http=True)
+    assert one.cache_key == two.cache_key
+    assert len(one.cache_key) == 64
+    assert set(one.cache_key) <= set("0123456789abcdef")
+
+
+# Client authentication with a secret
+
+
+@given(client_id=st.text(min_size=1).filter(str.isprintable), secret=st.text(min_size=1))
+def test_basic_is_form_encoded_first(client_id: str, secret: str) -> None:
+    """RFC 6749 section 2.3.1: a server that decodes both parts gets both back, whatever they hold."""
+    header = authenticated(client(client_id=client_id, client_secret=secret)).headers["Authorization"]
+    scheme, _, credentials = header.partition(" ")
+    user, colon, password = base64.b64decode(credentials).decode("ascii").partition(":")
+    assert (scheme, colon) == ("Basic", ":")
+    assert (unquote_plus(user), unquote_plus(password)) == (client_id, secret)
+
+
+def test_basic_may_be_raw() -> None:
+    """``encoding="raw"`` sends id and secret as they are, for servers that never decode."""
+    registration = client(client_id="a b+c", client_secret="d:e%f", auth=ClientSecretBasic(encoding="raw"))
+    header = authenticated(registration).headers["Authorization"]
+    assert base64.b64decode(header.removeprefix("Basic ")) == b"a b+c:d:e%f"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [
+        ("a b", "a+b"),
+        ("a+b", "a%2Bb"),
+        ("a~b", "a%7Eb"),
+        ("a*b", "a*b"),
+        ("é", "%C3%A9"),
+        (":%&=/()", "%3A%25%26%3D%2F%28%29"),
+    ],
+)
+def test_form_encoding(text: str, encoded: str) -> None:
+    """As the HTML form encoding has it, which is what RFC 6749 appendix B refers to."""
+    assert form_encode(text) == encoded
+
+
+def test_post_puts_both_into_the_body() -> None:
+    """``client_secret_post`` sends id and secret as fields and no header."""
+    request = authenticated(client(auth=ClientSecretPost()))
+    assert request.form == {"client_id": "m2m", "client_secret": TAINT}
+    assert request.headers == {}
+
+
+def test_a_token_request_shows_its_address_only() -> None:
+    """Neither header nor form of a request under construction is in its repr; its credential is known by a hash."""
+    for auth in (ClientSecretBasic(), ClientSecretPost()):
+        request = authenticated(client(auth=auth))
+        assert TAINT not in repr(request)
+        assert ENDPOINT in repr(request)
+        assert request.credential == authenticated(client(auth=auth)).credential
+        assert request.credential != authenticated(client(auth=auth, client_secret="x")).credential
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("client_secret_basic", "ClientSecretBasic(encoding='form')"),
+        ("client_secret_post", "ClientSecretPost()"),
+        (ClientSecretBasic(encoding="raw"), "ClientSecretBasic(encoding='raw')"),
+    ],
+)
+def test_methods_by_name_and_object(given: Any, shown: str) -> None:
+    """A method is meant by its IANA name or by an object, and shows how it is set."""
+    assert repr(client_authentication(given, "a")) == shown
+
+
+@pytest.mark.parametrize("given", ["basic", "none", "", 5, {"client_secret": TAINT}, ClientSecretBasic], ids=repr)
+def test_unknown_methods(given: Any) -> None:
+    """The error lists the names there are and does not repeat what is no name."""
+    with pytest.raises(ConfigurationError) as refusal:
+        client_authentication(given, "a")
+    message = str(refusal.value)
+    assert message.startswith("token client 'a': auth=")
+    assert "client_secret_basic, client_secret_jwt" in message or "client_secret_basic, client_secret_post" in message
+    assert TAINT not in message
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: ClientSecretBasic(encoding="url"),  # type: ignore[arg-type]
+        lambda: client(client_id="a:b", auth=ClientSecretBasic(encoding="raw")),
+    ],
+)
+def test_basic_that_cannot_be_sent(wrong: Callable[[], object]) -> None:
+    """An unknown encoding, and an id whose colon the raw form cannot carry."""
+    with pytest.raises(ConfigurationError, match=r"encoding|colon"):
+        wrong()
+
+
+def test_a_method_of_ones_own() -> None:
+    """A method derived from the base authenticates each try, and one that uses no secret takes none."""
+
+    class Header(ClientAuthentication):
+        method = "x_header"
+
+        def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+            request.headers["X-Client"] = client.client_id
+
+    assert authenticated(client(client_secret=None, auth=Header())).headers == {"X-Client": "m2m"}
+    assert Header().identity() == ("x_header",)
+    assert Header().stamp() is None
+    assert repr(Header()) == "Header()"
+    with pytest.raises(ConfigurationError, match="x_header uses no client_secret; leave it out"):
+        client(auth=Header())
+    with pytest.raises(NotImplementedError):
+        ClientAuthentication().authenticate(TokenRequest(ENDPOINT), client())
+
+
+@pytest.mark.parametrize(
+    ("auth", "on_the_wire", "encoding"),
+    [
+        ("client_secret_basic", "client_secret_basic", "form"),
+        ("client_secret_post", "client_secret_post", "form"),
+        (ClientSecretBasic(encoding="raw"), "client_secret_basic", "raw"),
+    ],
+)
+def test_a_real_server_accepts_each_method(
+    token_service: TokenService, auth: Any, on_the_wire: str, encoding: Any
+) -> None:
+    """The embedded service, which is strict, takes id and secret with every special character there is."""
+    client_id, secret = "m2m/a b+c%é~", "s:e c+r&e=t/%~*é"
+    token_service.add_client(client_id, secret, scopes="api", auth_methods=[on_the_wire], basic_encoding=encoding)
+    with AccessTokenManagement() as management:
+        management.add_client(
+            "a", token_endpoint=token_service.token_endpoint, client_id=client_id, client_secret=secret, auth=auth
+        )
+        token = management.service.get_access_token()
+    assert token_service.find_token(token.value) is not None
+    (request,) = token_service.requests
+    assert (request.client_id, request.auth_method) == (client_id, on_the_wire)
+
+
+def test_what_is_registered_is_what_is_asked_for(token_service: TokenService) -> None:
+    """Scope, resources, audience and further parameters arrive; nothing else does."""
+    token_service.add_client("m2m", TAINT, scopes="api read")
+    with AccessTokenManagement() as management:
+        management.add_client(
+            "a",
+            token_endpoint=token_service.token_endpoint + "?tenant=t",
+            client_id="m2m",
+            client_secret=TAINT,
+            scope=["api", "read"],
+            resource=["urn:a", "urn:b"],
+            audience="aud",
+            parameters={"acr": "high", "empty": ""},
+            authorization_details={"type": "t"},
+        )
+        management.service.get_access_token("a")
+    (request,) = token_service.requests
+    assert dict(request.form.lists()) == {
+        "grant_type": ["client_credentials"],
+        "scope": ["api read"],
+        "resource": ["urn:a", "urn:b"],
+        "audience": ["aud"],
+        "acr": ["high"],
+        "authorization_details": ['[{"type":"t"}]'],
+    }
+    assert dict(request.query.lists()) == {"tenant": ["t"]}
+
+
+def test_a_wrong_secret_is_told_with_what_to_check(token_service: TokenService) -> None:
+    """``invalid_client`` names the client and what to look at, not the secret."""
+    token_service.add_client("m2m", "right")
+    with AccessTokenManagement() as management:
+        management.add_client("a", token_endpoint=token_service.token_endpoint, client_id="m2m", client_secret=TAINT)
+        with pytest.raises(
+            TokenEndpointError, match=r"token client 'a': .* 401 invalid_client.*; check client_id"
+        ) as e:
+            management.service.get_access_token()
+    assert TAINT not in str(e.value)
+    assert not e.value.transient
+    assert len(token_service.requests) == 1
