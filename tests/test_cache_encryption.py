@@ -138,6 +138,7 @@ def test_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "key",
     ["", "T41NT", b"T41NT", b"\xff", [], [OLD, "T41NT"], [OLD, 5], 5, {"vault": "T41NT"}, " \n", OLD[:-4]],
+    ids=lambda _: "key",  # the folder of the test is named after it
 )
 def test_what_is_no_key(key: Any, tmp_path: Path) -> None:
     """What is no key is refused when a cache is made; neither the message nor any frame's variables quote it."""
