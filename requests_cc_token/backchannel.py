@@ -26,7 +26,7 @@ from requests.adapters import HTTPAdapter
 from .client_auth import TokenRequest
 from .client_certificate import CertificateConnections
 from .clock import Clock, is_duration
-from .deadline import DeadlineAdapter, Exchange
+from .deadline import DeadlineAdapter, Exchange, TooMuchError, watch
 from .exceptions import ConfigurationError, TokenEndpointConnectionError, TokenRequestError
 from .forks import importing, renew_after_fork
 from .parameters import NoNetrc
@@ -49,6 +49,8 @@ BACKOFF_CAP = 60.0
 MAX_RETRY_AFTER = 3600.0
 #: Bytes of an answer that are read: real ones hold a few KiB.
 MAX_ANSWER = 1024 * 1024
+#: Bytes that are read of a connection for one answer, with its headers and the frames of its chunks.
+MAX_WIRE = 2 * MAX_ANSWER
 
 # The system's source has no state: forked workers and seeded programs do not march in step.
 _random = random.SystemRandom()
@@ -309,8 +311,13 @@ class Backchannel:
         settings["proxies"] = proxies_that_see_no_secret(url, settings["proxies"])
         if request.cert is not None and isinstance(adapter, CertificateConnections):
             settings["cert"] = request.cert
-        with Exchange(self._clock, deadline) as exchange:
-            response = adapter.send(prepared, timeout=self.options.timeout, **settings)
+        watch(adapter)
+        connect, read = self.options.timeout
+        with Exchange(self._clock, deadline, MAX_WIRE) as exchange:
+            left = exchange.seconds_left()
+            # The watch shuts down what is connected; before that, the timeout has to do.
+            timeout = (left if connect is None else min(connect, left), read)
+            response = adapter.send(prepared, timeout=timeout, **settings)
             try:
                 body = _read(response, exchange)
             finally:
@@ -355,25 +362,23 @@ def _read(response: requests.Response, exchange: Exchange) -> bytes:
     for chunk in response.raw.stream(16_384, decode_content=False):
         body += chunk
         if len(body) > MAX_ANSWER:
-            raise _TooMuch
+            raise TooMuchError
         exchange.check()
+    # Shut down, a connection without a length just ends.
+    exchange.check()
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("gzip", "x-gzip", "deflate"):
         # Asked not to, the server compressed all the same; a bomb stops at the bound.
         inflated = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(bytes(body), MAX_ANSWER + 1)
         if len(inflated) > MAX_ANSWER:
-            raise _TooMuch
+            raise TooMuchError
         return inflated
     return bytes(body)
 
 
-class _TooMuch(Exception):
-    pass
-
-
 def _reason(error: BaseException) -> str:
     """What went wrong, in words that cannot hold a header or a body."""
-    if isinstance(error, _TooMuch):
+    if isinstance(error, TooMuchError):
         return f"the answer is larger than {MAX_ANSWER // 1024} KiB"
     if isinstance(error, zlib.error):
         return "the answer is compressed, and broken"
