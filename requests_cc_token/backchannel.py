@@ -56,7 +56,7 @@ MAX_WIRE = 2 * MAX_ANSWER
 _random = random.SystemRandom()
 
 #: Seconds between the tries, or a wait generator as `backoff` defines them.
-Wait = Union[Iterable[float], Callable[[], Generator[float, TokenRequestError, None]]]
+Wait = Union[Iterable[float], Callable[[], Generator[float, Any, None]]]
 
 
 def full_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
@@ -75,7 +75,7 @@ class BackchannelOptions:
     """How token requests are sent; a value, replaced as a whole by ``configure_backchannel``."""
 
     #: Seconds between the tries, used exactly; None for full jitter.
-    wait: tuple[float, ...] | Callable[[], Generator[float, TokenRequestError, None]] | None = None
+    wait: tuple[float, ...] | Callable[[], Generator[float, Any, None]] | None = None
     #: Seconds (connect, read).
     timeout: tuple[float | None, float | None] = DEFAULT_TIMEOUT
     #: Seconds for a whole fetch.
