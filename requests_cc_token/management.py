@@ -17,6 +17,7 @@ from .adapter import AccessTokenAdapter, Timeout
 from .backchannel import Backchannel, Wait
 from .cache import MemoryTokenCache, TokenCache
 from .client_auth import ClientAuthLike
+from .client_certificate import CertificateLike
 from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
 from .clock import Clock, SystemClock, is_duration
 from .dpop import DPoPKey
@@ -148,6 +149,7 @@ class AccessTokenManagement:
         authorization_details: Any = None,
         default_lifetime: float = DEFAULT_LIFETIME,
         strict_scope: bool = False,
+        cert: CertificateLike | None = None,
     ) -> ClientCredentialsClient:
         """Register a token client under a name of its own.
 
@@ -156,7 +158,9 @@ class AccessTokenManagement:
         are text or several texts. ``parameters`` are further form fields. ``auth`` is an IANA method name or an
         object such as ``PrivateKeyJwt(...)``. ``allow_http=True`` permits a token endpoint over plain http that is
         not on this machine. ``default_lifetime`` is the seconds that a token without ``expires_in`` lives.
-        ``strict_scope=True`` makes it an error when less was granted than asked for.
+        ``strict_scope=True`` makes it an error when less was granted than asked for. ``cert`` is the client
+        certificate, a PEM file's path or (certificate, key), for tokens bound to it with another method than mutual
+        TLS (RFC 8705 section 3).
 
         Raises ``ConfigurationError``, also for a name that is taken.
         """
@@ -176,6 +180,7 @@ class AccessTokenManagement:
             allow_http=allow_http,
             default_lifetime=default_lifetime,
             strict_scope=strict_scope,
+            cert=cert,
         )
         self._registry.add(client)
         self.service.registrations_changed()
