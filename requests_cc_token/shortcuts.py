@@ -444,9 +444,12 @@ class _HeaderTemplate:
 
     def headers_with(self, given: Mapping[str, Any]) -> CaseInsensitiveDict[Any]:
         store = self._prepared.copy()
-        for header in given.items():
-            check_header_validity(header)
-            store[header[0].lower()] = header
+        if given:
+            added = {header[0].lower(): header for header in given.items()}
+            store.update(added)
+            for name, header in store.items():
+                if name in added:
+                    check_header_validity(header)
         return _headers_of(store)
 
 
@@ -466,6 +469,7 @@ def _read_at_once(r: Response) -> bytes | None:
         or r._content_consumed
         or type(raw) is not urllib3.HTTPResponse
         or raw.chunked
+        or raw.tell()
         or "content-encoding" in raw.headers
         or not _answered_as_shipped()
     ):
