@@ -21,6 +21,7 @@ from .dpop import AS, DPoPKey
 from .events import logger
 from .exceptions import InvalidTokenResponseError, TokenEndpointError, TokenRequestError, one_line
 from .tokens import AccessToken, is_b64token
+from .urls import shown_url
 
 #: The share of its lifetime after which a token is renewed in the background. The rest is what an outage of the
 #: token service may last unnoticed: 9 minutes of an hour.
@@ -309,14 +310,14 @@ def read_token_answer(
 
     ``monotonic`` and ``wall`` say when the request was sent. Never raises: the frame holds the answer.
     """
+    where = shown_url(endpoint or client.token_endpoint or "")
     try:
         members = _members(answer)
         if answer.status_code == 200 and members.get("error") is None:
             return _token(members, client, key, monotonic, wall)
-        return _error(answer, members, client, wall, secrets, endpoint or client.token_endpoint)
+        return _error(answer, members, client, wall, secrets, where)
     except _Refused as refusal:
         reason = _hidden(str(refusal), secrets)
-    where = endpoint or client.token_endpoint
     return InvalidTokenResponseError(
         f"token client {client.name!r}: the token endpoint {where} answered 200, but {reason}",
         client=client.name,
@@ -445,7 +446,7 @@ def _error(
     client: ClientCredentialsClient,
     wall: float,
     secrets: tuple[str, ...],
-    endpoint: str | None,
+    endpoint: str,
 ) -> TokenEndpointError:
     status = answer.status_code
     token = members.get("access_token")
