@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Union
 
@@ -12,6 +15,8 @@ from requests.auth import _basic_auth_str
 from requests.utils import get_netrc_auth
 
 from .challenges import parse_challenges
+from .client_certificate import CertificateConnections
+from .dpop import RS, DPoPKey, ProvenHeaders
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
 from .forks import renew_after_fork
@@ -19,8 +24,8 @@ from .frames import without_locals
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
 from .service import AccessTokenService
 from .shortcuts import ShortcutAdapter, copy_with_header, leave_to_parent
-from .tokens import AccessToken
-from .urls import Mount, origin_of, shown_url
+from .tokens import AccessToken, Binding
+from .urls import Mount, origin_of, proxies_that_see_no_secret, shown_url
 
 #: Bytes of a refused answer's body that are read to keep its connection; a longer one costs the connection.
 MAX_DRAINED = 64 * 1024
@@ -28,16 +33,20 @@ MAX_DRAINED = 64 * 1024
 #: As requests takes it: seconds, (connect, read) seconds, a urllib3 Timeout, or None.
 Timeout = Union[float, tuple[Union[float, None], Union[float, None]], Any, None]
 
-#: Error codes of a 401 that a new token cannot help (RFC 6750 section 3.1).
-_NOT_RENEWABLE = frozenset({"insufficient_scope", "invalid_request"})
+#: Error codes of a 401 that a new token cannot help (RFC 6750 section 3.1, RFC 9449 section 7.1).
+_NOT_RENEWABLE = frozenset({"insufficient_scope", "invalid_request", "use_dpop_nonce", "invalid_dpop_proof"})
+
+#: Prefixes that say nothing of where a token may go.
+_EVERYWHERE = frozenset({"https://", "http://", "http", "https:", "http:", ""})
 
 
-class AccessTokenAdapter(ShortcutAdapter):
+class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
     """An ``HTTPAdapter`` that gives the requests under its prefix the token of one client.
 
     ``client`` may be left out while there is one token client. ``prefix`` is where it is mounted: origin and path,
-    with a final slash; ``management.mount`` fills it in. An adapter without it keeps to the origin of the first
-    request it is asked to authorize, since it cannot see where it was mounted.
+    with a final slash; ``management.mount`` fills it in. An adapter without it looks, at its first request, where
+    sessions have mounted it. One that is mounted on all of ``https://``, or that another adapter hands its requests
+    to, keeps to the origin of that first request.
 
     ``inner`` is an adapter that sends in this one's place (caching, retrying, a unix socket). ``renew_on_401``
     turns the renewal after a refusal off. ``keep_authorization=False`` overwrites an ``Authorization`` header of
@@ -90,7 +99,9 @@ class AccessTokenAdapter(ShortcutAdapter):
     def _start(self) -> None:
         """What a new adapter and an unpickled one have in common."""
         self._lock = threading.Lock()
-        self._mount = None if self._prefix is None else Mount(self._prefix, allow_http=self._allow_http)
+        prefixes = () if self._prefix is None else (self._prefix,)
+        #: Empty until the first request, where no prefix was given.
+        self._mounts = tuple(Mount(prefix, allow_http=self._allow_http) for prefix in prefixes)
         self._accepted: AccessToken | None = None
         self._warned = False
         renew_after_fork(self)
@@ -100,7 +111,7 @@ class AccessTokenAdapter(ShortcutAdapter):
         self._start()
 
     def __repr__(self) -> str:
-        where = self._mount.prefix if self._mount is not None else "not used yet"
+        where = " ".join(mount.prefix for mount in self._mounts) or "not used yet"
         return f"<AccessTokenAdapter client={self._client!r} {where}>"
 
     def send(
@@ -132,6 +143,8 @@ class AccessTokenAdapter(ShortcutAdapter):
         if parameters is NO_TOKEN or not self._may_authorize(request):
             return self._forward(request, options)
         assert parameters is None or isinstance(parameters, TokenRequestParameters)
+        if proxies:
+            options["proxies"] = proxies_that_see_no_secret(request.url or "", proxies)
         token = self._token(request, parameters, timeout)
         position = _body_position(request.body)
         response = self._send_with(token, request, options)
@@ -149,10 +162,54 @@ class AccessTokenAdapter(ShortcutAdapter):
         self, token: AccessToken, request: requests.PreparedRequest, options: dict[str, Any]
     ) -> requests.Response:
         """Send a copy of the request that carries the token; the response gets the caller's own request."""
+        if token.binding is not None:
+            return self._send_bound(token, token.binding, request, options)
         # A shallow copy keeps whatever else hangs on the request; only the headers become the copy's own.
-        authorized = copy_with_header(request, "Authorization", token.authorization)
+        return self._send_copy(copy_with_header(request, "Authorization", token.authorization), request, options)
+
+    def _send_bound(
+        self, token: AccessToken, binding: Binding, request: requests.PreparedRequest, options: dict[str, Any]
+    ) -> requests.Response:
+        """Likewise, with what the token is bound to: its certificate (RFC 8705), a proof of its key (RFC 9449)."""
+        if binding.certificate is not None and options["cert"] is None:
+            # Another adapter takes the files only.
+            cert = binding.certificate if self._inner is None else binding.certificate.files
+            options = {**options, "cert": cert}
+        key = binding.dpop
+        if key is None or token.token_type != "DPoP":
+            return self._send_copy(copy_with_header(request, "Authorization", token.authorization), request, options)
+        url = request.url or ""
+        position = _body_position(request.body)
+        response = self._send_copy(self._proven(token, key, request, key.nonces.get(RS, url)), request, options)
+        nonce = key.nonces.learn(RS, url, response.headers.get("DPoP-Nonce"))
+        if response.status_code != 401 or nonce is None or "use_dpop_nonce" not in _challenged(response):
+            return response
+        if not _rewind(request.body, position):
+            return response
+        _drain(response)
+        again = self._send_copy(self._proven(token, key, request, nonce), request, options)
+        key.nonces.learn(RS, url, again.headers.get("DPoP-Nonce"))
+        again.history.append(response)
+        return again
+
+    def _proven(
+        self, token: AccessToken, key: DPoPKey, request: requests.PreparedRequest, nonce: str | None
+    ) -> requests.PreparedRequest:
+        """A copy of the request with the token and a proof for each time that it is sent."""
+        service, method, url = self._service, request.method or "", request.url or ""
+        authorized = copy.copy(request)
+        authorized.headers = ProvenHeaders(
+            request.headers,
+            lambda: key.proof(method, url, now=service.now(), nonce=nonce, access_token=token.value),
+        )
+        authorized.headers["Authorization"] = token.authorization
+        return authorized
+
+    def _send_copy(
+        self, authorized: requests.PreparedRequest, request: requests.PreparedRequest, options: dict[str, Any]
+    ) -> requests.Response:
         outcome = self._outcome(authorized, options)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             # No variable of this frame may show the token to whoever prints the traceback with its locals.
             del authorized
             raise _disclosable(outcome, request)
@@ -205,10 +262,10 @@ class AccessTokenAdapter(ShortcutAdapter):
                 failure = error
         raise failure.for_caller(request)
 
-    def _outcome(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response | Exception:
+    def _outcome(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response | BaseException:
         try:
             return self._forward(request, options)
-        except Exception as error:
+        except BaseException as error:
             return error
 
     def _forward(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
@@ -220,38 +277,45 @@ class AccessTokenAdapter(ShortcutAdapter):
     def _may_authorize(self, request: requests.PreparedRequest) -> bool:
         """Whether the token may travel with this request, and the caller wants it to."""
         url = request.url or ""
-        mount = self._mount
-        if mount is None:
-            mount = self._bind(url)
-        if not mount.covers(url):
-            if not self._warned and mount.resembles(url):
-                self._warned = True
-                logger.warning(
-                    "token client %r: a request to %s carries no token, it is not under %s",
-                    self._client,
-                    shown_url(url),
-                    mount.prefix,
-                )
+        for mount in self._mounts or self._bind(url):
+            if mount.covers(url):
+                break
+        else:
+            self._warn_of(url)
             return False
         authorization = request.headers.get("Authorization")
         return authorization is None or not self._keep_authorization or _is_from_netrc(authorization, url)
 
-    def _bind(self, url: str) -> Mount:
-        """Keep to the origin of this first request."""
+    def _warn_of(self, url: str) -> None:
+        """Say once that a request is sent without a token which somebody may have expected to carry one."""
+        if self._warned or not any(mount.resembles(url) for mount in self._mounts):
+            return
+        self._warned = True
+        logger.warning(
+            "token client %r: a request to %s carries no token, it is not under %s",
+            self._client,
+            shown_url(url),
+            " ".join(mount.prefix for mount in self._mounts),
+        )
+
+    def _bind(self, url: str) -> tuple[Mount, ...]:
+        """Keep to where this adapter is mounted, or to the origin of this first request where that is everywhere."""
         with self._lock:
-            if self._mount is None:
-                self._mount = Mount(origin_of(url), allow_http=self._allow_http)
-            return self._mount
+            if not self._mounts:
+                prefixes = [prefix for prefix in _mounted_on(self) if prefix.lower() not in _EVERYWHERE]
+                if not prefixes:
+                    self._prefix = origin_of(url)
+                    prefixes = [self._prefix]
+                self._mounts = tuple(
+                    Mount(prefix, allow_http=self._allow_http, what="AccessTokenAdapter: the prefix")
+                    for prefix in prefixes
+                )
+            return self._mounts
 
     def _renewable(self, response: requests.Response) -> bool:
         if not self._renew_on_401:
             return False
-        # requests joins several header lines to one; urllib3's headers still tell them apart.
-        getlist = getattr(getattr(response.raw, "headers", None), "getlist", None)
-        lines = getlist("WWW-Authenticate") if getlist is not None else []
-        if not lines and "WWW-Authenticate" in response.headers:
-            lines = [response.headers["WWW-Authenticate"]]
-        errors = {c.error for c in parse_challenges(lines) if c.scheme in ("bearer", "dpop")}
+        errors = _challenged(response)
         # Several challenges: one that a new token helps is enough. None at all: many APIs say just 401.
         return not errors or bool(errors - _NOT_RENEWABLE)
 
@@ -267,6 +331,26 @@ class AccessTokenAdapter(ShortcutAdapter):
         super().after_fork_in_child()
         if isinstance(self._inner, HTTPAdapter):
             leave_to_parent(self._inner)
+
+
+def _challenged(response: requests.Response) -> set[str | None]:
+    """The error codes of the challenges that are about the token; None for a challenge without one."""
+    # requests joins several header lines to one; urllib3's headers still tell them apart.
+    getlist = getattr(getattr(response.raw, "headers", None), "getlist", None)
+    lines = getlist("WWW-Authenticate") if getlist is not None else []
+    if not lines and "WWW-Authenticate" in response.headers:
+        lines = [response.headers["WWW-Authenticate"]]
+    return {c.error for c in parse_challenges(lines) if c.scheme in ("bearer", "dpop")}
+
+
+def _mounted_on(adapter: AccessTokenAdapter) -> list[str]:
+    """The prefixes under which sessions hold this adapter.
+
+    A session tells its adapters nothing, so its mapping is looked for among what refers to the adapter; once, and
+    only where no prefix was given.
+    """
+    mappings = [found for found in gc.get_referrers(adapter) if isinstance(found, OrderedDict)]
+    return sorted({prefix for found in mappings for prefix, held in list(found.items()) if held is adapter})
 
 
 def _seconds(timeout: Timeout) -> float | None:
@@ -328,7 +412,7 @@ def _drain(response: requests.Response) -> None:
     response.close()
 
 
-def _disclosable(error: Exception, request: requests.PreparedRequest) -> Exception:
+def _disclosable(error: BaseException, request: requests.PreparedRequest) -> BaseException:
     """The error with the caller's own request on it, and without the variables of the frames it came through.
 
     Those hold the token, and a traceback with locals would show it. Places, types, messages and causes stay.

@@ -139,6 +139,12 @@ class LoadedCertificate(tuple[str, Union[str, None]]):  # noqa: SLOT001 - a tupl
         self._contexts = _Contexts(pair, password)
         return self
 
+    @property
+    def files(self) -> str | tuple[str, str]:
+        """The paths as any adapter takes them."""
+        certificate, key = self
+        return certificate if key is None else (certificate, key)
+
     def context(self, verify: bool | str) -> ssl.SSLContext:
         """The TLS context for connections that verify their server so."""
         return self._contexts.get(verify)
@@ -161,8 +167,11 @@ class LoadedCertificate(tuple[str, Union[str, None]]):  # noqa: SLOT001 - a tupl
 class CertificateConnections(HTTPAdapter):
     """An ``HTTPAdapter`` that takes a ``LoadedCertificate`` for ``cert`` too, with connections of its own for each.
 
-    A connection that was opened with one certificate is never used with another.
+    A connection that was opened with one certificate is never used with another, and those of a certificate that was
+    replaced are closed.
     """
+
+    _certificates: dict[tuple[Any, ...], LoadedCertificate] | None = None
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -170,6 +179,14 @@ class CertificateConnections(HTTPAdapter):
         """As in ``HTTPAdapter``."""
         if not isinstance(cert, LoadedCertificate):
             return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+        if self._certificates is None:
+            self._certificates = {}
+        replaced = self._certificates.get(tuple(cert))
+        self._certificates[tuple(cert)] = cert
+        if replaced is not None and replaced is not cert:
+            # Pools that are in use close when they are done.
+            for each in (self.poolmanager, *self.proxy_manager.values()):
+                each.clear()
         parts = urlsplit(request.url or "")
         proxy = select_proxy(str(request.url), proxies)
         manager = self.proxy_manager_for(prepend_scheme_if_needed(proxy, "http")) if proxy else self.poolmanager
@@ -181,11 +198,6 @@ class CertificateConnections(HTTPAdapter):
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """As in ``HTTPAdapter``."""
         super().cert_verify(conn, url, verify, None if isinstance(cert, LoadedCertificate) else cert)
-
-    def forget_connections(self) -> None:
-        """Close the pooled connections; those in use are closed when they come back."""
-        for manager in (self.poolmanager, *self.proxy_manager.values()):
-            manager.clear()
 
 
 def client_certificate(given: CertificateLike, what: str) -> ClientCertificate:

@@ -253,6 +253,10 @@ class AccessTokenService:
             }
         return figures
 
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock of the management."""
+        return self._clock.time()
+
     def registrations_changed(self) -> None:
         """Look names up anew: a name, or the lack of one, may mean another client now."""
         with self._lock:
