@@ -14,6 +14,8 @@ from typing import Literal
 from .exceptions import TokenRequestError
 
 logger = logging.getLogger("requests_cc_token")
+# What a program does not want to log does not reach its stderr either.
+logger.addHandler(logging.NullHandler())
 
 EventKind = Literal["requested", "obtained", "renewed", "served_stale", "failed", "held_off", "rejected"]
 
@@ -87,7 +89,8 @@ class Events:
         for subscriber in list(self._subscribers.values()):
             try:
                 subscriber(event)
-            except Exception:
+            except (Exception, SystemExit):
+                # The fetch belongs to all who wait for it, not to one subscriber.
                 logger.exception("token client %r: a subscriber failed on %r", event.client, event.kind)
 
 

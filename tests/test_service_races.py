@@ -200,12 +200,15 @@ def test_whatever_ends_a_fetch_its_waiters_are_answered(
     assert "T41NT" not in str(caught.value)
 
 
-def test_a_failing_subscriber_does_no_harm(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("failure", [RuntimeError, SystemExit])
+def test_a_failing_subscriber_does_no_harm(
+    harness: Harness, caplog: pytest.LogCaptureFixture, failure: type[BaseException]
+) -> None:
     """A subscriber that raises is logged; the token comes all the same, and the others are told."""
     told: list[str] = []
 
     def broken(event: TokenEvent) -> None:
-        raise RuntimeError("broken subscriber")
+        raise failure("broken subscriber")
 
     harness.management.subscribe(broken)
     unsubscribe = harness.management.subscribe(lambda event: told.append(event.kind))
