@@ -1,0 +1,387 @@
+"""The session that ``make_session`` returns: a base address, a default timeout, and else a plain session."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import responses
+import urllib3
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from requests_cc_token import NO_TOKEN, AccessTokenManagement, ConfigurationError, TokenRequestTimeout
+from requests_cc_token.demo.api import ProtectedApi
+from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
+from requests_cc_token.shortcuts import DEFAULT_POOL_SIZE
+
+from .scripted_server import ScriptedServer, answer, hang
+
+BASE = "https://api.example.com/v1/"
+
+
+class Recorder(BaseAdapter):
+    """Answers 200 to everything and notes with what options it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[requests.PreparedRequest, dict[str, Any]]] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        options = dict(zip(["stream", "timeout", "verify", "cert", "proxies"], args, strict=False))
+        self.sent.append((request, {**options, **kwargs}))
+        response = requests.Response()
+        response.status_code, response.url, response.request = 200, request.url or "", request
+        response._content = b""
+        return response
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def timeout(self) -> Any:
+        return self.sent[-1][1]["timeout"]
+
+    @property
+    def url(self) -> str | None:
+        return self.sent[-1][0].url
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def session(recorder: Recorder) -> AccessTokenSession:
+    session = AccessTokenSession(BASE)
+    session.mount("https://", recorder)
+    session.mount("http://", recorder)
+    return session
+
+
+@pytest.fixture
+def factory(management: AccessTokenManagement, api: ProtectedApi) -> AccessTokenManagement:
+    """A management with the session ``api``."""
+    management.add_session("api", base_url=api.base_url)
+    return management
+
+
+# The base address
+
+
+@pytest.mark.parametrize(
+    ("url", "joined"),
+    [
+        ("test", BASE + "test"),
+        ("a/b?c=d", BASE + "a/b?c=d"),
+        ("?c=d", BASE + "?c=d"),
+        ("", BASE),
+        ("./test", BASE + "test"),
+        ("../v2/test", "https://api.example.com/v2/test"),
+        ("/test", "https://api.example.com/test"),
+        ("//other.example.com/test", "https://other.example.com/test"),
+        ("https://other.example.com/test", "https://other.example.com/test"),
+        ("http://other.example.com/test", "http://other.example.com/test"),
+        ("HTTPS://other.example.com/test", "https://other.example.com/test"),
+        ("groups/7:archive", BASE + "groups/7:archive"),
+        (b"test", BASE + "test"),
+        ("t\u00e9st", BASE + "t%C3%A9st"),
+        (Path("a") / "b", BASE + "a/b"),
+    ],
+)
+def test_urls_are_joined(session: AccessTokenSession, recorder: Recorder, url: Any, joined: str) -> None:
+    """Relative URLs by RFC 3986 section 5, absolute ones as they are; by ``get`` and by a request object alike."""
+    session.get(url)
+    assert recorder.url == joined
+    session.send(session.prepare_request(requests.Request("GET", url)))
+    assert recorder.url == joined
+
+
+def test_a_request_object_is_not_changed(session: AccessTokenSession) -> None:
+    """Preparing it joins the URL of a copy, so it may be prepared again by another session."""
+    request = requests.Request("GET", "test", params={"a": "1"}, headers={"X-A": "b"})
+    prepared = session.prepare_request(request)
+    assert prepared.url == BASE + "test?a=1"
+    assert prepared.headers["X-A"] == "b"
+    assert request.url == "test"
+    assert session.prepare_request(request).url == prepared.url
+
+
+@pytest.mark.parametrize("method", ["get", "options", "head", "post", "put", "patch", "delete"])
+def test_every_verb_takes_a_relative_url(session: AccessTokenSession, recorder: Recorder, method: str) -> None:
+    """So do all of the session's methods."""
+    getattr(session, method)("test")
+    assert recorder.url == BASE + "test"
+    assert recorder.sent[-1][0].method == method.upper()
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://api.example.com", "https://api.example.com/"),
+        ("https://api.example.com/v1", BASE),
+        ("https://api.example.com:443/v1/", "https://api.example.com:443/v1/"),
+        ("https://bücher.example/ü", "https://xn--bcher-kva.example/%C3%BC/"),
+    ],
+)
+def test_base_urls(given: str, used: str) -> None:
+    """As requests prepares them, with the final slash that joining needs."""
+    assert check_base_url(given, "x") == used
+
+
+@pytest.mark.parametrize("given", [None, "", "api.example.com", BASE + "?a", BASE + "#a", "https://", 5], ids=repr)
+def test_base_urls_that_are_refused(given: Any) -> None:
+    """What is no absolute URL, and what joining would drop."""
+    with pytest.raises(ConfigurationError, match=r"^x "):
+        check_base_url(given, "x")
+
+
+# The default timeout
+
+
+def test_the_default_timeout(session: AccessTokenSession, recorder: Recorder) -> None:
+    """A call that names none gets it, also for a prepared request; one that names one, None too, gets that."""
+    session.get("test")
+    assert recorder.timeout == DEFAULT_TIMEOUT
+    session.get("test", timeout=3)
+    assert recorder.timeout == 3
+    session.get("test", timeout=None)
+    assert recorder.sent[-1][1]["timeout"] is None
+    prepared = session.prepare_request(requests.Request("GET", "test"))
+    session.send(prepared)
+    assert recorder.timeout == DEFAULT_TIMEOUT
+    session.send(prepared, timeout=4)
+    assert recorder.timeout == 4
+    session.timeout = (1, 2)
+    session.get("test")
+    assert recorder.timeout == (1, 2)
+
+
+def test_a_positional_timeout(session: AccessTokenSession, recorder: Recorder) -> None:
+    """``request`` takes it as its ninth parameter, as in requests; fewer positional ones leave the default."""
+    names = list(inspect.signature(requests.Session.request).parameters)
+    assert names[9] == "timeout", "counted with self"
+    session.request("GET", "test", None, None, None, None, None, None, 7)
+    assert recorder.timeout == 7
+    session.request("GET", "test", None, None, None, None, None, None, 7, False, {}, None, True)
+    assert recorder.timeout == 7
+    session.request("GET", "test", {"a": "1"}, None, None, None, None, None)
+    assert recorder.timeout == DEFAULT_TIMEOUT
+    assert recorder.url == BASE + "test?a=1"
+
+
+@pytest.mark.parametrize("given", [None, 5, 0.1, (1, 2), (None, 2), (1, None), urllib3.Timeout(5)], ids=repr)
+def test_timeouts_as_requests_takes_them(given: Any) -> None:
+    """Seconds, a pair, urllib3's own, or none."""
+    check_timeout(given, "x")
+
+
+@pytest.mark.parametrize(
+    "given", ["5", 0, -1, True, (1, 2, 3), (1,), (1, "2"), (0, 1), float("nan"), float("inf"), {}], ids=repr
+)
+def test_timeouts_that_are_none(given: Any) -> None:
+    """Anything else is refused when it is configured, not at the first request."""
+    with pytest.raises(ConfigurationError, match=r"^x must be seconds above 0, or \(connect, read\) seconds"):
+        check_timeout(given, "x")
+
+
+def test_a_call_that_names_no_timeout_ends(management: AccessTokenManagement, token_service: TokenService) -> None:
+    """An API that never answers is given up after the session's timeout."""
+    with ScriptedServer(default=hang) as server:
+        management.add_session("api", base_url=server.url, timeout=(5, 0.05))
+        session = management.make_session("api")
+        with pytest.raises(requests.ReadTimeout):
+            session.get("test")
+        with pytest.raises(requests.ReadTimeout):
+            session.send(session.prepare_request(requests.Request("GET", "test")))
+
+
+def test_the_timeout_bounds_the_wait_for_a_token(
+    management: AccessTokenManagement, api: ProtectedApi, token_service: TokenService
+) -> None:
+    """A token service that hangs costs the caller no more than the read timeout, and the API is not asked."""
+    management.add_session("api", base_url=api.base_url, timeout=0.05)
+    session = management.make_session("api")
+    with token_service.hold(), pytest.raises(TokenRequestTimeout, match=r"no token within 0\.05 s") as failure:
+        session.get("test")
+    assert failure.value.request is not None
+    assert failure.value.request.url == api.base_url + "test"
+    assert api.requests == []
+
+
+# What the factory sets
+
+
+def test_the_session_works(factory: AccessTokenManagement, api: ProtectedApi) -> None:
+    """A relative GET brings the API's answer; the token is nowhere on what the caller gets."""
+    session = factory.make_session("api")
+    response = session.get("test")
+    assert {"type": "client_id", "value": "worker"} in response.json()
+    assert "Authorization" not in response.request.headers
+    assert "Authorization" not in session.headers
+
+
+def test_each_call_of_the_factory_makes_a_session(factory: AccessTokenManagement, token_service: TokenService) -> None:
+    """Sessions of one name have cookies and headers of their own, and share the token."""
+    one, two = factory.make_session("api"), factory.make_session("api")
+    one.headers["X-A"] = "b"
+    one.cookies.set("a", "b")
+    assert "X-A" not in two.headers
+    assert not two.cookies
+    assert one.get("test").ok
+    assert two.get("test").ok
+    assert len(token_service.requests) == 1
+
+
+def test_options_of_the_registration(management: AccessTokenManagement, api: ProtectedApi) -> None:
+    """Headers, timeout, pool, retries and further adapters are the session's; the token's prefix stays ours."""
+    other = HTTPAdapter()
+    retries = urllib3.Retry(2, status_forcelist=[503])
+    management.add_session(
+        "api",
+        base_url=api.base_url,
+        headers={"X-Tenant": "t"},
+        timeout=3,
+        pool_size=7,
+        retries=retries,
+        adapters={"https://other.example.com/": other},
+    )
+    session = management.make_session("api")
+    adapter = session.get_adapter(api.base_url + "test")
+    assert isinstance(adapter, HTTPAdapter)
+    assert adapter.max_retries is retries
+    assert vars(adapter)["_pool_maxsize"] == 7
+    assert session.get_adapter("https://other.example.com/x") is other
+    api.fail_next(503)
+    response = session.get("echo")
+    assert response.json()["headers"]["X-Tenant"] == "t"
+    assert len(api.requests) == 2
+    assert all(request.scheme == "Bearer" for request in api.requests)
+
+
+def test_pools_are_sized_for_threads(factory: AccessTokenManagement, api: ProtectedApi) -> None:
+    """As many threads as the pool has places reuse their connections: none is opened twice, none is discarded."""
+    session = factory.make_session("api")
+    threads = 32
+    assert threads <= DEFAULT_POOL_SIZE
+    barrier = threading.Barrier(threads)
+
+    def work(_: int) -> None:
+        for _ in range(5):
+            barrier.wait(30)
+            session.get("test").raise_for_status()
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+    assert api.connections <= threads
+    assert len(api.requests) == threads * 5
+
+
+def test_netrc_is_not_read(
+    factory: AccessTokenManagement, api: ProtectedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for the API nor for the host that a redirect leads to; without a token nothing takes its place."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    session = factory.make_session("api")
+    assert session.get("test").ok
+    assert session.get("redirect", params={"to": api.origin + "/open"}, auth=NO_TOKEN).status_code == 401
+    session.get("redirect", params={"to": api.origin + "/open"})
+    assert [request.scheme for request in api.requests] == ["Bearer", None, "Bearer", None]
+    with ScriptedServer(answer(302, headers=[("Location", api.origin + "/open")])) as server:
+        assert session.get(server.url).ok
+    assert api.requests[-1].scheme is None
+
+
+def test_ones_own_credentials_are_dropped_where_requests_drops_them(api: ProtectedApi, recorder: Recorder) -> None:
+    """A redirect to another host loses the caller's Authorization, one to the same host keeps it."""
+    session = AccessTokenSession(api.base_url)
+    for to, kept in ((api.origin + "/open", True), (api.origin.replace("127.0.0.1", "localhost") + "/open", False)):
+        with ScriptedServer(answer(302, headers=[("Location", to)])) as server:
+            session.get(server.url, auth=("u", "p"))
+            assert "authorization" in server.requests[0].headers
+        assert (api.requests[-1].scheme is not None) is False
+        api.fail_next(302, b"", {"Location": to})
+        session.get("test", auth=("u", "p"))
+        assert (api.requests[-1].scheme == "Basic") is kept
+
+
+def test_mounting_while_other_threads_send(session: AccessTokenSession, recorder: Recorder) -> None:
+    """Adapters come and go while requests look for theirs: each finds one, the longest prefix first."""
+    stop = threading.Event()
+    errors: list[Exception] = []
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                session.get_adapter(BASE + "test")
+            except Exception as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(2_000):
+        session.mount(f"https://host{number % 50}.example.com/{'x' * (number % 7)}/", recorder)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    lengths = [len(prefix) for prefix in session.adapters]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_mounts_are_ordered_as_in_requests() -> None:
+    """The same mounts, in the same order, lead to the same choices as with a plain session."""
+    ours, plain = AccessTokenSession(BASE), requests.Session()
+    for prefix in ("https://a/", "https://b/", "https://a/long/", "http", "https://c/", "https://b/"):
+        adapter = HTTPAdapter()
+        ours.mount(prefix, adapter)
+        plain.mount(prefix, adapter)
+    assert [p for p in ours.adapters if p not in ("https://", "http://")] == [
+        p for p in plain.adapters if p not in ("https://", "http://")
+    ]
+
+
+@pytest.fixture
+def mocked() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+def test_the_responses_library(mocked: responses.RequestsMock) -> None:
+    """Tests of workers that use ``responses`` see the real road: token request, authorized call, renewal on a 401."""
+    tokens = iter(["one", "two"])
+    mocked.add_callback(
+        "POST",
+        "https://login.example.com/token",
+        lambda _: (200, {}, f'{{"access_token": "{next(tokens)}", "token_type": "Bearer", "expires_in": 60}}'),
+    )
+    mocked.add(
+        "GET", BASE + "test", status=401, match=[responses.matchers.header_matcher({"Authorization": "Bearer one"})]
+    )
+    mocked.add(
+        "GET", BASE + "test", json=["fine"], match=[responses.matchers.header_matcher({"Authorization": "Bearer two"})]
+    )
+    with AccessTokenManagement() as management:
+        management.add_client(
+            "a", token_endpoint="https://login.example.com/token", client_id="m2m", client_secret="secret"
+        )
+        management.add_session("api", base_url=BASE)
+        response = management.make_session("api").get("test")
+    assert response.json() == ["fine"]
+    assert [call.request.url for call in mocked.calls] == [
+        "https://login.example.com/token",
+        BASE + "test",
+        "https://login.example.com/token",
+        BASE + "test",
+    ]
+    assert "Authorization" not in response.request.headers
