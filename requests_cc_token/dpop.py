@@ -22,6 +22,9 @@ MAX_NONCES = 256
 #: Characters of a nonce: more is not sent back.
 MAX_NONCE = 1024
 
+#: The two kinds of servers, as the RFC abbreviates them: the token service and the API.
+AS, RS = "AS", "RS"
+
 _NONCE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
