@@ -11,12 +11,13 @@ import requests
 
 from .adapter import AccessTokenAdapter
 from .cache import MemoryTokenCache, TokenCache
-from .client_auth import (
-    ClientSecretBasic,
-    ClientSecretPost,
-)
+from .cache_file import FileTokenCache
+from .cache_redis import RedisTokenCache
+from .client_assertion import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+from .client_auth import ClientSecretBasic, ClientSecretPost
 from .clients import ClientCredentialsClient
 from .config import CONFIG_VARIABLE
+from .dpop import DPoPKey
 from .exceptions import (
     CCTokenError,
     ConfigurationError,
@@ -33,6 +34,7 @@ from .management import AccessTokenManagement
 from .parameters import NO_TOKEN, TokenRequestParameters
 from .references import managements
 from .service import AccessTokenService
+from .tls_client_auth import TlsClientAuth
 from .tokens import AccessToken
 
 __all__ = [
@@ -42,12 +44,19 @@ __all__ = [
     "AccessTokenManagement",
     "AccessTokenService",
     "CCTokenError",
+    "ClientAssertion",
     "ClientCredentialsClient",
     "ClientSecretBasic",
+    "ClientSecretJwt",
     "ClientSecretPost",
     "ConfigurationError",
+    "DPoPKey",
+    "FileTokenCache",
     "InvalidTokenResponseError",
     "MemoryTokenCache",
+    "PrivateKeyJwt",
+    "RedisTokenCache",
+    "TlsClientAuth",
     "TokenCache",
     "TokenEndpointConnectionError",
     "TokenEndpointError",

@@ -51,7 +51,8 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
     ``inner`` is an adapter that sends in this one's place (caching, retrying, a unix socket). ``renew_on_401``
     turns the renewal after a refusal off. ``keep_authorization=False`` overwrites an ``Authorization`` header of
     the caller; one that requests took from ``.netrc`` is always overwritten. ``token_patience`` is for how many
-    seconds a request waits through failed token requests rather than fail.
+    seconds a request waits through failed token requests rather than fail. ``parameters`` is what all requests ask
+    for in the place of what the client is registered with; a request's own go before it.
 
     Other keywords are those of ``HTTPAdapter``. Raises ``ConfigurationError``.
     """
@@ -66,6 +67,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         "_renew_on_401",
         "_keep_authorization",
         "_token_patience",
+        "_parameters",
     ]
 
     def __init__(
@@ -79,8 +81,11 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         renew_on_401: bool = True,
         keep_authorization: bool = True,
         token_patience: float | None = None,
+        parameters: TokenRequestParameters | None = None,
         **http_adapter_options: Any,
     ) -> None:
+        if parameters is not None and not isinstance(parameters, TokenRequestParameters):
+            raise ConfigurationError("parameters must be TokenRequestParameters(...)")
         if inner is not None and http_adapter_options:
             raise ConfigurationError(
                 f"{', '.join(sorted(http_adapter_options))}: the inner adapter sends, so give these options to it"
@@ -93,6 +98,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         self._renew_on_401 = renew_on_401
         self._keep_authorization = keep_authorization
         self._token_patience = token_patience
+        self._parameters = parameters
         self._start()
         super().__init__(**http_adapter_options)
 
@@ -143,6 +149,8 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         if parameters is NO_TOKEN or not self._may_authorize(request):
             return self._forward(request, options)
         assert parameters is None or isinstance(parameters, TokenRequestParameters)
+        if self._parameters is not None:
+            parameters = self._parameters if parameters is None else parameters.over(self._parameters)
         if proxies:
             options["proxies"] = proxies_that_see_no_secret(request.url or "", proxies)
         token = self._token(request, parameters, timeout)

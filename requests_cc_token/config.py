@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .cache import TokenCache
 from .clock import Clock
+from .config_auth import authenticated
 from .exceptions import ConfigurationError
+from .parameters import TokenRequestParameters
 
 if TYPE_CHECKING:
     from .management import AccessTokenManagement
@@ -21,16 +23,17 @@ CONFIG_VARIABLE = "REQUESTS_CC_TOKEN_CONFIG"
 
 _CLIENT_KEYS = frozenset(
     "token_endpoint issuer client_id client_secret scope resource audience parameters auth allow_http "
-    "authorization_details default_lifetime strict_scope".split()
+    "authorization_details default_lifetime strict_scope cert revocation_endpoint introspection_endpoint dpop "
+    "encoding key key_id algorithm password assertion assertion_type assertion_audience".split()
 )
 _BACKCHANNEL_KEYS = frozenset("wait timeout max_time max_tries verify proxies".split())
 _SESSION_KEYS = frozenset(
     "base_url client allow_http timeout pool_size retries headers renew_on_401 keep_authorization "
-    "token_patience".split()
+    "token_patience parameters".split()
 )
 _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
-_TABLES = frozenset({"clients", "backchannel", "sessions", "cache"})
+_TABLES = frozenset({"clients", "backchannel", "sessions", "cache", "revoke_on_close"})
 
 
 def configured(
@@ -64,16 +67,35 @@ def _build(
     kind: type[AccessTokenManagement], config: Mapping[str, Any], source: str, clock: Clock | None
 ) -> AccessTokenManagement:
     _check_keys(config, _TABLES, source)
-    management = kind(cache=_cache(_table(config, "cache", source), source), clock=clock)
+    management = _made(kind, config, source, clock)
+
+    def add_client(name: str, **options: Any) -> None:
+        management.add_client(name, **authenticated(options))
+
+    def add_session(name: str, *, parameters: Any = None, **options: Any) -> None:
+        wanted = None if parameters is None else TokenRequestParameters(**parameters)
+        management.add_session(name, parameters=wanted, **options)
+
     for name, entry in _table(config, "clients", source).items():
-        _add(management.add_client, name, entry, _CLIENT_KEYS, {"client_id"}, f"{source}: [clients.{_key(name)}]")
+        _add(add_client, name, entry, _CLIENT_KEYS, {"client_id"}, f"{source}: [clients.{_key(name)}]")
     backchannel = _table(config, "backchannel", source)
     where = f"{source}: [backchannel]"
     _check_keys(backchannel, _BACKCHANNEL_KEYS, where)
     _call(management.configure_backchannel, where, **_converted(backchannel))
     for name, entry in _table(config, "sessions", source).items():
-        _add(management.add_session, name, entry, _SESSION_KEYS, {"base_url"}, f"{source}: [sessions.{_key(name)}]")
+        _add(add_session, name, entry, _SESSION_KEYS, {"base_url"}, f"{source}: [sessions.{_key(name)}]")
     return management
+
+
+def _made(
+    kind: type[AccessTokenManagement], config: Mapping[str, Any], source: str, clock: Clock | None
+) -> AccessTokenManagement:
+    cache = _cache(_table(config, "cache", source), source)
+    try:
+        return kind(cache=cache, clock=clock, revoke_on_close=config.get("revoke_on_close", False))
+    except ConfigurationError as error:
+        reason = str(error)
+    raise ConfigurationError(f"{source}: {reason}")
 
 
 def _table(config: Mapping[str, Any], name: str, source: str) -> Mapping[str, Any]:

@@ -67,7 +67,8 @@ class Metadata:
         if method in _METHODS and method not in self.auth_methods:
             problem = f"client authentication by {method}; it offers {_listed(self.auth_methods)}"
         elif client.auth.algorithm is not None and not _in(client.auth.algorithm, self.signing_algorithms):
-            problem = f"assertions signed by {client.auth.algorithm}; it offers {_listed(self.signing_algorithms or ())}"
+            offered = _listed(self.signing_algorithms or ())
+            problem = f"assertions signed by {client.auth.algorithm}; it offers {offered}"
         elif client.dpop is not None and not _in(client.dpop.algorithm, self.dpop_algorithms):
             problem = f"DPoP proofs signed by {client.dpop.algorithm}; it offers {_listed(self.dpop_algorithms or ())}"
         if problem is not None:
@@ -157,7 +158,7 @@ def _read(body: bytes, issuer: str, allow_http: bool) -> Metadata:
     # RFC 8414 section 3.3: identical, code point by code point; anything else may be a mix-up attack.
     if named != issuer:
         shown = one_line(named, _MAX_TEXT) if isinstance(named, str) else type(named).__name__
-        raise ConfigurationError(f"it is of the issuer {shown!r}, and the client's is {issuer!r}; they must be identical")
+        raise ConfigurationError(f"it is of the issuer {shown!r}, which is not identical to the client's, {issuer!r}")
     aliases = document.get("mtls_endpoint_aliases")
     methods = _texts(document.get("token_endpoint_auth_methods_supported"))
     return Metadata(

@@ -15,18 +15,19 @@ from requests.adapters import BaseAdapter
 
 from .adapter import AccessTokenAdapter, Timeout
 from .backchannel import Backchannel, Wait
-from .cache import MemoryTokenCache, TokenCache
+from .cache import MemoryTokenCache, SharedTokenCache, TokenCache
 from .client_auth import ClientAuthLike
 from .client_certificate import CertificateLike
 from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
 from .clock import Clock, SystemClock, is_duration
 from .dpop import DPoPKey
-from .events import Events, Subscriber
-from .exceptions import ConfigurationError, UnknownClientError
+from .events import Events, Subscriber, logger
+from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
 from .forks import renew_after_fork
 from .frames import hides_arguments
-from .parameters import Texts
+from .parameters import Texts, TokenRequestParameters
 from .references import Reference, management_of, managements
+from .revocation import introspect, revoke
 from .secret_source import SecretLike
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
@@ -37,6 +38,9 @@ from .urls import Mount
 RESOLVED_CLIENT_LIFETIME = 300.0
 #: Resolved clients remembered at most, the oldest dropped first.
 MAX_RESOLVED = 10_000
+
+#: Seconds that ``close`` spends on revocations: a worker that is told to stop has ten or so.
+REVOCATION_TIME = 5.0
 
 #: Asked for a name that nobody registered.
 ClientResolver = Callable[[str], Union[ClientCredentialsClient, None]]
@@ -62,13 +66,26 @@ class AccessTokenManagement:
     ``name`` is for other processes: pickled sessions and adapters hold the name only, and find the management
     that the other process made under it, the newest of that name. A management of a TOML file travels by the
     file's path, the module's default management as such; any other one refuses to be pickled.
+
+    ``revoke_on_close=True`` revokes the tokens of this process when it is closed (RFC 7009); not with a cache that
+    other processes share, for the tokens are theirs too.
     """
 
     _path: str | None = None
 
     def __init__(
-        self, *, cache: TokenCache | None = None, clock: Clock | None = None, name: str | None = None
+        self,
+        *,
+        cache: TokenCache | None = None,
+        clock: Clock | None = None,
+        name: str | None = None,
+        revoke_on_close: bool = False,
     ) -> None:
+        _flag(revoke_on_close, "revoke_on_close")
+        if revoke_on_close and isinstance(cache, SharedTokenCache):
+            raise ConfigurationError("revoke_on_close would revoke tokens that other processes share by the cache")
+        self._revoke_on_close = revoke_on_close
+        self._process = os.getpid()
         self._name = None if name is None else _name(name, "management")
         self._clock = clock if clock is not None else SystemClock()
         self._cache = cache if cache is not None else MemoryTokenCache(clock=self._clock)
@@ -150,6 +167,8 @@ class AccessTokenManagement:
         default_lifetime: float = DEFAULT_LIFETIME,
         strict_scope: bool = False,
         cert: CertificateLike | None = None,
+        revocation_endpoint: str | None = None,
+        introspection_endpoint: str | None = None,
     ) -> ClientCredentialsClient:
         """Register a token client under a name of its own.
 
@@ -160,7 +179,9 @@ class AccessTokenManagement:
         not on this machine. ``default_lifetime`` is the seconds that a token without ``expires_in`` lives.
         ``strict_scope=True`` makes it an error when less was granted than asked for. ``cert`` is the client
         certificate, a PEM file's path or (certificate, key), for tokens bound to it with another method than mutual
-        TLS (RFC 8705 section 3).
+        TLS (RFC 8705 section 3). ``dpop`` is the key that tokens are to be bound to (RFC 9449).
+        ``revocation_endpoint`` and ``introspection_endpoint`` are for ``revoke_on_close`` and ``introspect`` where
+        ``issuer`` does not tell them.
 
         Raises ``ConfigurationError``, also for a name that is taken.
         """
@@ -181,6 +202,8 @@ class AccessTokenManagement:
             default_lifetime=default_lifetime,
             strict_scope=strict_scope,
             cert=cert,
+            revocation_endpoint=revocation_endpoint,
+            introspection_endpoint=introspection_endpoint,
         )
         self._registry.add(client)
         self.service.registrations_changed()
@@ -243,6 +266,7 @@ class AccessTokenManagement:
         renew_on_401: bool = True,
         keep_authorization: bool = True,
         token_patience: float | None = None,
+        parameters: TokenRequestParameters | None = None,
     ) -> None:
         """Describe the sessions that ``make_session(name)`` makes.
 
@@ -250,7 +274,7 @@ class AccessTokenManagement:
         and may be left out while there is one. ``timeout`` is what a call that names none gets, in seconds or
         (connect, read) seconds. ``pool_size`` is the connections kept per host. ``retries`` is a number or a
         ``urllib3.Retry`` for the API calls. ``headers`` go with each request, ``adapters`` are mounted too, by
-        prefix. ``inner``, ``renew_on_401``, ``keep_authorization`` and ``token_patience`` are as in
+        prefix. ``inner``, ``renew_on_401``, ``keep_authorization``, ``token_patience`` and ``parameters`` are as in
         ``AccessTokenAdapter``.
 
         Raises ``ConfigurationError``, also for a name that is taken.
@@ -265,6 +289,8 @@ class AccessTokenManagement:
         _flag(renew_on_401, f"{what} renew_on_401")
         _flag(keep_authorization, f"{what} keep_authorization")
         _amount(token_patience, f"{what} token_patience")
+        if parameters is not None and not isinstance(parameters, TokenRequestParameters):
+            raise ConfigurationError(f"{what} parameters must be TokenRequestParameters(...)")
         _whole(pool_size, f"{what} pool_size", 1)
         if not isinstance(retries, urllib3.Retry):
             _whole(retries, f"{what} retries", 0)
@@ -274,6 +300,7 @@ class AccessTokenManagement:
             "renew_on_401": renew_on_401,
             "keep_authorization": keep_authorization,
             "token_patience": token_patience,
+            "parameters": parameters,
         }
         if inner is not None:
             options["inner"] = inner
@@ -358,9 +385,41 @@ class AccessTokenManagement:
         """Figures per token client; see ``AccessTokenService.stats``."""
         return self.service.stats()
 
+    def introspect(
+        self, client: str | None = None, parameters: TokenRequestParameters | None = None
+    ) -> Mapping[str, Any]:
+        """What the token service says of the client's current token, for debugging (RFC 7662).
+
+        A mapping with ``active`` and, for an active token, what the server cares to tell: ``scope``, ``exp``, ``aud``
+        and others. An API that checks tokens does not need this. Raises ``UnknownClientError``, and
+        ``TokenRequestError`` and its kinds.
+        """
+        registration = self._registry.find(client).current().with_parameters(parameters)
+        token = self.service.get_access_token(client, parameters)
+        outcome = introspect(registration, token, self._backchannel, self._clock)
+        if isinstance(outcome, TokenRequestError):
+            raise outcome
+        return outcome
+
+    def _revoke_tokens(self) -> None:
+        deadline = self._clock.monotonic() + REVOCATION_TIME
+        for client, token in self.service.held_tokens():
+            if self._clock.monotonic() >= deadline:
+                logger.warning("no time to revoke all tokens; the others stay valid until they expire")
+                return
+            error = revoke(client, token, self._backchannel, self._clock)
+            if error is not None:
+                logger.warning("%s; the token stays valid until it expires", error)
+
     def close(self) -> None:
-        """End waits and fetches, forget tokens, close the backchannel. Sessions are closed by their owners."""
+        """End waits and fetches, forget tokens, close the backchannel. Sessions are closed by their owners.
+
+        With ``revoke_on_close`` the tokens of this process are revoked first; what fails there is logged.
+        """
         managements.drop(self)
+        # A forked child has its parent's tokens, and they are the parent's to revoke.
+        if self._revoke_on_close and os.getpid() == self._process and not self._backchannel.closed.is_set():
+            self._revoke_tokens()
         self._backchannel.close()
         self.service.close()
 

@@ -141,6 +141,17 @@ class TokenRequestParameters(AuthBase):
         put(self, "authorization_details", _canonical_details(authorization_details, what))
         put(self, "force_renewal", force_renewal)
 
+    def over(self, others: TokenRequestParameters) -> TokenRequestParameters:
+        """These, and those of the others that are left out here."""
+        merged = object.__new__(TokenRequestParameters)
+        put = object.__setattr__
+        for name in ("scope", "resource", "audience", "authorization_details"):
+            mine = getattr(self, name)
+            put(merged, name, getattr(others, name) if mine is None else mine)
+        put(merged, "parameters", tuple(sorted({**dict(others.parameters), **dict(self.parameters)}.items())))
+        put(merged, "force_renewal", self.force_renewal or others.force_renewal)
+        return merged
+
     def __call__(self, r: Any, **kwargs: Any) -> Any:
         """Called by ``requests`` with the request being prepared: leave a note on it for the adapter.
 

@@ -149,7 +149,7 @@ def _try(
                 answer = backchannel.post(request, deadline)
         if not isinstance(answer, Answer):
             doubt(client, backchannel)
-            return _Tried(_named(answer, client), credential)
+            return _Tried(named_error(answer, client), credential)
         if client.dpop is not None:
             client.dpop.nonces.learn(AS, request.url, answer.headers.get("DPoP-Nonce"))
         if answer.status_code in (404, 405, 410):
@@ -165,7 +165,7 @@ def _try(
         )
         return _Tried(outcome, credential, learnt_time)
     except TokenRequestError as error:
-        failure = _named(error, client)
+        failure = named_error(error, client)
     except Exception as error:
         # A bug here, or in somebody's authentication method. The log gets the place, not the values.
         last = error.__traceback__
@@ -173,7 +173,7 @@ def _try(
             last = last.tb_next
         where = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
         logger.error("token client %r: %s at %s", client.name, type(error).__name__, where)
-        failure = _named(
+        failure = named_error(
             TokenRequestError(f"the token request failed unexpectedly ({type(error).__name__})", transient=False),
             client,
         )
@@ -222,7 +222,7 @@ def _never_repeated(request: TokenRequest) -> tuple[str, ...]:
     return tuple(sorted(filter(None, forms), key=len, reverse=True))
 
 
-def _named(error: TokenRequestError, client: ClientCredentialsClient) -> TokenRequestError:
+def named_error(error: TokenRequestError, client: ClientCredentialsClient) -> TokenRequestError:
     """The error with the client's name in front, without the frames it came through."""
     named = error.for_caller()
     named.client = client.name
@@ -315,7 +315,7 @@ def read_token_answer(
         members = _members(answer)
         if answer.status_code == 200 and members.get("error") is None:
             return _token(members, client, key, monotonic, wall)
-        return _error(answer, members, client, wall, secrets, where)
+        return _error(answer, members, client, wall, secrets, f"the token endpoint {where}")
     except _Refused as refusal:
         reason = _hidden(str(refusal), secrets)
     return InvalidTokenResponseError(
@@ -440,6 +440,14 @@ def _scope(granted: Any, client: ClientCredentialsClient) -> str | None:
     return shown(granted, len(granted))
 
 
+def refusal_of(
+    answer: Answer, client: ClientCredentialsClient, request: TokenRequest, wall: float, what: str
+) -> TokenEndpointError:
+    """The error that an answer of another endpoint than the token endpoint is; ``what`` names the endpoint."""
+    members = _members(answer) if answer.status_code != 200 else {}
+    return _error(answer, members, client, wall, _never_repeated(request), f"{what} {shown_url(request.url)}")
+
+
 def _error(
     answer: Answer,
     members: dict[str, Any],
@@ -465,7 +473,7 @@ def _error(
     if advice is None and 300 <= status < 400:
         advice = "redirects are not followed, since the secret would travel with them; register the final URL"
     return TokenEndpointError(
-        f"token client {client.name!r}: the token endpoint {endpoint} answered {said}"
+        f"token client {client.name!r}: {endpoint} answered {said}"
         + (f"; {advice}" if advice else ""),
         status_code=status,
         error=code,
