@@ -253,6 +253,13 @@ class AccessTokenService:
             }
         return figures
 
+    def held_tokens(self) -> list[tuple[ClientCredentialsClient, AccessToken]]:
+        """Each token that may be used now, with the registration that it was asked for by."""
+        with self._lock:
+            held = {id(slot): (client, slot.token) for (client, _), slot in self._recent.items()}
+        now = self._monotonic()
+        return [(client, token) for client, token in held.values() if token is not None and now < _hard(token)]
+
     def now(self) -> float:
         """Seconds since the epoch, by the clock of the management."""
         return self._clock.time()
