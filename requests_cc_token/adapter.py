@@ -36,6 +36,9 @@ Timeout = Union[float, tuple[Union[float, None], Union[float, None]], Any, None]
 #: Error codes of a 401 that a new token cannot help (RFC 6750 section 3.1, RFC 9449 section 7.1).
 _NOT_RENEWABLE = frozenset({"insufficient_scope", "invalid_request", "use_dpop_nonce", "invalid_dpop_proof"})
 
+#: Bodies that have no position.
+_WHOLE = (bytes, str, bytearray, memoryview)
+
 #: Prefixes that say nothing of where a token may go.
 _EVERYWHERE = frozenset({"https://", "http://", "http", "https:", "http:", ""})
 
@@ -381,7 +384,7 @@ def _is_from_netrc(authorization: str | bytes, url: str) -> bool:
 
 def _body_position(body: Any) -> int | None:
     """Where a body starts: 0 for text and bytes, a file's position, None for what cannot be sent again."""
-    if body is None or isinstance(body, (bytes, str)):
+    if body is None or isinstance(body, _WHOLE):
         return 0
     try:
         position = body.tell()
@@ -396,7 +399,7 @@ def _rewind(body: Any, position: int | None) -> bool:
     """Put the body back to where it started; whether that worked."""
     if position is None:
         return False
-    if body is None or isinstance(body, (bytes, str)):
+    if body is None or isinstance(body, _WHOLE):
         return True
     try:
         body.seek(position)
