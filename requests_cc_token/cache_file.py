@@ -2,9 +2,10 @@
 
 Each key has a folder of its own; its files are numbered, and the highest number counts::
 
-    5f1d…/7.token      what was written last: a record, or
-    5f1d…/7.deleted    that there is none
-    5f1d…/8.lock       held by the process that fetches the next token and will write it as 8.token
+    5f1d…/7.token            what was written last: a record, or
+    5f1d…/7.deleted          that there is none
+    5f1d…/8.lock             held by the process that fetches the next token and will write it as 8.token
+    5f1d…/8.123-456.holder   which process that is, by number and start, where the system tells
 
 The lock's number is the fencing number. A process that is frozen while it holds lock 8 does not stop the others:
 one of them takes lock 9 and writes ``9.token``. Whenever the first one wakes, ``8.token`` is the older one; no
@@ -44,11 +45,15 @@ _LOOKS = 5
 #: Locks of frozen processes that are passed over in one look.
 _MAX_PASSED = 64
 
+#: The states of a process that is stopped, by SIGSTOP or by a debugger.
+_FROZEN = ("T", "t")
+#: Those of one that is dead but still listed, until its parent asks for it.
+_DEAD = ("Z", "X", "x")
 #: What opening a link, a folder, a socket or a file closed to us says: no trouble of the disk, but no record either.
 _FOREIGN = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES})
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"([0-9]{1,15})\.(token|deleted|lock|[0-9a-f]{16}\.new)")
+_NAME = re.compile(r"([0-9]{1,15})\.(token|deleted|lock|[0-9a-f]{16}\.new|([0-9]+-[0-9]+)\.holder)")
 
 
 class _Folder(NamedTuple):
@@ -60,9 +65,18 @@ class _Folder(NamedTuple):
     is_token: bool
     #: The highest number of all files, those of locks too, or 0.
     highest: int
+    #: Who holds, or held, the lock of a number: process number and start.
+    holders: dict[int, str]
 
 
-class FileTokenCache(StoreTokenCache["BaseFileLock"]):
+class _Holding(NamedTuple):
+    """A lock that this process holds, and the file that says so."""
+
+    lock: BaseFileLock
+    holder: Path | None
+
+
+class FileTokenCache(StoreTokenCache[_Holding]):
     """Tokens in files, for the processes of one user on one host; one of them fetches at a time.
 
     ``path`` is the folder, by default one in the user's cache folder. It is made with mode 0700, its files with
@@ -144,8 +158,7 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
             raise TokenCacheError("a cache key is 64 hexadecimal digits")
         return self._path / key
 
-    def _made_folder(self, key: str) -> Path:
-        folder = self._folder(key)
+    def _make_folder(self, folder: Path) -> None:
         if not self._prepared:
             self._prepare()
         try:
@@ -154,7 +167,6 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
             # The whole folder was removed while we ran.
             self._prepare()
             folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
 
     # What a store does
 
@@ -173,7 +185,7 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
             return self._records.decode(key, data)
         return None
 
-    def _write(self, key: str, token: AccessToken | None, claim: Claim[BaseFileLock] | None) -> None:
+    def _write(self, key: str, token: AccessToken | None, claim: Claim[_Holding] | None) -> None:
         folder = self._folder(key)
         held = _look(folder)
         if claim is not None:
@@ -185,7 +197,7 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
         else:
             # Above the locks too: who fetches at this moment writes an older number.
             number = held.highest + 1
-        folder = self._made_folder(key)
+        self._make_folder(folder)
         new = folder / f"{number}.{secrets.token_hex(8)}.new"
         try:
             data = b"" if token is None else self._records.encode(key, token)
@@ -199,25 +211,30 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
         _remove(folder, number)
         self._sweep(key)
 
-    def _claim(self, key: str, wait: Wait) -> Claim[BaseFileLock]:
+    def _claim(self, key: str, wait: Wait) -> Claim[_Holding]:
         from filelock import FileLock
 
-        folder = self._made_folder(key)
+        folder = self._folder(key)
+        if wait.looks == 0:
+            self._make_folder(folder)
         held = _look(folder)
         if wait.looks and held.last > wait.first_seen:
             return Claim(0, held.last, self._read(key))
         number = (held.highest if wait.over else max(held.last, wait.given_up)) + 1
         for _ in range(_MAX_PASSED):
             path = folder / f"{number}.lock"
-            lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
-            if _acquired(lock):
-                # Somebody may have written, and removed this lock, since the look above.
-                held = _look(folder)
-                if held.last >= number:
-                    lock.release()
-                    return Claim(0, held.last, self._read(key))
-                return Claim(number, held.last, self._read(key), lock)
-            if not (wait.over or _is_frozen(path)):
+            # A fleet that waits only reads: each attempt at a lock would hold up all the others in the folder.
+            state = _process_state(held.holders.get(number))
+            if state is None:
+                lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
+                if _acquired(lock):
+                    # Somebody may have written, and removed this lock, since the look above.
+                    held = _look(folder)
+                    if held.last >= number:
+                        lock.release()
+                        return Claim(0, held.last, self._read(key))
+                    return Claim(number, held.last, self._read(key), _Holding(lock, _announce(folder, number)))
+            if not (wait.over or state in _FROZEN):
                 break
             number += 1
         if number != wait.turn:
@@ -226,8 +243,12 @@ class FileTokenCache(StoreTokenCache["BaseFileLock"]):
             wait.given_up = number
         return Claim(0, held.last, None)
 
-    def _let_go(self, key: str, holding: BaseFileLock) -> None:
-        holding.release()
+    def _let_go(self, key: str, holding: _Holding) -> None:
+        try:
+            if holding.holder is not None:
+                holding.holder.unlink(missing_ok=True)
+        finally:
+            holding.lock.release()
 
     def _sweep(self, key: str) -> None:
         """Remove what is left of other keys whose tokens expired long ago."""
@@ -250,6 +271,7 @@ def _names(folder: Path) -> list[str]:
 
 def _look(folder: Path) -> _Folder:
     last, is_token, highest = 0, False, 0
+    holders = {}
     try:
         names = _names(folder)
     except FileNotFoundError:
@@ -258,15 +280,17 @@ def _look(folder: Path) -> _Folder:
         number, kind = int(match[1]), match[2]
         highest = max(highest, number)
         if kind in ("token", "deleted") and number >= last:
-            last, is_token = number, kind == "token" and (number > last or is_token)
-    return _Folder(last, is_token, highest)
+            last, is_token = number, kind == "token"
+        elif match[3]:
+            holders[number] = match[3]
+    return _Folder(last, is_token, highest, holders)
 
 
 def _remove(folder: Path, below: float = math.inf) -> None:
-    """Remove the files of lower numbers, and the lock of this one."""
+    """Remove the files of lower numbers, and what is left of the lock of this one."""
     for match in filter(None, map(_NAME.fullmatch, _names(folder))):
         number = int(match[1])
-        if number < below or (number == below and match[2] == "lock"):
+        if number < below or (number == below and match[2].endswith(("lock", "holder"))):
             try:
                 (folder / match[0]).unlink()
             except OSError:
@@ -310,21 +334,34 @@ def _acquired(lock: BaseFileLock) -> bool:
     return True
 
 
-def _is_frozen(path: Path) -> bool:
-    """Whether the process that holds the lock is stopped, by SIGSTOP or a debugger. Linux tells; elsewhere False."""
+def _announce(folder: Path, number: int) -> Path | None:
+    """Say which process holds the lock, for those who wait, and no more which one did."""
+    for match in filter(None, map(_NAME.fullmatch, _names(folder))):
+        if match[3] and int(match[1]) == number:
+            (folder / match[0]).unlink(missing_ok=True)
+    status = _process_status(os.getpid())
+    if status is None:
+        return None
+    holder = folder / f"{number}.{os.getpid()}-{status[1]}.holder"
+    os.close(os.open(holder, os.O_WRONLY | os.O_CREAT, 0o600))
+    return holder
+
+
+def _process_state(holder: str | None) -> str | None:
+    """The state, as proc(5) names it, of the process that holds a lock; None where it is gone, or nobody tells."""
+    if holder is None:
+        return None
+    process, _, start = holder.partition("-")
+    status = _process_status(int(process))
+    # The number may be another process's by now, or in another container; or a dead one's that nobody has buried.
+    return None if status is None or status[1] != start or status[0] in _DEAD else status[0]
+
+
+def _process_status(process: int) -> tuple[str, str] | None:
     try:
-        inode = str(path.stat().st_ino)
-        with Path("/proc/locks").open(encoding="ascii") as locks:
-            # A line is, for example: 1: FLOCK ADVISORY WRITE 15474 fe:00:10111349 0 EOF
-            for line in locks:
-                fields = line.split()
-                if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
-                    return _state(fields[4]) in ("T", "t")
-    except (OSError, IndexError):
-        return False
-    return False
-
-
-def _state(pid: str) -> str:
-    # The program's name, in parentheses, may hold anything.
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The program's name, in parentheses, may hold anything; the state follows, and 19 fields later the start.
+    fields = text.rpartition(")")[2].split()
+    return fields[0], fields[19]

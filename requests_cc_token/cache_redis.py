@@ -190,6 +190,8 @@ def _client(url: str) -> redis.Redis:
             f"{_SCHEMES.get(scheme, scheme)}://{rest}",
             socket_timeout=SOCKET_TIMEOUT,
             socket_connect_timeout=SOCKET_TIMEOUT,
+            # Nothing of the third version is used, and its greeting is one more round trip for each connection.
+            protocol=2,
             # Once more, for a connection that was closed while it lay idle.
             retry=Retry(NoBackoff(), 1),
         )

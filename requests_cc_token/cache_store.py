@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from .cache_encryption import TokenRecords
@@ -33,17 +34,19 @@ DEFAULT_LEASE = 10.0
 #: Seconds to wait for others at most; then this process fetches whoever else does. A fetch with all its tries takes
 #: no longer by default.
 MAX_WAIT = 30.0
-#: Parts into which the wait for an operation is cut. In a process that gets no processor each part takes longer, as
-#: does the store's answer: a busy machine is no broken store.
-_PARTS = 8
+#: Seconds between two looks at an operation whose time is over while its thread wants a processor; and after how many
+#: it is over all the same. A busy machine is no broken store, and a fleet that starts cold makes its machine busy.
+_RECHECK, MAX_STARVED = 0.005, 1.0
+#: Seconds that threads wait for a processor on a machine that is not busy.
+_USUAL_DELAY = 0.002
 #: The least share of the timeout that an operation gets, however long those before it took.
 _LEAST_SHARE = 0.125
 #: Operations that may hang at once. Each holds a thread and perhaps a connection.
 MAX_HANGING = 4
 #: Seconds between two looks at a store while another process fetches, and the share of the time waited so far: a
 #: fleet that waits longer asks more rarely.
-POLL_BOUNDS = (0.005, 0.25)
-POLL_SHARE = 0.2
+POLL_BOUNDS = (0.03, 0.25)
+POLL_SHARE = 0.25
 #: Characters of a store's own error text that a message repeats at most.
 MAX_TEXT = 120
 
@@ -89,20 +92,22 @@ class BoundedCalls:
             thread.start()
         except RuntimeError:
             raise TokenCacheError(f"{self._store}: no thread can be started to {doing} it") from None
-        parts = 0
-        while not outcome.done.wait(self.timeout * share / _PARTS):
-            parts += 1
-            if parts == _PARTS:
+        allowed, charged, began = self.timeout * share, 0.0, time.monotonic()
+        while not outcome.done.wait(max(allowed - charged, _RECHECK)):
+            elapsed = time.monotonic() - began
+            wanting, delayed, slowdown = _processor(thread)
+            charged = (elapsed - delayed) / slowdown
+            if (charged >= allowed and not wanting) or elapsed >= MAX_STARVED:
                 break
         with self._lock:
             if not outcome.done.is_set():
                 outcome.left = True
                 self._hanging += 1
         if outcome.left:
-            raise TokenCacheError(f"{self._store} did not answer within {self.timeout * share * 1000:.0f} ms")
+            raise TokenCacheError(f"{self._store} did not answer within {allowed * 1000:.0f} ms")
         if outcome.failure is not None:
             raise TokenCacheError(f"{self._store}: {outcome.failure}")
-        return outcome.result, parts / _PARTS * share  # type: ignore[return-value]
+        return outcome.result, max(charged, 0.0) / self.timeout  # type: ignore[return-value]
 
     def _run(
         self, operation: Callable[[], _T], outcome: _Outcome[_T], undo: Callable[[_T], object] | None
@@ -129,6 +134,30 @@ class BoundedCalls:
         """The operations that hang are not in the child."""
         self._lock = threading.Lock()
         self._hanging = 0
+
+
+def _processor(thread: threading.Thread) -> tuple[bool, float, float]:
+    """What the thread gets of the machine's processors.
+
+    Whether it has or wants one now; for how many seconds so far it wanted one in vain; and how many times slower
+    than on an idle machine it and the calling thread have run, which a store on this machine is taken to have run
+    too. Linux tells; elsewhere every second is the store's.
+    """
+    try:
+        folder = Path(f"/proc/self/task/{thread.native_id}")
+        ran, delayed = _schedule(folder)
+        callers_ran, callers_delayed = _schedule(Path("/proc/thread-self"))
+        slowdown = 1.0 + max(0.0, delayed + callers_delayed - _USUAL_DELAY) / max(ran + callers_ran, 0.001)
+        # The name, in parentheses, may hold anything; the state follows.
+        return (folder / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"R", delayed, slowdown
+    except (OSError, IndexError, ValueError):
+        return False, 0.0, 1.0
+
+
+def _schedule(folder: Path) -> tuple[float, float]:
+    """Seconds that a thread was on a processor, and seconds that it waited for one."""
+    ran, delayed = (folder / "schedstat").read_bytes().split()[:2]
+    return int(ran) / 1e9, int(delayed) / 1e9
 
 
 def _told(error: Exception) -> str:
@@ -259,7 +288,8 @@ class StoreTokenCache(ABC, Generic[_T]):
             claim, spent = self._calls.call(
                 "lease from",
                 partial(self._claim, key, wait),
-                share=max(left, _LEAST_SHARE),
+                # A process that waits for another one waits for that one, not for the store.
+                share=1.0 if wait.looks else max(left, _LEAST_SHARE),
                 undo=partial(self._undo, key),
             )
             if wait.looks == 0:

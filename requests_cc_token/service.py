@@ -457,7 +457,8 @@ class AccessTokenService:
             return token
         finally:
             if lease is not None:
-                self._use_cache("release", registration.name, lease.release)
+                # Whether or not the cache is left alone now: others would wait for this process.
+                self._use_cache("release", registration.name, lease.release, even_if_down=True)
 
     def _cached(self, slot: _Slot, registration: ClientCredentialsClient) -> AccessToken | None:
         """The cache's token, where it is usable and tells this process something new."""
@@ -521,9 +522,11 @@ class AccessTokenService:
             on_try=on_try,
         )
 
-    def _use_cache(self, doing: str, client: str, action: Callable[[], _T]) -> _T | None:
+    def _use_cache(
+        self, doing: str, client: str, action: Callable[[], _T], *, even_if_down: bool = False
+    ) -> _T | None:
         """Use the cache; one that fails is left alone for a while, and the call goes on without it."""
-        if self._monotonic() < self._cache_down_until:
+        if self._monotonic() < self._cache_down_until and not even_if_down:
             return None
         try:
             return action()

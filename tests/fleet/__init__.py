@@ -1,0 +1,1 @@
+"""Processes of a fleet, and what the tests steer them with."""
