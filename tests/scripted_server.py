@@ -237,7 +237,8 @@ class ScriptedServer:
 def _read_request(connection: socket.socket, buffered: bytes) -> tuple[Request | None, bytes]:
     while b"\r\n\r\n" not in buffered:
         data = connection.recv(65_536)
-        if not data:
+        # The first byte of a TLS handshake: somebody takes this for a TLS server and would wait for ever.
+        if not data or (not buffered and data.startswith(b"\x16")):
             return None, b""
         buffered += data
     head, _, rest = buffered.partition(b"\r\n\r\n")
