@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from requests_cc_token import TokenEndpointError
-from requests_cc_token.client_assertion import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+from requests_cc_token import ClientAssertion, ClientSecretJwt, PrivateKeyJwt, TokenEndpointError
 
 from .api import ProtectedApi
 from .registrations import ASSERTION_ALGORITHMS, Identity
@@ -28,7 +27,7 @@ REJECTED = {"oidc-provider": (401, "invalid_client"), "Keycloak": (400, "invalid
 SPIFFE_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 
 
-def where(server: RunningServer, known: str) -> dict[str, str]:
+def where(server: RunningServer, known: str) -> dict[str, Any]:
     """How the server is named: by its issuer (found by discovery), or by its token endpoint (the audience, then)."""
     return {"issuer": server.issuer} if known == "issuer" else {"token_endpoint": server.token_endpoint}
 

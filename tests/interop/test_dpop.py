@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from requests_cc_token import AccessTokenManagement, TokenEndpointError
-from requests_cc_token.client_assertion import PrivateKeyJwt
-from requests_cc_token.dpop import DPoPKey
+from requests_cc_token import AccessTokenManagement, DPoPKey, PrivateKeyJwt, TokenEndpointError
 
 from .api import ProtectedApi
 from .registrations import Identity

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from requests_cc_token import TokenEndpointError
-from requests_cc_token.client_assertion import PrivateKeyJwt
-from requests_cc_token.tls_client_auth import TlsClientAuth
+from requests_cc_token import PrivateKeyJwt, TlsClientAuth, TokenEndpointError
 
 from .api import ProtectedApi
 from .pki import Certificate

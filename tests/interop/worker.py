@@ -60,12 +60,14 @@ class Worker:
 
 
 @contextmanager
-def working(server: RunningServer, api: ProtectedApi, client_id: str, **registration: Any) -> Iterator[Worker]:
+def working(
+    server: RunningServer, api: ProtectedApi, client_id: str, *, revoke_on_close: bool = False, **registration: Any
+) -> Iterator[Worker]:
     """A worker whose token client is ``client_id``; by the token endpoint, unless ``issuer`` is given."""
     clock = SteppingClock()
     if "issuer" not in registration:
         registration.setdefault("token_endpoint", server.token_endpoint)
-    with AccessTokenManagement(clock=clock) as management:
+    with AccessTokenManagement(clock=clock, revoke_on_close=revoke_on_close) as management:
         management.configure_backchannel(verify=server.ca)
         management.add_client("worker", client_id=client_id, **registration)
         management.add_session("api", base_url=api.base_url)
