@@ -23,7 +23,7 @@ from requests.adapters import HTTPAdapter
 
 import requests_cc_token
 from requests_cc_token import AccessTokenAdapter, AccessTokenManagement, ConfigurationError
-from requests_cc_token.references import ReferencedService, managements
+from requests_cc_token.references import Reference, ReferencedService, management_of, managements
 
 from .scripted_server import ScriptedServer, answer, token_answer
 
@@ -100,17 +100,13 @@ def refused(session: requests.Session) -> str:
 
 def one_of_many(path: str, session: requests.Session) -> bool:
     """Whether a path's management is made once, and the session uses it."""
-    first, second = (pickle.loads(pickle.dumps(AccessTokenManagement)) for _ in range(2))
-    known = requests_cc_token.references.management_of(requests_cc_token.references.Reference("path", path))
-    again = requests_cc_token.references.management_of(requests_cc_token.references.Reference("path", path))
+    first, second = (management_of(Reference("path", path)) for _ in range(2))
     session.get("test", timeout=20)
-    return first is second and known is again and known.stats()["worker"]["requests"] == 1
+    return first is second and first.stats()["worker"]["requests"] == 1
 
 
 def test_r4_by_name(server: ScriptedServer, spawned: concurrent.futures.Executor) -> None:
-    """A session of a named management works in a spawned process that has configured one of that name, with a token of
-    its own.
-    """
+    """A session of a named management works where a spawned process made one of that name, with a token of its own."""
     with configured(server.url, "r4") as management:
         session = management.make_session("api")
         assert session.get("test").text == f"Bearer {TOKEN}"
@@ -166,7 +162,7 @@ def test_r4_the_default_management(
     assert pickle.loads(pickled) is other
     monkeypatch.setattr(requests_cc_token._default, "management", None)
     with pytest.raises(ConfigurationError, match="the default management is not configured"):
-        requests_cc_token.references.management_of(requests_cc_token.references.Reference("default", None))
+        management_of(Reference("default", None))
     default.close()
 
 
@@ -248,7 +244,7 @@ def test_r4_no_secret_in_any_pickle(server: ScriptedServer, config: Path, protoc
 def test_r4_in_the_same_process(config: Path) -> None:
     """A copy in the same process shares management, service and tokens."""
     with AccessTokenManagement.from_config(config) as management:
-        session = management.make_session("api")
+        session: Any = management.make_session("api")
         for twin in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session), copy.copy(session)):
             assert twin.get("test").text == f"Bearer {TOKEN}"
             assert twin.base_url == session.base_url
@@ -272,20 +268,20 @@ def test_r4_a_stand_in_travels_on(server: ScriptedServer) -> None:
         assert again.get("test").text == f"Bearer {TOKEN}"
 
 
+def plain_mount(management: AccessTokenManagement) -> requests.Session:
+    """A plain session with an adapter."""
+    session = requests.Session()
+    session.mount("https://api.example.com/", AccessTokenAdapter(management.service))
+    return session
+
+
 REFUSALS: dict[str, Callable[[AccessTokenManagement], Any]] = {
     "management": lambda management: management,
     "service": lambda management: management.service,
     "session": lambda management: management.make_session("api"),
     "adapter": lambda management: management.mount(requests.Session(), "https://api.example.com/"),
-    "plain session": lambda management: mounted(management),
+    "plain session": plain_mount,
 }
-
-
-def mounted(management: AccessTokenManagement) -> requests.Session:
-    """A plain session with an adapter."""
-    session = requests.Session()
-    session.mount("https://api.example.com/", AccessTokenAdapter(management.service))
-    return session
 
 
 @pytest.mark.parametrize("what", REFUSALS)
