@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -33,6 +34,9 @@ class Clock(Protocol):
 
 class SystemClock:
     """The clock of the machine."""
+
+    #: Seconds since some moment; never goes back, counts suspend.
+    monotonic: Callable[[], float]
 
     def __init__(self) -> None:
         # time.monotonic stands still while a Linux machine sleeps; CLOCK_BOOTTIME does not.
