@@ -77,7 +77,6 @@ class _Slot:
         "failures_by_cause",
         "flight",
         "hits",
-        "is_default",
         "key",
         "last_error",
         "name",
@@ -93,8 +92,6 @@ class _Slot:
         self.key = key
         #: What tokens of this key are bound to; the key follows from it.
         self.binding = binding
-        #: Whether these are the tokens of a client as it is registered.
-        self.is_default = False
         #: The name of the client that came first, for events and statistics.
         self.name = name
         #: The current token; replaced in one assignment, so it may be read without the lock.
@@ -239,10 +236,12 @@ class AccessTokenService:
         figures: dict[str, dict[str, Any]] = {}
         with self._lock:
             slots = sorted(self._slots.values(), key=lambda slot: (slot.name, slot.key))
+            # The last one used of each name, where keys or certificates were replaced.
+            latest = {slot.name: slot for (_, parameters), slot in self._recent.items() if parameters is None}
+            by_default = {id(slot) for slot in (*latest.values(), *self._by_name.values())}
         for slot in slots:
             token = slot.token
-            plain = slot.is_default and slot.name not in figures
-            name = slot.name if plain else f"{slot.name}#{slot.key[:8]}"
+            name = slot.name if id(slot) in by_default else f"{slot.name}#{slot.key[:8]}"
             figures[name] = {
                 "hits": slot.hits,
                 "requests": slot.requests,
@@ -561,11 +560,9 @@ class AccessTokenService:
             self._recent[(registration, parameters)] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
-            if parameters is None:
-                slot.is_default = True
-                # What a snapshot is of may have changed by the next call, so that one takes the long way too.
-                if self._registry.is_registered(client) and not registration.is_snapshot:
-                    self._by_name[client] = slot
+            # What a snapshot is of may have changed by the next call, so that one takes the long way too.
+            if parameters is None and self._registry.is_registered(client) and not registration.is_snapshot:
+                self._by_name[client] = slot
         return slot
 
     @staticmethod

@@ -15,8 +15,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Action = Callable[[socket.socket], bool]
 
@@ -163,7 +166,7 @@ class ScriptedServer:
         """The root's ``token``."""
         return self.url + "token"
 
-    def __enter__(self) -> ScriptedServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

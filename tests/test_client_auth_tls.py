@@ -1,0 +1,411 @@
+"""Client certificates: as client authentication, as what tokens are bound to, and their rotation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cryptography.hazmat.primitives import serialization
+from requests.adapters import HTTPAdapter
+
+from requests_cc_token import (
+    AccessTokenManagement,
+    ConfigurationError,
+    PrivateKeyJwt,
+    TlsClientAuth,
+    TokenEndpointError,
+    TokenRequestError,
+)
+from requests_cc_token.client_certificate import ClientCertificate
+from requests_cc_token.signing_key import generated
+
+from .scripted_server import error_answer
+from .skipping_clock import SkippingClock
+from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def files(authority: Authority) -> ClientFiles:
+    return authority.issue("worker")
+
+
+@pytest.fixture
+def service(authority: Authority, files: ClientFiles) -> Iterator[StrictTokenService]:
+    with StrictTokenService(tls=authority.server_context()) as service:
+        service.certificates["worker"] = files.thumbprint
+        yield service
+
+
+@pytest.fixture
+def api(authority: Authority, service: StrictTokenService) -> Iterator[StrictApi]:
+    with StrictApi(service, tls=authority.server_context()) as api:
+        yield api
+
+
+@pytest.fixture
+def management(
+    clock: SkippingClock, authority: Authority, api: StrictApi
+) -> Iterator[AccessTokenManagement]:
+    with AccessTokenManagement(clock=clock) as management:
+        clock.skip_waits_of(management)
+        management.configure_backchannel(verify=authority.file)
+        management.add_session("api", base_url=api.url, client="w")
+        yield management
+
+
+def add(management: AccessTokenManagement, service: StrictTokenService, **options: Any) -> None:
+    management.add_client("w", token_endpoint=service.token_endpoint, client_id="worker", **options)
+
+
+def session_of(management: AccessTokenManagement, authority: Authority) -> requests.Session:
+    session = management.make_session("api")
+    session.verify = authority.file
+    return session
+
+
+def in_one_file(files: ClientFiles, folder: Path) -> Path:
+    path = folder / "both.pem"
+    path.write_bytes(files.cert_pem + files.key_pem)
+    return path
+
+
+def test_a_certificate_is_the_proof_and_the_binding(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+) -> None:
+    """Token request and API call come with the same certificate; a request without it would be refused."""
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with session_of(management, authority) as session:
+        assert session.get("x").json() == {"token": "token-1"}
+        assert session.get("y").status_code == 200
+    assert api.certificates == [files.thumbprint] * 2
+    assert service.issued[0].certificate == files.thumbprint
+    assert service.requests[0].form == {"grant_type": ["client_credentials"], "client_id": ["worker"]}
+    assert "authorization" not in service.requests[0].headers
+    assert api.connections == 1
+
+
+@pytest.mark.parametrize("method", ["tls_client_auth", "self_signed_tls_client_auth"])
+def test_the_name_with_cert(
+    management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles, method: str, tmp_path: Path
+) -> None:
+    """The IANA names work with ``cert``, which may be one file too."""
+    add(management, service, auth=method, cert=str(in_one_file(files, tmp_path)))
+    assert management.service.get_access_token("w").value == "token-1"
+    assert management.clients["w"].auth.method == method
+
+
+def test_an_encrypted_key(
+    management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles, tmp_path: Path
+) -> None:
+    """The password of an encrypted key is read when the key is; without it nobody is asked on the terminal."""
+    key = serialization.load_pem_private_key(files.key_pem, None)
+    path = tmp_path / "encrypted.key"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"T41NT-passphrase"),
+        )
+    )
+    add(management, service, auth=TlsClientAuth(files.cert, path, password="T41NT-passphrase"))
+    assert management.service.get_access_token("w").value == "token-1"
+    for password in (None, "wrong", {"env": "NOBODY_SET_IT"}):
+        with pytest.raises(TokenRequestError, match=r"not usable|NOBODY_SET_IT is not set") as refused:
+            ClientCertificate(files.cert, path, password=password).current()
+        assert "T41NT" not in str(refused.value)
+
+
+def test_tokens_bound_with_another_method(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+) -> None:
+    """With ``cert`` the token of ``private_key_jwt`` is bound to the certificate as well (RFC 8705 section 3)."""
+    key = generated("ES256", "a test")
+    service.keys["worker"] = key.public_jwk
+    add(management, service, auth=PrivateKeyJwt(key, "ES256"), cert=(files.cert, files.key))
+    with session_of(management, authority) as session:
+        assert session.get("x").status_code == 200
+    assert service.issued[0].certificate == files.thumbprint == api.certificates[0]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_the_server_is_verified_as_the_session_says(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+    verify: bool,
+) -> None:
+    """A client certificate changes nothing about the server's."""
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with session_of(management, authority) as session:
+        session.verify = verify
+        if verify:
+            with pytest.raises(requests.exceptions.SSLError):
+                session.get("x")
+            assert not api.requests
+        else:
+            with pytest.warns(Warning, match="Unverified HTTPS request"):
+                assert session.get("x").status_code == 200
+        session.verify = authority.file
+        assert session.get("x").status_code == 200
+
+
+def test_a_certificate_of_the_caller_goes_before(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+) -> None:
+    """``session.cert`` is what somebody wrote down for this API, so it is used, even where the API refuses it."""
+    other = authority.issue("other")
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with session_of(management, authority) as session:
+        session.cert = (str(other.cert), str(other.key))
+        assert session.get("x").status_code == 401
+    assert set(api.certificates) == {other.thumbprint}
+
+
+def test_other_adapters_get_the_files(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+    tmp_path: Path,
+) -> None:
+    """An inner adapter and a backchannel session of the user's are given the paths, as requests takes them."""
+    backchannel = requests.Session()
+    backchannel.verify = authority.file
+    management.configure_backchannel(session=backchannel, verify=True)
+    path = in_one_file(files, tmp_path)
+    for name, auth in (("w", TlsClientAuth(files.cert, files.key)), ("one file", TlsClientAuth(path))):
+        management.add_client(name, token_endpoint=service.token_endpoint, client_id="worker", auth=auth)
+        session = requests.Session()
+        session.verify = authority.file
+        management.mount(session, api.url, name, inner=HTTPAdapter())
+        with session:
+            assert session.get(api.url + "x").status_code == 200
+    assert set(api.certificates) == {files.thumbprint}
+
+
+def test_through_a_proxy_manager(files: ClientFiles, authority: Authority, service: StrictTokenService) -> None:
+    """Connections through a proxy get the certificate as well, and those of a replaced one are dropped there too."""
+    from requests_cc_token.client_certificate import CertificateConnections
+
+    adapter = CertificateConnections()
+    certificate = ClientCertificate(files.cert, files.key).current()
+    request = requests.Request("GET", service.url).prepare()
+    proxies = {"https": "127.0.0.1:9"}
+    pool = adapter.get_connection_with_tls_context(request, True, proxies=proxies, cert=certificate)
+    assert pool.conn_kw["ssl_context"] is certificate.context(True)
+    assert pool.proxy.port == 9
+    replaced = ClientCertificate(files.cert, files.key).current()
+    other = adapter.get_connection_with_tls_context(request, True, proxies=proxies, cert=replaced)
+    assert other is not pool
+    assert len(adapter.proxy_manager["http://127.0.0.1:9"].pools) == 1
+    adapter.close()
+
+
+# Rotation: guarantee T13
+
+
+def test_a_rotated_certificate_makes_for_a_new_token_and_new_connections(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+) -> None:
+    """The next call asks for a token with the new certificate and uses it; the old connections are closed."""
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with session_of(management, authority) as session:
+        assert session.get("x").json() == {"token": "token-1"}
+        fresh = authority.issue("worker")
+        service.certificates["worker"] = fresh.thumbprint
+        assert session.get("x").json() == {"token": "token-2"}
+        assert session.get("x").json() == {"token": "token-2"}
+    assert api.certificates == [files.thumbprint, fresh.thumbprint, fresh.thumbprint]
+    assert api.connections == 2
+    assert len(service.requests) == 2
+    figures = management.stats()
+    assert figures["w"]["requests"] == 1
+    assert figures["w"]["hits"] == 1
+    assert len(figures) == 2
+
+
+@pytest.mark.parametrize("step", ["key empty", "certificate half written", "key not yet replaced", "gone", "no PEM"])
+def test_a_rotation_halfway(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+    step: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While the files are no pair, the last good one is used, for new connections too; one warning says so."""
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with session_of(management, authority) as session:
+        assert session.get("x").json() == {"token": "token-1"}
+        issued, old_key = authority.issue("worker"), files.key_pem
+        if step == "key empty":
+            files.key.write_bytes(b"")
+        elif step == "certificate half written":
+            files.cert.write_bytes(issued.cert_pem[:300])
+        elif step == "key not yet replaced":
+            files.key.write_bytes(old_key)
+        elif step == "gone":
+            files.key.unlink()
+        else:
+            files.cert.write_bytes(b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+        with caplog.at_level(logging.WARNING):
+            assert session.get("x").json() == {"token": "token-1"}
+            session.close()
+            management._backchannel._own_session().close()
+            management.service.delete_access_token("w")
+            assert session.get("x").json() == {"token": "token-2"}
+        assert caplog.text.count("going on with the last good one") == 1
+        assert set(api.certificates) == {files.thumbprint}
+        files.cert.write_bytes(issued.cert_pem)
+        files.key.write_bytes(issued.key_pem)
+        service.certificates["worker"] = issued.thumbprint
+        assert session.get("x").json() == {"token": "token-3"}
+    assert api.certificates[-1] == issued.thumbprint
+
+
+def test_files_that_never_were_a_pair(
+    management: AccessTokenManagement, service: StrictTokenService, authority: Authority, files: ClientFiles
+) -> None:
+    """The error names both files and the reason; nothing is sent."""
+    key = authority.issue("other").key
+    add(management, service, auth=TlsClientAuth(files.cert, key))
+    with pytest.raises(TokenRequestError) as refused:
+        management.service.get_access_token("w")
+    assert str(refused.value).startswith(f"token client 'w': the client certificate, '{files.cert}' and '{key}': ")
+    assert "certificate and key do not belong together" in str(refused.value)
+    assert refused.value.client == "w"
+    assert not service.requests
+
+
+def test_a_refused_certificate(
+    management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles
+) -> None:
+    """``invalid_client`` is final as long as the certificate is the same: one request."""
+    service.certificates.clear()
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    for _ in range(2):
+        with pytest.raises(TokenEndpointError, match="invalid_client"):
+            management.service.get_access_token("w")
+    assert len(service.requests) == 1
+
+
+def test_a_certificate_that_is_replaced_after_a_refusal(
+    management: AccessTokenManagement, service: StrictTokenService, authority: Authority, files: ClientFiles
+) -> None:
+    """A new certificate ends the hold-off of the old one."""
+    service.script.append(error_answer(401, "invalid_client"))
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with pytest.raises(TokenEndpointError):
+        management.service.get_access_token("w")
+    service.certificates["worker"] = authority.issue("worker").thumbprint
+    assert management.service.get_access_token("w").value == "token-1"
+
+
+def test_a_forked_child_makes_contexts_of_its_own(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+) -> None:
+    """A child goes on with the token and the certificate, on connections of its own."""
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with session_of(management, authority) as session:
+        assert session.get("x").status_code == 200
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = 0 if session.get("x").json() == {"token": "token-1"} else 1
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert session.get("x").status_code == 200
+    assert api.connections == 2
+    assert set(api.certificates) == {files.thumbprint}
+
+
+# Registrations
+
+
+def test_contexts_are_kept_apart(files: ClientFiles) -> None:
+    """Each way to verify servers has a context of its own: a CA of one channel is not trusted on the other."""
+    certificate = ClientCertificate(files.cert, files.key).current()
+    contexts = [certificate.context(verify) for verify in (True, "/a/ca.pem", False)]
+    assert len(set(map(id, contexts))) == 3
+    assert [certificate.context(verify) for verify in (True, "/a/ca.pem", False)] == contexts
+    assert contexts[0].check_hostname
+    assert contexts[0].verify_mode == ssl.CERT_REQUIRED
+    assert not contexts[2].check_hostname
+
+
+def test_nothing_is_pickled_or_equal(files: ClientFiles) -> None:
+    """A loaded certificate is itself only, travels nowhere, and shows its thumbprint."""
+    one, other = (ClientCertificate(files.cert, files.key).current() for _ in range(2))
+    assert one == one  # noqa: PLR0124 - the point
+    assert one != other
+    assert len({one, other}) == 2
+    assert one.thumbprint == other.thumbprint == files.thumbprint
+    assert repr(one) == f"<client certificate {files.thumbprint} from '{files.cert}'>"
+    with pytest.raises(TypeError, match="a client certificate is not pickled"):
+        pickle.dumps(one)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"auth": "tls_client_auth"}, "tls_client_auth needs a certificate"),
+        ({"auth": "tls_client_auth", "cert": 7}, "cert must be the path of a PEM file"),
+        ({"auth": "tls_client_auth", "cert": ("a", 7)}, "given by the path"),
+        ({"auth": "tls_client_auth", "cert": ("",)}, "cert must be the path"),
+        ({"auth": TlsClientAuth("a.pem"), "cert": "b.pem"}, "has the certificate, so leave cert out"),
+        ({"auth": TlsClientAuth("a.pem"), "client_secret": "s"}, "uses no client_secret"),
+    ],
+)
+def test_registrations_that_cannot_work(
+    management: AccessTokenManagement, service: StrictTokenService, options: dict[str, Any], reason: str
+) -> None:
+    """They are refused when they are made."""
+    with pytest.raises(ConfigurationError, match=reason):
+        add(management, service, **options)
+
+
+def test_a_key_without_a_certificate() -> None:
+    """What belongs to a certificate is of no use without it."""
+    with pytest.raises(ConfigurationError, match="of no use without cert"):
+        TlsClientAuth(key="a.key")
+    certificate = ClientCertificate("a.pem")
+    assert repr(TlsClientAuth("a.pem")) == "TlsClientAuth(<client certificate from 'a.pem'>, method='tls_client_auth')"
+    assert repr(certificate) == "<client certificate from 'a.pem'>"
