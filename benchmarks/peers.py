@@ -1,0 +1,232 @@
+"""The peers, each as its documentation shows it: a function that makes a GET with a token, or says what is missing.
+
+A maker gets the API's URL and the token endpoint's, and returns what is to be called once per GET and, where the peer
+gives tokens without a request, what is to be called once per token.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+import urllib3
+
+from requests_cc_token import AccessTokenAdapter, AccessTokenManagement
+
+Call = Callable[[], Any]
+Maker = Callable[[str, str], "tuple[Call, Call | None]"]
+
+TOKEN = "t" * 200
+
+
+def management(api: str, tokens: str) -> AccessTokenManagement:
+    """A management with one token client and one session."""
+    made = AccessTokenManagement()
+    made.add_client("worker", token_endpoint=tokens, client_id="worker", client_secret="secret")
+    made.add_session("api", base_url=api.rpartition("/")[0])
+    return made
+
+
+def requests_cc_token(api: str, tokens: str) -> tuple[Call, Call]:
+    made = management(api, tokens)
+    session = made.make_session("api")
+    path = api.rpartition("/")[2]
+    return lambda: session.get(path), lambda: made.service.get_access_token("worker")
+
+
+def mounted_by_management(api: str, tokens: str) -> tuple[Call, None]:
+    made, session = management(api, tokens), requests.Session()
+    made.mount(session, api.rpartition("/")[0] + "/")
+    return lambda: (made, session.get(api)), None
+
+
+def adapter_alone(api: str, tokens: str) -> tuple[Call, None]:
+    made, session = management(api, tokens), requests.Session()
+    prefix = api.rpartition("/")[0] + "/"
+    session.mount(prefix, AccessTokenAdapter(made.service, "worker", prefix=prefix))
+    return lambda: (made, session.get(api)), None
+
+
+def plain_requests(api: str, _: str) -> tuple[Call, None]:
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {TOKEN}"
+    return lambda: session.get(api), None
+
+
+def plain_requests_without_environment(api: str, _: str) -> tuple[Call, None]:
+    session = requests.Session()
+    session.trust_env = False
+    session.headers["Authorization"] = f"Bearer {TOKEN}"
+    return lambda: session.get(api), None
+
+
+def bare_urllib3(api: str, _: str) -> tuple[Call, None]:
+    pools = urllib3.PoolManager(headers={"Authorization": f"Bearer {TOKEN}"})
+    return lambda: pools.request("GET", api), None
+
+
+def httpx(api: str, _: str) -> tuple[Call, None]:
+    import httpx
+
+    client = httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"})
+    return lambda: client.get(api), None
+
+
+def requests_oauth2client(api: str, tokens: str) -> tuple[Call, Call]:
+    from requests_oauth2client import OAuth2Client, OAuth2ClientCredentialsAuth
+
+    client = OAuth2Client(tokens, client_id="worker", client_secret="secret", testing=True)
+    session = requests.Session()
+    session.auth = auth = OAuth2ClientCredentialsAuth(client)
+    prepared = requests.Request("GET", api).prepare()
+    return lambda: session.get(api), lambda: auth(prepared)
+
+
+def requests_oauthlib(api: str, tokens: str) -> tuple[Call, None]:
+    import os
+
+    from oauthlib.oauth2 import BackendApplicationClient
+    from requests_oauthlib import OAuth2Session
+
+    os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
+    session = OAuth2Session(client=BackendApplicationClient(client_id="worker"))
+    session.fetch_token(token_url=tokens, client_id="worker", client_secret="secret")
+    return lambda: session.get(api), None
+
+
+def authlib(api: str, tokens: str) -> tuple[Call, Call]:
+    from authlib.integrations.requests_client import OAuth2Session
+
+    session = OAuth2Session("worker", "secret", token_endpoint=tokens, grant_type="client_credentials")
+    session.fetch_token()
+    return lambda: session.get(api), lambda: session.ensure_active_token(session.token)
+
+
+def google_auth(api: str, _: str) -> tuple[Call, Call]:
+    from google.auth.transport.requests import AuthorizedSession
+    from google.oauth2.credentials import Credentials
+
+    credentials = Credentials(TOKEN)
+    session = AuthorizedSession(credentials)
+    return lambda: session.get(api), lambda: credentials.before_request(None, "GET", api, {})
+
+
+def requests_auth(api: str, tokens: str) -> tuple[Call, None]:
+    from requests_auth import OAuth2ClientCredentials
+
+    session = requests.Session()
+    session.auth = OAuth2ClientCredentials(tokens, client_id="worker", client_secret="secret")
+    return lambda: session.get(api), None
+
+
+class _Directory:
+    """Answers what MSAL asks of its directory, which is not on this machine."""
+
+    class _Answer:
+        status_code = 200
+        headers: dict[str, str] = {}
+
+        def __init__(self, content: Any) -> None:
+            self.text = json.dumps(content)
+
+        def raise_for_status(self) -> None:
+            """All is well."""
+
+    def get(self, url: str, **_: Any) -> Any:
+        base = url.partition("/v2.0")[0]
+        return self._Answer(
+            {
+                "issuer": f"{base}/v2.0",
+                "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+                "token_endpoint": f"{base}/oauth2/v2.0/token",
+            }
+        )
+
+    def post(self, _: str, **__: Any) -> Any:
+        return self._Answer({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 86_400})
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def msal_with_requests(api: str, _: str) -> tuple[Call, Call]:
+    import msal
+
+    application = msal.ConfidentialClientApplication(
+        "worker",
+        client_credential="secret",
+        authority="https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000",
+        instance_discovery=False,
+        http_client=_Directory(),
+    )
+    session = requests.Session()
+
+    def token() -> str:
+        return str(application.acquire_token_for_client(["api/.default"])["access_token"])
+
+    return lambda: session.get(api, headers={"Authorization": f"Bearer {token()}"}), token
+
+
+def azure_core(api: str, _: str) -> tuple[Call, None]:
+    from azure.core import PipelineClient
+    from azure.core.credentials import AccessToken
+    from azure.core.pipeline.policies import BearerTokenCredentialPolicy
+    from azure.core.rest import HttpRequest
+
+    class Credential:
+        def get_token(self, *_: str, **__: Any) -> Any:
+            return AccessToken(TOKEN, int(time.time()) + 86_400)
+
+    policy = BearerTokenCredentialPolicy(Credential(), "api/.default", enforce_https=False)
+    client = PipelineClient(api, policies=[policy])
+    return lambda: client.send_request(HttpRequest("GET", api), enforce_https=False).read(), None
+
+
+#: What P1 compares, in the order of the table.
+PEERS: dict[str, Maker] = {
+    "requests, static header": plain_requests,
+    "requests, trust_env=False": plain_requests_without_environment,
+    "requests_cc_token, make_session": requests_cc_token,
+    "requests_cc_token, management.mount": mounted_by_management,
+    "requests_cc_token, adapter alone": adapter_alone,
+    "bare urllib3": bare_urllib3,
+    "httpx": httpx,
+    "requests-oauth2client": requests_oauth2client,
+    "requests-oauthlib": requests_oauthlib,
+    "Authlib": authlib,
+    "google-auth": google_auth,
+    "requests-auth": requests_auth,
+    "MSAL with requests": msal_with_requests,
+    "azure-core": azure_core,
+}
+
+
+def cachetools_under_a_lock() -> Call:
+    """A token in a TTL cache, as one writes it oneself."""
+    from cachetools import TTLCache
+
+    cache: Any = TTLCache(1000, 3600)
+    cache["worker"] = TOKEN
+    lock = threading.Lock()
+
+    def token() -> Any:
+        with lock:
+            return cache["worker"]
+
+    return token
+
+
+def attribute_and_clock() -> Call:
+    """The least that can be done: a comparison and an attribute."""
+
+    class Kept:
+        token, expires = TOKEN, time.monotonic() + 3600
+
+    def token() -> Any:
+        return Kept.token if time.monotonic() < Kept.expires else None
+
+    return token

@@ -1,0 +1,329 @@
+"""The measurements, in a process with a small environment: ``python -m benchmarks.worker FOLDER``; JSON on stdout.
+
+What is compared is measured in turns, round by round, so that whatever else the machine does hits all alike. The
+ratio of two is the median of the ratios of their rounds.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from requests_cc_token import AccessTokenManagement
+
+from . import peers
+from .servers import LARGE
+
+Call = Callable[[], Any]
+Clock = Callable[[], float]
+
+BASE = "requests, static header"
+OURS = "requests_cc_token, make_session"
+#: Environment variables whose number P5 varies.
+ENVIRONMENTS = (10, 100, 1000)
+THREADS = 32
+#: Registered clients and cached tokens of P9.
+MANY = 10_000
+
+
+def rounds(
+    calls: Mapping[str, Call], *, number: int, repeat: int, clock: Clock = time.process_time
+) -> dict[str, list[float]]:
+    """Microseconds per call of each, for each round."""
+    for call in calls.values():
+        for _ in range(min(number, 20)):
+            call()
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    order = list(calls.items())
+    for turn in range(repeat):
+        for name, call in order[turn % len(order) :] + order[: turn % len(order)]:
+            gc.collect()
+            start = clock()
+            for _ in range(number):
+                call()
+            found[name].append((clock() - start) / number * 1e6)
+    return found
+
+
+def ratios(found: Mapping[str, list[float]], base: str) -> dict[str, Any]:
+    """Median microseconds, and the median ratio to the base, with its quartiles."""
+    shown = {}
+    for name, times in found.items():
+        each = [time / of_base for time, of_base in zip(times, found[base], strict=True)]
+        low, _, high = statistics.quantiles(each, n=4)
+        shown[name] = {"us": statistics.median(times), "ratio": statistics.median(each), "low": low, "high": high}
+    return shown
+
+
+class Bench:
+    """The servers, and the measurements by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bundle = folder / "ca.pem"
+        self.server = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.servers", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.server.stdout is not None
+        plain, tls = self.server.stdout.readline().split()
+        os.utime(self.bundle, (time.time() - 3600, time.time() - 3600))  # as a bundle is: not just written
+        self.http, self.https = f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}"
+        self.api, self.tokens = f"{self.http}/v1/items", f"{self.http}/token"
+        self.made: list[AccessTokenManagement] = []
+        self.missing: dict[str, str] = {}
+
+    def close(self) -> None:
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        self.server.wait()
+
+    def sessions(self, url: str) -> dict[str, requests.Session]:
+        """A plain session with a static header, and one of ``make_session``; both trust the benchmark's bundle."""
+        plain = requests.Session()
+        plain.headers["Authorization"] = f"Bearer {peers.TOKEN}"
+        management = peers.management(url, self.tokens)
+        self.made.append(management)
+        found = {"requests": plain, "requests_cc_token": management.make_session("api")}
+        for session in found.values():
+            session.verify = str(self.bundle)
+        return found
+
+    def p1_p2_one_get(self) -> Any:
+        """CPU of a GET on a warm connection, by all peers."""
+        calls = {}
+        for name, maker in peers.PEERS.items():
+            try:
+                calls[name] = maker(self.api, self.tokens)[0]
+                calls[name]()
+            except ImportError as error:
+                self.missing[name] = str(error)
+                calls.pop(name, None)
+        return ratios(rounds(calls, number=40, repeat=60), BASE)
+
+    def p3_new_tls_connection(self) -> Any:
+        """CPU of a GET on a new TLS connection that checks the certificate."""
+
+        def anew(session: requests.Session) -> Call:
+            def get() -> None:
+                session.close()
+                session.get(f"{self.https}/v1/items")
+
+            return get
+
+        calls = {name: anew(session) for name, session in self.sessions(f"{self.https}/v1/items").items()}
+        return ratios(rounds(calls, number=10, repeat=15), "requests")
+
+    def p4_threads(self) -> Any:
+        """Requests per second of threads that share a session, TLS, an API that takes 10 ms."""
+        found: dict[str, list[float]] = {}
+        sessions = self.sessions(f"{self.https}/v1/items")
+        for session in sessions.values():
+            self._in_threads(lambda session=session: session.get(f"{self.https}/v1/slow"), 2)
+        for _ in range(5):
+            for name, session in sessions.items():
+                number = 10 if name == "requests" else 40
+                seconds = self._in_threads(lambda session=session: session.get(f"{self.https}/v1/slow"), number)
+                found.setdefault(name, []).append(seconds / number / THREADS * 1e6)
+        return ratios(found, "requests")
+
+    @staticmethod
+    def _in_threads(call: Call, number: int, clock: Clock = time.perf_counter) -> float:
+        start = threading.Barrier(THREADS + 1)
+
+        def work() -> None:
+            start.wait()
+            for _ in range(number):
+                call()
+
+        threads = [threading.Thread(target=work) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        start.wait()
+        began = clock()
+        for thread in threads:
+            thread.join()
+        return clock() - began
+
+    def p5_environment(self) -> Any:
+        """CPU of a GET against the number of environment variables."""
+        sessions = self.sessions(self.api)
+        found: dict[str, list[float]] = {}
+        before = dict(os.environ)
+        for _ in range(30):
+            for count in ENVIRONMENTS:
+                for number in range(count - len(before)):
+                    os.environ[f"BENCHMARK_VARIABLE_{number}"] = "x" * 40
+                for name, session in sessions.items():
+                    times = rounds({name: lambda session=session: session.get(self.api)}, number=30, repeat=1)
+                    found.setdefault(f"{name}, {count}", []).extend(times[name])
+                for name in set(os.environ) - set(before):
+                    del os.environ[name]
+        return ratios(found, f"requests_cc_token, {ENVIRONMENTS[0]}")
+
+    def p6_large_bodies(self) -> Any:
+        """Wall time of 64 MiB down and up, in one piece and streamed."""
+        body = bytes(LARGE)
+
+        def pieces() -> Any:
+            view = memoryview(body)
+            return (bytes(view[at : at + 65_536]) for at in range(0, LARGE, 65_536))
+
+        def streamed(session: requests.Session) -> None:
+            with session.get(f"{self.http}/v1/large", stream=True) as response:
+                for _ in response.iter_content(65_536):
+                    pass
+
+        ways: dict[str, Callable[[requests.Session], Any]] = {
+            "down": lambda session: session.get(f"{self.http}/v1/large"),
+            "down, streamed": streamed,
+            "up": lambda session: session.post(self.api, data=body),
+            "up, streamed": lambda session: session.post(self.api, data=pieces()),
+        }
+        sessions = self.sessions(self.api)
+        shown = {}
+        for way, call in ways.items():
+            calls = {name: (lambda s=session, c=call: c(s)) for name, session in sessions.items()}
+            shown[way] = ratios(rounds(calls, number=1, repeat=12, clock=time.perf_counter), "requests")
+        return shown
+
+    def p7_token_from_the_cache(self) -> Any:
+        """A token that is there, in one thread and in 32: CPU per call."""
+        calls: dict[str, Call] = {
+            "an attribute and a clock": peers.attribute_and_clock(),
+            "cachetools under a lock": peers.cachetools_under_a_lock(),
+        }
+        for name, maker in peers.PEERS.items():
+            if name not in self.missing:
+                call = maker(self.api, self.tokens)[1]
+                if call is not None:
+                    calls[name] = call
+        alone = ratios(rounds(calls, number=2000, repeat=15), OURS)
+        shared: list[float] = []
+        for _ in range(5):
+            seconds = self._in_threads(calls[OURS], 20_000, clock=time.process_time)
+            shared.append(seconds / 20_000 / THREADS * 1e6)
+        return {"one thread": alone, "threads": {"us": statistics.median(shared)}}
+
+    def p8_import(self) -> Any:
+        """Time of ``import requests_cc_token`` beyond ``import requests``, and what it does not import."""
+        script = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"
+
+        def importing(modules: str) -> float:
+            command = [sys.executable, "-c", script.format(modules)]
+            return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+        found: dict[str, list[float]] = {"requests": [], "requests_cc_token": []}
+        for _ in range(25):
+            found["requests"].append(importing("requests") * 1e6)
+            found["requests_cc_token"].append(importing("requests, requests_cc_token") * 1e6)
+        optional = ["asyncio", "backoff", "cachetools", "click", "cryptography", "filelock", "joserfc", "redis", "rich"]
+        loaded = "import requests_cc_token, sys; print([n for n in {} if n in sys.modules])".format(optional)
+        ran = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
+        return {"times": ratios(found, "requests"), "loaded": ran.stdout.strip()}
+
+    def p9_many(self) -> Any:
+        """Memory of 10,000 registered clients and of 10,000 cached tokens; time of a look-up among 10 and 10,000."""
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        management = AccessTokenManagement()
+        for number in range(MANY):
+            management.add_client(
+                f"client {number}", token_endpoint=self.tokens, client_id=f"client{number}", client_secret=f"s{number}"
+            )
+        gc.collect()
+        clients = tracemalloc.get_traced_memory()[0]
+        for number in range(MANY):
+            management.service.get_access_token(f"client {number}")
+        gc.collect()
+        tokens = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        few = AccessTokenManagement()
+        for number in range(10):
+            few.add_client(f"client {number}", token_endpoint=self.tokens, client_id="c", client_secret=f"s{number}")
+        calls = {
+            "10": lambda: few.service.get_access_token("client 7"),
+            f"{MANY}": lambda: management.service.get_access_token("client 7"),
+        }
+        return {
+            "bytes per client": (clients - before) / MANY,
+            "bytes per token": (tokens - clients) / MANY,
+            "look-up": ratios(rounds(calls, number=2000, repeat=25), "10"),
+        }
+
+    def p10_unused_features(self) -> Any:
+        """CPU of a GET where another client uses DPoP and the optional parts are loaded, against one where none is."""
+        sessions = {"nothing else": self.sessions(self.api)["requests_cc_token"]}
+        try:
+            from requests_cc_token import DPoPKey
+
+            management = peers.management(self.api, self.tokens)
+            management.add_client(
+                "other", token_endpoint=self.tokens, client_id="o", client_secret="s", dpop=DPoPKey.generate()
+            )
+            management.add_session("mine", base_url=f"{self.http}/v1/", client="worker")
+        except (ImportError, AttributeError) as error:
+            self.missing["P10"] = str(error)
+            return None
+        self.made.append(management)
+        sessions["DPoP for another client"] = management.make_session("mine")
+        calls = {name: (lambda session=session: session.get(self.api)) for name, session in sessions.items()}
+        return ratios(rounds(calls, number=40, repeat=60), "nothing else")
+
+
+MEASUREMENTS = [name for name in vars(Bench) if name[0] == "p" and name[1].isdigit()]
+
+
+def main(folder: Path, wanted: list[str]) -> dict[str, Any]:
+    """Measure what is wanted, or all."""
+    warnings.simplefilter("ignore")
+    bench = Bench(folder)
+    results: dict[str, Any] = {}
+    try:
+        for name in MEASUREMENTS:
+            if not wanted or name.split("_")[0] in wanted:
+                print(name, file=sys.stderr, flush=True)
+                results[name] = getattr(bench, name)()
+    finally:
+        bench.close()
+    versions = {}
+    for distribution in ("requests", "urllib3", "httpx", "requests-oauth2client", "requests-oauthlib", "Authlib"):
+        versions[distribution] = _version(distribution)
+    for distribution in ("google-auth", "requests-auth", "msal", "azure-core"):
+        versions[distribution] = _version(distribution)
+    return {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "variables": len(os.environ),
+        "versions": versions,
+        "missing": bench.missing,
+        "results": results,
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    json.dump(main(Path(sys.argv[1]), sys.argv[2:]), sys.stdout)
