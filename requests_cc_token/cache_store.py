@@ -47,6 +47,8 @@ MAX_HANGING = 4
 #: fleet that waits longer asks more rarely.
 POLL_BOUNDS = (0.03, 0.25)
 POLL_SHARE = 0.25
+#: Linux: what it tells of the thread that asks.
+_THIS_THREAD = Path("/proc/thread-self")
 #: Characters of a store's own error text that a message repeats at most.
 MAX_TEXT = 120
 
@@ -54,13 +56,15 @@ MAX_TEXT = 120
 class _Outcome(Generic[_T]):
     """What came of one operation. Written by its thread; ``left`` says that nobody waits for it any more."""
 
-    __slots__ = ("done", "failure", "left", "result")
+    __slots__ = ("done", "failure", "left", "result", "schedule")
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self.left = False
         self.failure: str | None = "it ended without an answer"
         self.result: _T | None = None
+        #: See ``_schedule``.
+        self.schedule = (0.0, 0.0)
 
 
 class BoundedCalls:
@@ -95,8 +99,8 @@ class BoundedCalls:
         allowed, charged, began = self.timeout * share, 0.0, time.monotonic()
         while not outcome.done.wait(max(allowed - charged, _RECHECK)):
             elapsed = time.monotonic() - began
-            wanting, delayed, slowdown = _processor(thread)
-            charged = (elapsed - delayed) / slowdown
+            folder = Path(f"/proc/self/task/{thread.native_id}")
+            charged, wanting = _charged(elapsed, _schedule(folder)), _wants_processor(folder)
             if (charged >= allowed and not wanting) or elapsed >= MAX_STARVED:
                 break
         with self._lock:
@@ -107,7 +111,8 @@ class BoundedCalls:
             raise TokenCacheError(f"{self._store} did not answer within {allowed * 1000:.0f} ms")
         if outcome.failure is not None:
             raise TokenCacheError(f"{self._store}: {outcome.failure}")
-        return outcome.result, max(charged, 0.0) / self.timeout  # type: ignore[return-value]
+        charged = _charged(time.monotonic() - began, outcome.schedule)
+        return outcome.result, charged / self.timeout  # type: ignore[return-value]
 
     def _run(
         self, operation: Callable[[], _T], outcome: _Outcome[_T], undo: Callable[[_T], object] | None
@@ -119,6 +124,7 @@ class BoundedCalls:
         except Exception as error:
             outcome.failure = _told(error)
         finally:
+            outcome.schedule = _schedule(_THIS_THREAD)
             with lock:
                 outcome.done.set()
                 if outcome.left and lock is self._lock:
@@ -136,28 +142,34 @@ class BoundedCalls:
         self._hanging = 0
 
 
-def _processor(thread: threading.Thread) -> tuple[bool, float, float]:
-    """What the thread gets of the machine's processors.
+def _charged(elapsed: float, schedule: tuple[float, float]) -> float:
+    """The part of an operation's seconds that the store has to answer for.
 
-    Whether it has or wants one now; for how many seconds so far it wanted one in vain; and how many times slower
-    than on an idle machine it and the calling thread have run, which a store on this machine is taken to have run
-    too. Linux tells; elsewhere every second is the store's.
+    Not those in which the operation wanted a processor in vain. And where its thread and the calling one ran slower
+    than on an idle machine, a store on this machine is taken to have run as much slower.
     """
-    try:
-        folder = Path(f"/proc/self/task/{thread.native_id}")
-        ran, delayed = _schedule(folder)
-        callers_ran, callers_delayed = _schedule(Path("/proc/thread-self"))
-        slowdown = 1.0 + max(0.0, delayed + callers_delayed - _USUAL_DELAY) / max(ran + callers_ran, 0.001)
-        # The name, in parentheses, may hold anything; the state follows.
-        return (folder / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"R", delayed, slowdown
-    except (OSError, IndexError, ValueError):
-        return False, 0.0, 1.0
+    ran, delayed = schedule
+    callers_ran, callers_delayed = _schedule(_THIS_THREAD)
+    slowdown = 1.0 + max(0.0, delayed + callers_delayed - _USUAL_DELAY) / max(ran + callers_ran, 0.001)
+    return max(0.0, elapsed - delayed) / slowdown
 
 
 def _schedule(folder: Path) -> tuple[float, float]:
-    """Seconds that a thread was on a processor, and seconds that it waited for one."""
-    ran, delayed = (folder / "schedstat").read_bytes().split()[:2]
-    return int(ran) / 1e9, int(delayed) / 1e9
+    """Seconds that a thread was on a processor, and that it waited for one; zeros where the system does not tell."""
+    try:
+        ran, delayed = (folder / "schedstat").read_bytes().split()[:2]
+        return int(ran) / 1e9, int(delayed) / 1e9
+    except (OSError, ValueError):
+        return 0.0, 0.0
+
+
+def _wants_processor(folder: Path) -> bool:
+    """Whether a thread has or wants a processor now, as far as the system tells."""
+    try:
+        # The name, in parentheses, may hold anything; the state follows.
+        return (folder / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"R"
+    except (OSError, IndexError):
+        return False
 
 
 def _told(error: Exception) -> str:

@@ -1,0 +1,33 @@
+"""A Celery worker whose pool, on however many hosts, shares one token through the Redis that is its broker too."""
+
+# Celery has no type hints.
+# mypy: disallow-untyped-decorators=False
+
+import os
+
+from celery import Celery
+
+from requests_cc_token import AccessTokenManagement
+from requests_cc_token.cache_redis import RedisTokenCache
+
+redis_url = os.environ["REDIS_URL"]
+app = Celery("worker", broker=redis_url, backend=redis_url)
+
+# Made before the pool forks; tokens, sessions and caches are safe to inherit.
+management = AccessTokenManagement(cache=RedisTokenCache(redis_url))
+management.add_client(
+    "identityserver",
+    token_endpoint=os.environ["TOKEN_ENDPOINT"],
+    client_id="m2m.short",
+    client_secret={"env": "M2M_SECRET"},
+    scope="api",
+)
+management.add_session("client", base_url=os.environ["API_URL"])
+session = management.make_session("client")
+
+
+@app.task
+def call_api(path: str) -> str:
+    response = session.get(path)
+    response.raise_for_status()
+    return response.text

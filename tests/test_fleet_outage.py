@@ -1,0 +1,173 @@
+"""Whatever happens to the store, calls go on: none fails, one warning and a bounded delay for each cool-down (R1)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from requests_cc_token.cache_file import FileTokenCache
+from requests_cc_token.cache_redis import RedisTokenCache
+from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.service import CACHE_COOL_DOWN
+from requests_cc_token.testing import ManualClock
+
+from .fleet.outage import (
+    COOL_DOWNS,
+    LIFETIME,
+    Figures,
+    SlowProxy,
+    Worker,
+    measure,
+    redis_troubles,
+    replace_by_file,
+    silent_host,
+    warnings,
+)
+from .redis_server import RedisServer
+from .scripted_server import PATIENCE
+
+#: Seconds that a store may add to a call, for each cool-down.
+BOUND = 0.05
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenService]:
+    with TokenService(token_lifetime=LIFETIME) as tokens:
+        tokens.add_client("worker", "secret", scopes="api")
+        yield tokens
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+def check(figures: Figures, warnings: int = COOL_DOWNS) -> None:
+    assert figures.failed == 0
+    assert figures.warnings == warnings
+    # The best of several: the others measure what else this machine does.
+    assert min(figures.delays) <= BOUND
+
+
+@pytest.mark.parametrize("trouble", redis_troubles())
+def test_a_broken_redis(tokens: TokenService, server: RedisServer, trouble: str) -> None:
+    """Killed, frozen, read-only or full: no call fails, and each cool-down has its one warning."""
+    begin = redis_troubles()[trouble]
+    check(measure(tokens, lambda clock: RedisTokenCache(server.url, clock=clock), lambda: begin(server)))
+
+
+@pytest.mark.parametrize("delay", [0.025, 0.2])
+def test_a_slow_redis(tokens: TokenService, server: RedisServer, delay: float) -> None:
+    """A store whose answers come late adds no more than the bound, however late they are."""
+    proxy = SlowProxy(server.port)
+
+    def trouble() -> None:
+        proxy.delay = delay
+
+    try:
+        check(measure(tokens, lambda clock: RedisTokenCache(proxy.url, clock=clock), trouble))
+    finally:
+        proxy.close()
+
+
+def test_a_silent_host(tokens: TokenService) -> None:
+    """A host that does not even answer to a connection is no different."""
+    with silent_host() as url:
+        check(measure(tokens, lambda clock: RedisTokenCache(url, clock=clock), lambda: None))
+
+
+def test_a_broken_folder(tokens: TokenService, tmp_path: Path) -> None:
+    """A folder that cannot be used is no different."""
+    path = tmp_path / "tokens"
+    check(measure(tokens, lambda clock: FileTokenCache(path, clock=clock), lambda: replace_by_file(path)))
+
+
+def test_a_corrupt_folder(tokens: TokenService, tmp_path: Path) -> None:
+    """Records that are garbage are misses: nothing to warn of."""
+    path = tmp_path / "tokens"
+
+    class Garbles(ManualClock):
+        """Its time passes over records that somebody has overwritten."""
+
+        def advance(self, seconds: float) -> None:
+            super().advance(seconds)
+            for record in path.rglob("*.token"):
+                record.write_bytes(b"\x00garbage")
+
+    worker = Worker(tokens, lambda clock: FileTokenCache(path, timeout=PATIENCE, clock=clock), Garbles())
+    figures = Figures()
+    with worker.management, warnings() as texts:
+        for _ in range(COOL_DOWNS):
+            worker.cool_down(figures)
+        assert texts == []
+    assert figures.failed == 0
+    assert len(tokens.requests) == COOL_DOWNS
+
+
+@pytest.mark.parametrize("outage", ["killed", "frozen"])
+def test_a_store_comes_and_goes_under_load(tokens: TokenService, server: RedisServer, outage: str) -> None:
+    """Two workers of four threads each call without a pause while the store goes away and comes back, twice.
+
+    No call fails; each worker warns once in each cool-down at most; and once the cool-down is over they share again.
+    """
+    workers = [
+        Worker(tokens, lambda clock: RedisTokenCache(server.url, timeout=0.2, clock=clock), ManualClock())
+        for _ in range(2)
+    ]
+    stop = threading.Event()
+    failures: list[BaseException] = []
+    counts = [0] * 8
+    progress = threading.Condition()
+
+    def load(number: int) -> None:
+        while not stop.is_set():
+            try:
+                for _ in range(50):
+                    workers[number % 2].call()
+            except BaseException as error:
+                failures.append(error)
+                return
+            with progress:
+                counts[number] += 1
+                progress.notify_all()
+
+    def let_all_call() -> None:
+        """Return once each thread has begun and ended a round of calls."""
+        with progress:
+            before = list(counts)
+            done = progress.wait_for(
+                lambda: bool(failures) or all(counts[n] >= then + 2 for n, then in enumerate(before)), PATIENCE
+            )
+        assert done and not failures, failures
+
+    threads = [threading.Thread(target=load, args=(number,), daemon=True) for number in range(8)]
+    with workers[0].management, workers[1].management, warnings() as texts:
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            let_all_call()
+            server.kill() if outage == "killed" else server.freeze()
+            before = len(texts)
+            for worker in workers:
+                worker.clock.advance(LIFETIME + 1.0)
+            let_all_call()
+            assert len(texts) - before == len(workers)
+            server.start() if outage == "killed" else server.thaw()
+            for worker in workers:
+                worker.clock.advance(max(LIFETIME, CACHE_COOL_DOWN) + 1.0)
+            let_all_call()
+            assert len(texts) - before == len(workers)
+            requests = len(tokens.requests)
+            for worker in workers:
+                worker.clock.advance(LIFETIME + 1.0)
+            let_all_call()
+            assert workers[0].call() == workers[1].call()
+            assert len(tokens.requests) == requests + 1
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert failures == []
