@@ -295,6 +295,14 @@ def build_token_request(client: ClientCredentialsClient, clock: Clock, place: Pl
 class _Refused(Exception):
     """Why an answer is no token; never leaves this module."""
 
+    transient = True
+
+
+class _Unwanted(_Refused):
+    """Why a token is not the one that was asked for; the next one would not be either."""
+
+    transient = False
+
 
 def read_token_answer(
     answer: Answer,
@@ -317,10 +325,11 @@ def read_token_answer(
             return _token(members, client, key, monotonic, wall)
         return _error(answer, members, client, wall, secrets, f"the token endpoint {where}")
     except _Refused as refusal:
-        reason = _hidden(str(refusal), secrets)
+        reason, transient = _hidden(str(refusal), secrets), refusal.transient
     return InvalidTokenResponseError(
         f"token client {client.name!r}: the token endpoint {where} answered 200, but {reason}",
         client=client.name,
+        transient=transient,
     )
 
 
@@ -372,11 +381,11 @@ def _token(
         raise _Refused("there is no token_type in it")
     presented = _TOKEN_TYPES.get(token_type.lower())
     if presented is None:
-        raise _Refused(f"its token_type {shown(token_type)!r} is none this package can use")
+        raise _Unwanted(f"its token_type {shown(token_type)!r} is none this package can use")
     if client.dpop is not None and presented != "DPoP":
-        raise _Refused("the token is not bound to the DPoP key (RFC 9449 section 5)")
+        raise _Unwanted("the token is not bound to the DPoP key (RFC 9449 section 5)")
     if client.dpop is None and presented == "DPoP":
-        raise _Refused("the token is bound to a DPoP key, but the client has none (dpop=...)")
+        raise _Unwanted("the token is bound to a DPoP key, but the client has none (dpop=...)")
     lifetime = _lifetime(members.get("expires_in"), client.default_lifetime)
     hard, soft = lifetime_bounds(lifetime, _refresh_in(members.get("refresh_in")))
     return AccessToken(
@@ -436,7 +445,7 @@ def _scope(granted: Any, client: ClientCredentialsClient) -> str | None:
         raise _Refused("its scope is no text")
     missing = sorted(set(client.scope) - set(granted.split()))
     if missing and client.strict_scope:
-        raise _Refused(f"it grants less than was asked for: {' '.join(missing)} is missing (strict_scope)")
+        raise _Unwanted(f"it grants less than was asked for: {' '.join(missing)} is missing (strict_scope)")
     return shown(granted, len(granted))
 
 

@@ -12,6 +12,7 @@ from requests_cc_token import (
     AccessToken,
     AccessTokenManagement,
     ClientCredentialsClient,
+    InvalidTokenResponseError,
     TokenEndpointConnectionError,
     TokenEndpointError,
     TokenRequestError,
@@ -239,6 +240,22 @@ class TestSharedFailure:
         assert (caught.value.status_code, caught.value.error, caught.value.client) == (401, "invalid_client", "worker")
         for part in ("'worker'", "invalid_client", "check client_id", harness.server.token_endpoint):
             assert part in str(caught.value)
+
+    def test_a_token_that_is_not_the_one_asked_for_is_not_asked_for_again(self, harness: Harness) -> None:
+        """Less scope than a strict client asked for is one request: the next answer would be the same."""
+        harness.management.add_client(
+            "strict",
+            token_endpoint=harness.server.token_endpoint,
+            client_id="m2m",
+            client_secret="T41NT",
+            scope="read write",
+            strict_scope=True,
+        )
+        harness.server.default = token_answer("one", scope="read")
+        with pytest.raises(InvalidTokenResponseError, match="write is missing") as caught:
+            harness.service.get_access_token("strict")
+        assert not caught.value.transient
+        assert harness.requests == 1
 
 
 class TestHoldOff:
