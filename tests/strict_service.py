@@ -113,7 +113,7 @@ class Issued:
 
 
 class StrictTokenService(ScriptedServer):
-    """Issues ``token-1``, ``token-2`` … to whoever proves to be a registered client.
+    """Issues ``T41NT-token-1``, ``T41NT-token-2`` … to whoever proves to be a registered client.
 
     ``keys`` are public keys or secrets as JWKs, by client id; ``certificates`` thumbprints of client certificates. What
     is in ``script`` goes first.
@@ -151,7 +151,7 @@ class StrictTokenService(ScriptedServer):
                     thumbprint = self.proofs.check(request, self.url[:-1]).thumbprint
             except RefusedError as refused:
                 return answer(refused.status, {"error": refused.error}, refused.headers)(connection)
-            value = f"token-{len(self.issued) + 1}"
+            value = f"T41NT-token-{len(self.issued) + 1}"
             self.issued.append(Issued(value, thumbprint, certificate, request.form))
             kind = "DPoP" if thumbprint else "Bearer"
             body = {"access_token": value, "token_type": kind, "expires_in": self.lifetime, "client": client_id}
@@ -210,7 +210,7 @@ class StrictApi(ScriptedServer):
             except RefusedError as refused:
                 challenge = ("WWW-Authenticate", f'{scheme or "Bearer"} error="{refused.error}"')
                 return answer(401, b"", (challenge, *refused.headers))(connection)
-            return answer(200, {"token": value}, self.headers)(connection)
+            return answer(200, {"token": value.removeprefix("T41NT-")}, self.headers)(connection)
 
         return act
 

@@ -82,7 +82,7 @@ def test_every_algorithm(management: AccessTokenManagement, service: StrictToken
     key = generated(algorithm, "a test")
     service.keys["worker"] = key.public_jwk
     add(management, service, auth=PrivateKeyJwt(key, algorithm))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
     assert service.assertions[0][0]["alg"] == algorithm
 
 
@@ -91,7 +91,7 @@ def test_every_mac(management: AccessTokenManagement, service: StrictTokenServic
     """An assertion MACed with the secret, which itself is not sent."""
     service.keys["worker"] = {"kty": "oct", "k": _base64(SECRET)}
     add(management, service, client_secret=SECRET, auth=ClientSecretJwt(algorithm))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
     assert service.assertions[0][0]["alg"] == algorithm
     assert SECRET.encode() not in service.requests[0].body
 
@@ -106,7 +106,7 @@ def test_the_name_is_enough_for_a_secret(management: AccessTokenManagement, serv
     """``auth="client_secret_jwt"`` is HS256."""
     service.keys["worker"] = {"kty": "oct", "k": _base64(SECRET)}
     add(management, service, client_secret=SECRET, auth="client_secret_jwt")
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
     assert service.assertions[0][0]["alg"] == "HS256"
 
 
@@ -127,7 +127,7 @@ def test_every_form_of_a_key(
 ) -> None:
     """A key may be given in each form that keys are kept in."""
     add(management, service, auth=PrivateKeyJwt(key, **options))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
 
 
 def test_a_key_in_the_environment(
@@ -137,9 +137,9 @@ def test_a_key_in_the_environment(
     monkeypatch.setenv("WORKER_KEY", pem(EC).decode())
     add(management, service, auth=PrivateKeyJwt({"env": "WORKER_KEY"}, "ES256"))
     service.keys["worker"] = EC.as_dict(private=False)
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
     management.service.delete_access_token("w")
-    assert fetch(management) == "token-2"
+    assert fetch(management) == "T41NT-token-2"
     monkeypatch.setenv("WORKER_KEY", "nonsense")
     management.service.delete_access_token("w")
     with pytest.raises(TokenRequestError, match="environment variable WORKER_KEY: it is no PEM"):
@@ -243,7 +243,7 @@ def test_a_wrong_clock_is_set_by_the_answer(
     add(management, service, auth=PrivateKeyJwt(pem(RSA)))
     wrong = clock.time()
     with caplog.at_level(logging.WARNING):
-        assert fetch(management) == "token-1"
+        assert fetch(management) == "T41NT-token-1"
     assert "set it (NTP)" in caplog.text
     assert service.assertions[0][1]["iat"] == 1_700_004_597 != wrong
     assert len(service.requests) == 2
@@ -274,20 +274,20 @@ def test_a_replaced_key_is_used_at_the_next_fetch(
     """A key file is read again once it has changed; half of one is not used."""
     path = written(tmp_path / "key.pem", pem(RSA))
     add(management, service, auth=PrivateKeyJwt({"file": path}))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
 
     management.service.delete_access_token("w")
     fresh = RSAKey.generate_key(2048)
     written(path, pem(fresh)[:700])
-    assert fetch(management) == "token-2"
+    assert fetch(management) == "T41NT-token-2"
     written(path, b"")
     management.service.delete_access_token("w")
-    assert fetch(management) == "token-3"
+    assert fetch(management) == "T41NT-token-3"
 
     service.keys["worker"] = fresh.as_dict(private=False)
     written(path, pem(fresh))
     management.service.delete_access_token("w")
-    assert fetch(management) == "token-4"
+    assert fetch(management) == "T41NT-token-4"
     assert len(service.requests) == 4
 
 
@@ -306,7 +306,7 @@ def test_a_key_replaced_at_that_moment(
 
     service.script.append(replace_and_refuse)
     add(management, service, auth=PrivateKeyJwt({"file": path}))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
     assert len(service.requests) == 2
 
 
@@ -321,7 +321,7 @@ def test_a_replaced_key_ends_the_hold_off(
             fetch(management)
     assert len(service.requests) == 1
     written(path, pem(RSA))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
 
 
 def test_a_key_file_that_never_was_any_good(
@@ -334,7 +334,7 @@ def test_a_key_file_that_never_was_any_good(
         fetch(management)
     assert not service.requests
     written(path, pem(RSA))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
 
 
 # Made by somebody else
@@ -353,9 +353,9 @@ def generated_by(key: Any, claims: dict[str, Any]) -> str:
 def test_an_assertion_of_a_callable(management: AccessTokenManagement, service: StrictTokenService) -> None:
     """The callable is asked for each token request."""
     add(management, service, auth=ClientAssertion(assertion))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
     management.service.delete_access_token("w")
-    assert fetch(management) == "token-2"
+    assert fetch(management) == "T41NT-token-2"
     assert len({claims["jti"] for _, claims in service.assertions}) == 2
 
 
@@ -366,11 +366,11 @@ def test_an_assertion_in_a_file(
     first, second = assertion(exp=clock.time() + 60), assertion()
     path = written(tmp_path / "token", first + "\n")
     add(management, service, auth=ClientAssertion({"file": path}))
-    assert fetch(management) == "token-1"
+    assert fetch(management) == "T41NT-token-1"
     written(path, "")
     service.assertions.clear()
     management.service.delete_access_token("w")
-    assert fetch(management) == "token-2"
+    assert fetch(management) == "T41NT-token-2"
 
     clock.now += 61
     management.service.delete_access_token("w")
@@ -379,7 +379,7 @@ def test_an_assertion_in_a_file(
     assert first not in str(refused.value)
     written(path, second)
     clock.now += 61
-    assert fetch(management) == "token-3"
+    assert fetch(management) == "T41NT-token-3"
     assert [request.form["client_assertion"][0] for request in service.requests] == [first, first, second]
 
 

@@ -106,7 +106,7 @@ def test_the_name_with_cert(
 ) -> None:
     """The IANA names work with ``cert``, which may be one file too."""
     add(management, service, auth=method, cert=str(in_one_file(files, tmp_path)))
-    assert management.service.get_access_token("w").value == "token-1"
+    assert management.service.get_access_token("w").value == "T41NT-token-1"
     assert management.clients["w"].auth.method == method
 
 
@@ -124,7 +124,7 @@ def test_an_encrypted_key(
         )
     )
     add(management, service, auth=TlsClientAuth(files.cert, path, password="T41NT-passphrase"))
-    assert management.service.get_access_token("w").value == "token-1"
+    assert management.service.get_access_token("w").value == "T41NT-token-1"
     for password in (None, "wrong", {"env": "NOBODY_SET_IT"}):
         with pytest.raises(TokenRequestError, match=r"not usable|NOBODY_SET_IT is not set") as refused:
             ClientCertificate(files.cert, path, password=password).current()
@@ -330,7 +330,7 @@ def test_a_certificate_that_is_replaced_after_a_refusal(
     with pytest.raises(TokenEndpointError):
         management.service.get_access_token("w")
     service.certificates["worker"] = authority.issue("worker").thumbprint
-    assert management.service.get_access_token("w").value == "token-1"
+    assert management.service.get_access_token("w").value == "T41NT-token-1"
 
 
 def test_a_forked_child_makes_contexts_of_its_own(

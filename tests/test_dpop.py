@@ -70,7 +70,7 @@ def session(management: AccessTokenManagement) -> Iterator[requests.Session]:
 
 def add(management: AccessTokenManagement, service: StrictTokenService, name: str = "w", **options: Any) -> None:
     management.add_client(
-        name, token_endpoint=service.token_endpoint, client_id="worker", client_secret="s3cret", **options
+        name, token_endpoint=service.token_endpoint, client_id="worker", client_secret="T41NT-s3cret", **options
     )
 
 
@@ -178,7 +178,7 @@ def test_two_keys_two_tokens(management: AccessTokenManagement, service: StrictT
     add(management, service, "other", dpop=DPoPKey.generate())
     add(management, service, "none")
     values = {management.service.get_access_token(name).value for name in ("w", "other", "none", "w")}
-    assert values == {"token-1", "token-2", "token-3"}
+    assert values == {f"T41NT-token-{n}" for n in (1, 2, 3)}
 
 
 # The token service
@@ -222,7 +222,7 @@ def test_a_connection_that_breaks_at_the_second_try(
 ) -> None:
     """The nonce is kept for the try after it."""
     service.script.extend([error_answer(400, "use_dpop_nonce", [("DPoP-Nonce", "n")]), reset])
-    assert management.service.get_access_token("w").value == "token-1"
+    assert management.service.get_access_token("w").value == "T41NT-token-1"
     assert [claims.get("nonce") for claims in claims_of(service.proofs.taken)] == ["n"]
 
 
@@ -317,14 +317,14 @@ def test_a_revoked_token_is_renewed_with_nonces(
 ) -> None:
     """Renewal and nonces meet: the new token goes with a proof of its own and the newest nonce."""
     assert session.get("x").json() == {"token": "token-1"}
-    api.revoked.add("token-1")
+    api.revoked.add("T41NT-token-1")
     service.proofs.nonce, api.proofs.nonce = "as-1", "rs-1"
     response = session.post("x", data=b"body")
     assert response.json() == {"token": "token-2"}
     assert [request.headers["authorization"] for request in api.requests[1:]] == [
-        "DPoP token-1",
-        "DPoP token-2",
-        "DPoP token-2",
+        "DPoP T41NT-token-1",
+        "DPoP T41NT-token-2",
+        "DPoP T41NT-token-2",
     ]
     assert [claims.get("nonce") for claims in claims_of(api.proofs.taken)] == [None, None, "rs-1"]
 
@@ -407,7 +407,7 @@ def test_failures_show_no_token(
     trace = broken.value.__traceback__
     while trace is not None:
         if "requests_cc_token" in trace.tb_frame.f_code.co_filename:
-            assert "token-1" not in repr(trace.tb_frame.f_locals)
+            assert "T41NT" not in repr(trace.tb_frame.f_locals)
         trace = trace.tb_next
 
 
