@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -128,7 +129,7 @@ class _Directory:
 
     class _Answer:
         status_code = 200
-        headers: dict[str, str] = {}
+        headers: Mapping[str, str] = MappingProxyType({})
 
         def __init__(self, content: Any) -> None:
             self.text = json.dumps(content)

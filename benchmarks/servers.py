@@ -122,9 +122,7 @@ def certify(folder: Path) -> ssl.SSLContext:
     pair = folder / "server.pem"
     pair.write_bytes(
         pem
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     (folder / "ca.pem").write_bytes(Path(certifi.where()).read_bytes() + b"\n" + pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

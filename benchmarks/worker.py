@@ -234,7 +234,7 @@ class Bench:
             found["requests"].append(importing("requests") * 1e6)
             found["requests_cc_token"].append(importing("requests, requests_cc_token") * 1e6)
         optional = ["asyncio", "backoff", "cachetools", "click", "cryptography", "filelock", "joserfc", "redis", "rich"]
-        loaded = "import requests_cc_token, sys; print([n for n in {} if n in sys.modules])".format(optional)
+        loaded = f"import requests_cc_token, sys; print([n for n in {optional} if n in sys.modules])"
         ran = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
         return {"times": ratios(found, "requests"), "loaded": ran.stdout.strip()}
 

@@ -31,7 +31,7 @@ from .revocation import introspect, revoke
 from .secret_source import SecretLike
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
-from .shortcuts import DEFAULT_POOL_SIZE
+from .shortcuts import DEFAULT_POOL_SIZE, take_shortcuts
 from .urls import Mount
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
@@ -355,7 +355,8 @@ class AccessTokenManagement:
 
         ``prefix`` is origin and path and ends with a slash. ``inner`` is an adapter that does the sending, the one
         that was mounted there before for example. Further keywords are those of ``AccessTokenAdapter``. Mount
-        before other threads use the session.
+        before other threads use the session. A plain ``requests.Session`` becomes a ``ShortcutSession``, which does
+        the same with less work; one of a class of its own stays as it is.
 
         Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
         """
@@ -365,6 +366,7 @@ class AccessTokenManagement:
         )
         for written in mount.prefixes:
             session.mount(written, adapter)
+        take_shortcuts(session)
         return adapter
 
     @property

@@ -205,7 +205,7 @@ _ESCAPE = "%(?:[0189A-F][0-9A-F]|2[0-9ABCF]|3[A-F]|[46]0|5[B-E]|7[BCDF])"
 #: A URL that ``PreparedRequest.prepare_url`` hands back as it came: lower-case host without user information, a port
 #: without leading zeros, a path, only characters that need no quoting, escapes in capitals and only where needed. Dot
 #: segments are looked for apart. Groups: origin; path and query.
-_CANONICAL_URL = re.compile(
+_CANONICAL_URL = (
     r"(https?://[a-z0-9][a-z0-9.-]*(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?)"
     rf"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|{_ESCAPE})*(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|{_ESCAPE})+)?)"
 )
@@ -213,7 +213,7 @@ _CANONICAL_URL = re.compile(
 
 @functools.lru_cache(REMEMBERED)
 def _split(url: str) -> tuple[str, str] | None:
-    found = _CANONICAL_URL.fullmatch(url)
+    found = re.fullmatch(_CANONICAL_URL, url)  # compiled when first needed, not when imported
     return None if found is None or "/." in url else (found[1], found[2])
 
 
@@ -487,6 +487,15 @@ def _read_at_once(r: Response) -> bytes | None:
     r._content = content
     r._content_consumed = True
     return content
+
+
+def take_shortcuts(session: Session) -> None:
+    """Let a plain ``requests.Session`` take the short ways too, by making it a ``ShortcutSession``.
+
+    A session of any other class is left as it is: its class knows best.
+    """
+    if type(session) is Session:
+        session.__class__ = ShortcutSession
 
 
 def _is_no_redirect(r: Response) -> bool:
