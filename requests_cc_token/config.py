@@ -13,6 +13,7 @@ from .cache import TokenCache
 from .clock import Clock
 from .config_auth import authenticated
 from .exceptions import ConfigurationError
+from .frames import hides_arguments
 from .parameters import TokenRequestParameters
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _build(
     _check_keys(config, _TABLES, source)
     management = _made(kind, config, source, clock)
 
+    @hides_arguments
     def add_client(name: str, **options: Any) -> None:
         management.add_client(name, **authenticated(options))
 

@@ -58,7 +58,7 @@ def authenticated(entry: Mapping[str, Any]) -> dict[str, Any]:
         files = cert if isinstance(cert, list) else [cert]
         password = given.pop("password")
         options["auth"] = TlsClientAuth(*files[:2], password=password, self_signed=method == _TLS[1])
-    if given or method == "client_assertion":
+    if given or method in ("private_key_jwt", "client_assertion"):
         known, make = _METHODS.get(method, (frozenset(), _basic)) if isinstance(method, str) else (frozenset(), _basic)
         unfit = sorted(set(given) - known)
         if unfit:
