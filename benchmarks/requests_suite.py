@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def main() -> int:
     parser.add_argument("suite", type=Path, help="a checkout of requests at the installed version's tag")
     parser.add_argument("arguments", nargs="*", help="further arguments for pytest")
     options = parser.parse_args()
-    print(f"requests {requests.__version__}, Python {sys.version.split()[0]}")
+    print(f"requests {metadata.version('requests')}, Python {sys.version.split()[0]}")
     expected: dict[str, str] = {}
     differ = False
     for name in CLASSES:

@@ -18,13 +18,14 @@ import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from requests_cc_token import AccessTokenManagement
+from requests_cc_token import AccessTokenManagement, shortcuts
 
 from . import peers
 from .servers import LARGE
@@ -37,6 +38,8 @@ OURS = "requests_cc_token, make_session"
 #: Environment variables whose number P5 varies.
 ENVIRONMENTS = (10, 100, 1000)
 THREADS = 32
+#: GETs with the same short ways closed, in turn.
+GETS = 40
 #: Registered clients and cached tokens of P9.
 MANY = 10_000
 
@@ -135,11 +138,11 @@ class Bench:
         found: dict[str, list[float]] = {}
         sessions = self.sessions(f"{self.https}/v1/items")
         for session in sessions.values():
-            self._in_threads(lambda session=session: session.get(f"{self.https}/v1/slow"), 2)
+            self._in_threads(partial(session.get, f"{self.https}/v1/slow"), 2)
         for _ in range(5):
             for name, session in sessions.items():
                 number = 10 if name == "requests" else 40
-                seconds = self._in_threads(lambda session=session: session.get(f"{self.https}/v1/slow"), number)
+                seconds = self._in_threads(partial(session.get, f"{self.https}/v1/slow"), number)
                 found.setdefault(name, []).append(seconds / number / THREADS * 1e6)
         return ratios(found, "requests")
 
@@ -171,7 +174,7 @@ class Bench:
                 for number in range(count - len(before)):
                     os.environ[f"BENCHMARK_VARIABLE_{number}"] = "x" * 40
                 for name, session in sessions.items():
-                    times = rounds({name: lambda session=session: session.get(self.api)}, number=30, repeat=1)
+                    times = rounds({name: partial(session.get, self.api)}, number=30, repeat=1)
                     found.setdefault(f"{name}, {count}", []).extend(times[name])
                 for name in set(os.environ) - set(before):
                     del os.environ[name]
@@ -199,7 +202,7 @@ class Bench:
         sessions = self.sessions(self.api)
         shown = {}
         for way, call in ways.items():
-            calls = {name: (lambda s=session, c=call: c(s)) for name, session in sessions.items()}
+            calls = {name: partial(call, session) for name, session in sessions.items()}
             shown[way] = ratios(rounds(calls, number=1, repeat=12, clock=time.perf_counter), "requests")
         return shown
 
@@ -284,9 +287,59 @@ class Bench:
             return None
         self.made.append(management)
         sessions["DPoP for another client"] = management.make_session("mine")
-        calls = {name: (lambda session=session: session.get(self.api)) for name, session in sessions.items()}
+        calls = {name: partial(session.get, self.api) for name, session in sessions.items()}
         return ratios(rounds(calls, number=40, repeat=60), "nothing else")
 
+    def savings(self) -> Any:
+        """CPU of a GET with one short way closed after the other: what it earns is what is lost without it."""
+        session = peers.management(self.api, self.tokens)
+        self.made.append(session)
+        calls: dict[str, Call] = {}
+        for name in ("all open", "netrc", *CLOSED):
+            used = session.make_session("api")
+            if name == "netrc":
+                used.auth = None
+            calls[name] = self._closed(CLOSED.get(name, {}), partial(used.get, self.api))
+        plain = requests.Session()
+        plain.headers["Authorization"] = f"Bearer {peers.TOKEN}"
+        calls["requests"] = self._closed({}, partial(plain.get, self.api))
+        found = rounds(calls, number=1, repeat=80)
+        return ratios({name: [time / GETS for time in times] for name, times in found.items()}, "requests")
+
+    @staticmethod
+    def _closed(replaced: Mapping[str, Any], call: Call) -> Call:
+        def with_them_closed() -> None:
+            kept = {name: getattr(shortcuts, name) for name in replaced}
+            for name, value in replaced.items():
+                setattr(shortcuts, name, value)
+            for _ in range(GETS):
+                call()
+            for name, value in kept.items():
+                setattr(shortcuts, name, value)
+
+        return with_them_closed
+
+
+def _never(*_: Any) -> Any:
+    return None
+
+
+def _refused(*_: Any) -> bool:
+    return False
+
+
+#: Short ways by name, and what closes each.
+CLOSED: dict[str, dict[str, Any]] = {
+    "environment kept": {"_current_environment": _never},
+    "request prepared in pieces": {"_PREPARE_REQUEST": None},
+    "canonical URLs": {"_canonical": _never},
+    "late jars, response built at once": {"_BUILD_RESPONSE": None},
+    "no cookies looked for": {"_brings_no_cookies": _refused, "_brought_no_cookies": _refused},
+    "headers for sending": {"_SentHeaders": requests.structures.CaseInsensitiveDict},
+    "pool by kept key": {"_GET_CONNECTION": None},
+    "body in one call": {"_read_at_once": _never},
+    "send without what follows nothing": {"_SEND": None},
+}
 
 MEASUREMENTS = [name for name in vars(Bench) if name[0] == "p" and name[1].isdigit()]
 
@@ -297,8 +350,8 @@ def main(folder: Path, wanted: list[str]) -> dict[str, Any]:
     bench = Bench(folder)
     results: dict[str, Any] = {}
     try:
-        for name in MEASUREMENTS:
-            if not wanted or name.split("_")[0] in wanted:
+        for name in (*MEASUREMENTS, "savings"):
+            if name.split("_")[0] in wanted or (not wanted and name != "savings"):
                 print(name, file=sys.stderr, flush=True)
                 results[name] = getattr(bench, name)()
     finally:

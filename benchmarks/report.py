@@ -1,0 +1,186 @@
+"""The table and the plots of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .worker import BASE, ENVIRONMENTS, MANY, OURS, THREADS
+
+MOUNTED = "requests_cc_token, management.mount"
+ALONE = "requests_cc_token, adapter alone"
+
+#: Bar and stretch of each row: what is reached if the figure is not above it, or not below it where ``at least``.
+BARS: Mapping[str, tuple[float, float | None, str]] = {
+    "P1": (0.48, 0.42, "at most"),
+    "P2": (0.85, 0.75, "at most"),
+    "P3": (0.10, 0.07, "at most"),
+    "P4": (2.5, 2.9, "at least"),
+    "P5": (1.05, None, "at most"),
+    "P6": (1.0, None, "at least"),
+    "P7": (1.0, 0.3, "at most"),
+    "P7 threads": (1.5, None, "at most"),
+    "P8": (1.10, 1.05, "at most"),
+    "P9 client": (2048, None, "at most"),
+    "P9 token": (2048, None, "at most"),
+    "P9 look-up": (1.1, None, "at most"),
+    "P10": (1.05, None, "at most"),
+}
+
+
+def verdict(row: str, figure: float) -> str:
+    """Which of its marks a figure reaches."""
+    bar, stretch, direction = BARS[row]
+
+    def reached(mark: float) -> bool:
+        return figure <= mark if direction == "at most" else figure >= mark
+
+    if stretch is not None and reached(stretch):
+        return "stretch reached"
+    return "reached" if reached(bar) else "**not reached**"
+
+
+def _mark(row: str) -> str:
+    bar, stretch, direction = BARS[row]
+    sign = "≤" if direction == "at most" else "≥"
+    return f"{sign} {bar:g}" + (f" ({sign} {stretch:g})" if stretch is not None else "")
+
+
+def summary(results: Mapping[str, Any]) -> list[tuple[str, str, float, str]]:
+    """Row, what it is, figure, unit: of all that was measured."""
+    found: list[tuple[str, str, float, str]] = []
+    readers: dict[str, Callable[[Any], None]] = {
+        "p1": lambda r: found.extend(
+            [
+                ("P1", "one authenticated GET, warm connection: CPU against a plain session", r[OURS]["ratio"], ""),
+                ("P2", "the same on the user's own session, by `management.mount`", r[MOUNTED]["ratio"], ""),
+            ]
+        ),
+        "p3": lambda r: found.append(
+            ("P3", "GET on a new TLS connection: CPU against a plain session", r["requests_cc_token"]["ratio"], "")
+        ),
+        "p4": lambda r: found.append(
+            ("P4", f"{THREADS} threads, TLS, 10 ms API: throughput", 1 / r["requests_cc_token"]["ratio"], " times")
+        ),
+        "p5": lambda r: found.append(
+            (
+                "P5",
+                f"CPU with {ENVIRONMENTS[-1]} environment variables against {ENVIRONMENTS[0]}",
+                r[f"requests_cc_token, {ENVIRONMENTS[-1]}"]["ratio"],
+                "",
+            )
+        ),
+        "p6": lambda r: found.extend(
+            ("P6", f"64 MiB {way}: throughput", 1 / times["requests_cc_token"]["ratio"], " times")
+            for way, times in r.items()
+        ),
+        "p7": lambda r: found.extend(
+            [
+                ("P7", "a token from the cache", r["one thread"][OURS]["us"], " µs"),
+                (
+                    "P7 threads",
+                    f"the same in {THREADS} threads, per call against one thread",
+                    r["threads"]["us"] / r["one thread"][OURS]["us"],
+                    " times",
+                ),
+            ]
+        ),
+        "p8": lambda r: found.append(
+            ("P8", "`import` with `requests` against `requests` alone", r["times"]["requests_cc_token"]["ratio"], "")
+        ),
+        "p9": lambda r: found.extend(
+            [
+                ("P9 client", f"memory of a client, {MANY} registered", r["bytes per client"], " B"),
+                ("P9 token", f"memory of a token, {MANY} cached", r["bytes per token"], " B"),
+                ("P9 look-up", f"look-up among {MANY} against 10", r["look-up"][f"{MANY}"]["ratio"], ""),
+            ]
+        ),
+        "p10": lambda r: found.append(
+            ("P10", "features not used (DPoP, for another client)", r["DPoP for another client"]["ratio"], "")
+        ),
+    }
+    for name, result in results.items():
+        if result is not None and name.split("_")[0] in readers:
+            readers[name.split("_")[0]](result)
+    return found
+
+
+def markdown(measured: Mapping[str, Any]) -> str:
+    """All that was measured, as Markdown."""
+    results = measured["results"]
+    versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items() if version)
+    lines = [
+        "<!-- Written by `python -m benchmarks`; do not edit. -->",
+        "",
+        f"Python {measured['python']}, {measured['cores']} cores, {measured['variables']} environment variables;",
+        f"{versions}.",
+        "",
+        "| id | work | measured | bar (stretch) | |",
+        "|---|---|---|---|---|",
+    ]
+    for row, what, figure, unit in summary(results):
+        shown = f"{figure:.0f}" if unit == " B" else f"{figure:.2f}"
+        lines.append(f"| {row.split()[0]} | {what} | {shown}{unit} | {_mark(row)} | {verdict(row, figure)} |")
+    for name, title in (
+        ("p1_p2_one_get", "CPU of one GET, warm connection"),
+        ("p3_new_tls_connection", "CPU of a GET on a new TLS connection"),
+        ("p4_threads", f"Time per request, {THREADS} threads, TLS, API of 10 ms"),
+        ("p5_environment", "CPU of one GET by the number of environment variables"),
+        ("savings", "What each short way earns: CPU of one GET with this one closed"),
+    ):
+        if results.get(name):
+            lines += ["", f"### {title}", "", *_table(results[name])]
+    if results.get("p7_token_from_the_cache"):
+        lines += [
+            "",
+            "### CPU of a token that is there",
+            "",
+            *_table(results["p7_token_from_the_cache"]["one thread"], 2),
+        ]
+    for name, reason in measured["missing"].items():
+        lines += ["", f"Left out: {name} ({reason})."]
+    return "\n".join(lines) + "\n"
+
+
+def _table(times: Mapping[str, Mapping[str, float]], digits: int = 0) -> list[str]:
+    lines = ["| | µs | ratio | quartiles |", "|---|---:|---:|---|"]
+    for name, found in sorted(times.items(), key=lambda item: item[1]["us"]):
+        lines.append(
+            f"| {name} | {found['us']:.{digits}f} | {found['ratio']:.2f} | {found['low']:.2f} to {found['high']:.2f} |"
+        )
+    return lines
+
+
+def plots(measured: Mapping[str, Any], folder: Path) -> None:
+    """Two small drawings: the peers, and the environment."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        print("matplotlib is not installed: no plots")
+        return
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "requests_cc_token", "font.size": 9, "svg.fonttype": "none"})
+    from matplotlib import pyplot as plt
+
+    results = measured["results"]
+    times = sorted(results["p1_p2_one_get"].items(), key=lambda item: -item[1]["ratio"])
+    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    names = [name for name, _ in times]
+    colours = ["#1f6feb" if name.startswith("requests_cc_token") else "#9aa4b2" for name in names]
+    bars = axes.barh(names, [found["ratio"] for _, found in times], color=colours)
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.axvline(1, color="#57606a", linewidth=0.8)
+    axes.set_title(f"CPU of one GET on a warm connection, {BASE} = 1")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / "performance-peers.svg", metadata={"Date": None})
+
+    figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
+    for name, colour in (("requests", "#9aa4b2"), ("requests_cc_token", "#1f6feb")):
+        found = [results["p5_environment"][f"{name}, {count}"]["us"] for count in ENVIRONMENTS]
+        axes.plot(ENVIRONMENTS, found, marker="o", color=colour, label=name)
+    axes.set(xscale="log", xlabel="environment variables", ylabel="µs of CPU per GET", ylim=(0, None))
+    axes.set_xticks(ENVIRONMENTS, [str(count) for count in ENVIRONMENTS])
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / "performance-environment.svg", metadata={"Date": None})
