@@ -42,6 +42,8 @@ KEPT_AFTER_EXPIRY = 86_400.0
 SWEPT_PER_WRITE = 8
 #: Looks at a folder whose newest file vanishes between the list and the reading, each time for a newer one.
 _LOOKS = 5
+#: Looks of a process that waits for each attempt at a lock that a living process says it holds.
+LOOKS_PER_ATTEMPT = 8
 #: Locks of frozen processes that are passed over in one look.
 _MAX_PASSED = 64
 
@@ -223,9 +225,10 @@ class FileTokenCache(StoreTokenCache[_Holding]):
         number = (held.highest if wait.over else max(held.last, wait.given_up)) + 1
         for _ in range(_MAX_PASSED):
             path = folder / f"{number}.lock"
-            # A fleet that waits only reads: each attempt at a lock would hold up all the others in the folder.
+            # A fleet that waits mostly reads: each attempt at a lock holds up all the others in the folder. Now and
+            # then it is made all the same: a holder whose disk failed could not take its name away.
             state = _process_state(held.holders.get(number))
-            if state is None:
+            if state is None or wait.looks % LOOKS_PER_ATTEMPT == 0:
                 lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
                 if _acquired(lock):
                     # Somebody may have written, and removed this lock, since the look above.

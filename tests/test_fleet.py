@@ -54,8 +54,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path, tokens: TokenService)
 
 
 def test_a_cold_start_of_64_processes(config: dict[str, Any], tokens: TokenService) -> None:
-    """Sixty-four processes on a cold store cause one token request and have the same token, with default timeouts."""
-    del config["cache"]["timeout"], config["cache"]["lease"]
+    """Sixty-four processes on a cold store cause one token request and have the same token."""
     with crowd(FLEET, config) as processes:
         processes.hear_all("ready", 1)
         with tokens.hold():
