@@ -124,11 +124,13 @@ class RedisTokenCache(StoreTokenCache[str]):
     ) -> None:
         self._records, key = TokenRecords(key), None
         self._prefix = prefix
+        self._client, failure = _client(client_or_url)
+        # Where it is a URL it may hold a password.
+        client_or_url = ""
         if "{" in prefix or "}" in prefix:
-            raise ConfigurationError("the prefix of a RedisTokenCache holds no braces: they mark the hash tag")
-        self._client: Any = _client(client_or_url) if isinstance(client_or_url, str) else client_or_url
-        if not callable(getattr(self._client, "eval", None)) or ".asyncio" in type(self._client).__module__:
-            raise ConfigurationError("RedisTokenCache takes a URL or a synchronous client of redis-py")
+            failure = "the prefix of a RedisTokenCache holds no braces: they mark the hash tag"
+        if failure:
+            raise ConfigurationError(failure)
         super().__init__(f"the token store with prefix {prefix!r}", self._records, lease, timeout, clock)
 
     def __repr__(self) -> str:
@@ -176,17 +178,21 @@ class RedisTokenCache(StoreTokenCache[str]):
         return self._records.decode(key, record.encode() if isinstance(record, str) else record)
 
 
-def _client(url: str) -> redis.Redis:
+def _client(given: Any) -> tuple[Any, str]:
+    """The client, or why there is none. Errors are returned: the frame here holds the URL."""
+    if not isinstance(given, str):
+        if callable(getattr(given, "eval", None)) and ".asyncio" not in type(given).__module__:
+            return given, ""
+        return None, "RedisTokenCache takes a URL or a synchronous client of redis-py"
     try:
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ImportError:
-        raise ConfigurationError("RedisTokenCache needs redis: pip install requests_cc_token[redis]") from None
-    scheme, _, rest = url.partition("://")
-    client: redis.Redis | None = None
+        return None, "RedisTokenCache needs redis: pip install requests_cc_token[redis]"
+    scheme, _, rest = given.partition("://")
     try:
-        client = redis.Redis.from_url(
+        return redis.Redis.from_url(
             f"{_SCHEMES.get(scheme, scheme)}://{rest}",
             socket_timeout=SOCKET_TIMEOUT,
             socket_connect_timeout=SOCKET_TIMEOUT,
@@ -194,10 +200,6 @@ def _client(url: str) -> redis.Redis:
             protocol=2,
             # Once more, for a connection that was closed while it lay idle.
             retry=Retry(NoBackoff(), 1),
-        )
+        ), ""
     except (ValueError, TypeError):
-        # Not quoted: it may hold a password.
-        url = rest = ""
-    if client is None:
-        raise ConfigurationError("the URL of a RedisTokenCache is redis://, rediss:// or unix://, as redis-py reads it")
-    return client
+        return None, "the URL of a RedisTokenCache is redis://, rediss:// or unix://, as redis-py reads it"

@@ -397,12 +397,12 @@ from requests_cc_token.testing import ManualClock, TokenCacheContract
 clock = ManualClock()
 cache = FileTokenCache(sys.argv[1], timeout=30, clock=clock)
 key = TokenCacheContract.key()
-cache.set(key, AccessToken("T41NT-first", expires_at=clock.time() + 10))
+cache.set(key, AccessToken("first", expires_at=clock.time() + 10))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 lease = cache.lease(key, bool)
 try:
-    lease.set(AccessToken("T41NT" * 2000, expires_at=clock.time() + 10))
+    lease.set(AccessToken("second" * 2000, expires_at=clock.time() + 10))
 except TokenCacheError as error:
     print(error)
 print(cache.get(key).value)
@@ -414,8 +414,8 @@ print(again is not None and again.granted)
             [sys.executable, "-c", program, str(path)], env=environment, capture_output=True, text=True, check=True
         )
         said = process.stdout.splitlines()
-        assert os.strerror(errno.EFBIG) in said[0] and "T41NT" not in said[0]
-        assert said[1:] == ["T41NT-first", "True"], process.stdout + process.stderr
+        assert os.strerror(errno.EFBIG) in said[0] and "second" not in said[0]
+        assert said[1:] == ["first", "True"], process.stdout + process.stderr
         assert not [file for file in files(path) if file.suffix == ".new"]
 
     def test_a_folder_in_the_place_of_a_record(self, cache: FileTokenCache, clock: ManualClock, path: Path) -> None:
