@@ -92,7 +92,7 @@ def _build(
 def _made(
     kind: type[AccessTokenManagement], config: Mapping[str, Any], source: str, clock: Clock | None
 ) -> AccessTokenManagement:
-    cache = _cache(_table(config, "cache", source), source)
+    cache = _cache(_table(config, "cache", source), source, clock)
     try:
         return kind(cache=cache, clock=clock, revoke_on_close=config.get("revoke_on_close", False))
     except ConfigurationError as error:
@@ -148,9 +148,9 @@ def _call(function: Any, where: str, *args: Any, **kwargs: Any) -> None:
     raise ConfigurationError(f"{where}: {reason}")
 
 
-def _cache(table: Mapping[str, Any], source: str) -> TokenCache | None:
+def _cache(table: Mapping[str, Any], source: str, clock: Clock | None) -> TokenCache | None:
     if not table:
         return None
     from .cache_config import cache_from_config
 
-    return cache_from_config(table, f"{source}: [cache]")
+    return cache_from_config(table, f"{source}: [cache]", clock=clock)

@@ -102,7 +102,9 @@ def test_in_toml(tmp_path: Path) -> None:
         f'[cache]\nurl = "{(tmp_path / "tokens").as_uri()}"\nkey = {{ file = "{key}" }}\n'
         '[clients.a]\ntoken_endpoint = "https://example.com/token"\nclient_id = "a"\nclient_secret = "b"\n'
     )
-    with AccessTokenManagement.from_config(path) as management:
+    clock = ManualClock()
+    with AccessTokenManagement.from_config(path, clock=clock) as management:
+        assert management._cache._clock is clock  # type: ignore[attr-defined]
         assert repr(management._cache) == f"<FileTokenCache {str(tmp_path / 'tokens')!r}, encrypted>"
 
 

@@ -7,8 +7,7 @@ import os
 
 from celery import Celery
 
-from requests_cc_token import AccessTokenManagement
-from requests_cc_token.cache_redis import RedisTokenCache
+from requests_cc_token import AccessTokenManagement, RedisTokenCache
 
 redis_url = os.environ["REDIS_URL"]
 app = Celery("worker", broker=redis_url, backend=redis_url)
