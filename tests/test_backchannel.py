@@ -43,6 +43,7 @@ from requests_cc_token.backchannel import (
 )
 from requests_cc_token.testing import ManualClock
 
+from .forked import in_child
 from .interop.pki import Authority
 from .scripted_server import (
     ScriptedServer,
@@ -716,14 +717,7 @@ def test_a_forked_child_opens_a_connection_of_its_own(
     server.default = token_answer("t")
     ask(worker)
     worker.service.delete_access_token("a")
-    child = os.fork()
-    if child == 0:
-        with contextlib.suppress(BaseException):
-            ask(worker)
-            os._exit(7)
-        os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 7
+    in_child(lambda: ask(worker))
     ask(worker)
     assert len(server.requests) == 3
     assert server.connections == 2

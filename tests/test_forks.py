@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import threading
-import traceback
-from collections.abc import Callable
 
 import pytest
 
@@ -15,26 +13,9 @@ from requests_cc_token import AccessTokenManagement
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.forks import renew_after_fork
 
+from .forked import in_child
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-def in_child(check: Callable[[], object]) -> None:
-    """Run the check in a forked child; its failure is ours."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            check()
-            os.write(writing, b"fine")
-        except BaseException:
-            os.write(writing, traceback.format_exc().encode()[-4000:])
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read().decode()
-    os.waitpid(child, 0)
-    assert said == "fine"
 
 
 class Owner:
