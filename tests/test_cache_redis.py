@@ -184,6 +184,11 @@ def value(found: AccessToken | None) -> str | None:
     return None if found is None else found.value
 
 
+def left_behind() -> list[threading.Thread]:
+    """The operations that nobody waits for any more."""
+    return [thread for thread in threading.enumerate() if thread.name == "requests_cc_token cache"]
+
+
 class TestItsKeys:
     """What is in the store."""
 
@@ -296,6 +301,11 @@ class TestLease:
 class TestTrouble:
     """Whatever the store does, an operation ends in bounded time with an error that holds no secret."""
 
+    @pytest.fixture(autouse=True)
+    def _nothing_hangs_from_before(self) -> None:
+        for thread in left_behind():
+            thread.join(PATIENCE)
+
     @pytest.fixture
     def own(self) -> Iterator[RedisServer]:
         with RedisServer() as server:
@@ -330,7 +340,7 @@ class TestTrouble:
                 said.append(str(caught.value))
             assert all("did not answer within 40 ms" in text for text in said[:4])
             assert "4 operations hang already" in said[4]
-            left = [thread for thread in threading.enumerate() if thread.name == "requests_cc_token cache"]
+            left = left_behind()
             assert len(left) == 4
         finally:
             own.thaw()
@@ -347,7 +357,7 @@ class TestTrouble:
         try:
             with pytest.raises(TokenCacheError, match="did not answer"):
                 cache.lease(KEY, lambda: False)
-            (left,) = [thread for thread in threading.enumerate() if thread.name == "requests_cc_token cache"]
+            (left,) = left_behind()
         finally:
             own.thaw()
         left.join(PATIENCE)

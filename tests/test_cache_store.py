@@ -1,0 +1,161 @@
+"""Operations of a store that take a bounded time, whatever the store does."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from requests_cc_token.cache_store import MAX_HANGING, BoundedCalls
+from requests_cc_token.exceptions import TokenCacheError
+
+from .scripted_server import PATIENCE
+
+#: Part of a token that must not get out.
+TOKEN = "T41NT-token"
+
+
+@pytest.fixture
+def calls() -> BoundedCalls:
+    return BoundedCalls("the store", 0.04)
+
+
+def left_behind() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "requests_cc_token cache"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hangs_from_before() -> None:
+    for thread in left_behind():
+        thread.join(PATIENCE)
+
+
+def test_a_result_and_what_it_took(calls: BoundedCalls) -> None:
+    """An operation's result comes back, with the share of the time that it took."""
+    patient = BoundedCalls("the store", PATIENCE)
+    result, spent = patient.call("read", lambda: TOKEN)
+    assert result == TOKEN
+    assert 0 <= spent < 1
+
+
+def test_an_error_says_what_the_store_said(calls: BoundedCalls) -> None:
+    """An operation's OSError is told by its reason, any other error by its kind alone: it may quote a token."""
+
+    def fail(error: Exception) -> Any:
+        raise error
+
+    for error, said in (
+        (OSError(28, "No space left on device", f"/{TOKEN}"), "the store: OSError: No space left on device"),
+        (ValueError(TOKEN), "the store: ValueError"),
+        (OSError(TOKEN), "the store: OSError"),
+        (TokenCacheError("the key is missing"), "the store: the key is missing"),
+    ):
+        with pytest.raises(TokenCacheError) as caught:
+            BoundedCalls("the store", PATIENCE).call("read", lambda error=error: fail(error))  # type: ignore[misc]
+        assert str(caught.value) == said
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
+
+
+def test_what_hangs_is_left_behind(calls: BoundedCalls) -> None:
+    """An operation that hangs raises in time; its late result is undone."""
+    gate, undone = threading.Event(), threading.Event()
+    results: list[str] = []
+
+    def hang() -> str:
+        gate.wait(PATIENCE)
+        return "late"
+
+    def undo(result: str) -> None:
+        results.append(result)
+        undone.set()
+
+    with pytest.raises(TokenCacheError, match="the store did not answer within 40 ms"):
+        calls.call("lease from", hang, undo=undo)
+    assert results == []
+    gate.set()
+    assert undone.wait(PATIENCE)
+    assert results == ["late"]
+
+
+def test_what_hangs_is_bounded(calls: BoundedCalls) -> None:
+    """Only so many operations may hang at once; the next ones raise without a thread, until one has ended."""
+    gate = threading.Event()
+    for _ in range(MAX_HANGING):
+        with pytest.raises(TokenCacheError, match="did not answer"):
+            calls.call("read", lambda: gate.wait(PATIENCE))
+    assert len(left_behind()) == MAX_HANGING
+    ran: list[bool] = []
+    with pytest.raises(TokenCacheError, match=f"{MAX_HANGING} operations hang already"):
+        calls.call("read", lambda: ran.append(True))
+    assert ran == []
+    gate.set()
+    for thread in left_behind():
+        thread.join(PATIENCE)
+    calls.timeout = PATIENCE
+    assert calls.call("read", lambda: "again")[0] == "again"
+
+
+def test_a_late_failure_is_nobodys(calls: BoundedCalls) -> None:
+    """An operation that fails after it was left behind, or whose undoing fails, says nothing more."""
+    gate = threading.Event()
+
+    def fail(*_: object) -> None:
+        gate.wait(PATIENCE)
+        raise OSError(5, TOKEN)
+
+    with pytest.raises(TokenCacheError, match="did not answer"):
+        calls.call("lease from", fail, undo=fail)
+    with pytest.raises(TokenCacheError, match="did not answer"):
+        calls.call("lease from", lambda: gate.wait(PATIENCE), undo=fail)
+    gate.set()
+    for thread in left_behind():
+        thread.join(PATIENCE)
+    calls.timeout = PATIENCE
+    assert calls.call("read", lambda: "again")[0] == "again"
+
+
+def test_a_smaller_share_is_a_shorter_time(calls: BoundedCalls) -> None:
+    """An operation gets the share of the time that is left of it."""
+    gate = threading.Event()
+    with pytest.raises(TokenCacheError, match="the store did not answer within 10 ms"):
+        calls.call("read", lambda: gate.wait(PATIENCE), share=0.25)
+    gate.set()
+
+
+def test_a_busy_operation_is_not_the_stores_fault() -> None:
+    """An operation that wants a processor all the time is waited for beyond its time, but not for ever."""
+    calls = BoundedCalls("the store", 0.001)
+
+    def spin() -> str:
+        ends = time.thread_time() + 0.05
+        while time.thread_time() < ends:
+            pass
+        return "done"
+
+    if os.path.exists("/proc/thread-self/schedstat"):  # noqa: PTH110
+        assert calls.call("read", spin)[0] == "done"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_is_not_held_back_by_what_hangs_in_its_parent(calls: BoundedCalls) -> None:
+    """What hangs in a parent is not in its forked child."""
+    gate = threading.Event()
+    for _ in range(MAX_HANGING):
+        with pytest.raises(TokenCacheError, match="did not answer"):
+            calls.call("read", lambda: gate.wait(PATIENCE))
+    calls.timeout = PATIENCE
+    child = os.fork()
+    if child == 0:  # pragma: no cover - the child's lines count in no parent
+        works = False
+        try:
+            works = calls.call("read", lambda: "child")[0] == "child"
+        finally:
+            os._exit(0 if works else 1)
+    gate.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    for thread in left_behind():
+        thread.join(PATIENCE)
