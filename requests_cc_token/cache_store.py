@@ -39,6 +39,8 @@ MAX_WAIT = 30.0
 _RECHECK, MAX_STARVED = 0.005, 1.0
 #: Seconds that threads wait for a processor on a machine that is not busy.
 _USUAL_DELAY = 0.002
+#: How many times slower than on an idle machine a store is taken to run at most.
+_MAX_SLOWDOWN = 8.0
 #: The least share of the timeout that an operation gets, however long those before it took.
 _LEAST_SHARE = 0.125
 #: Operations that may hang at once. Each holds a thread and perhaps a connection.
@@ -151,7 +153,7 @@ def _charged(elapsed: float, schedule: tuple[float, float]) -> float:
     ran, delayed = schedule
     callers_ran, callers_delayed = _schedule(_THIS_THREAD)
     slowdown = 1.0 + max(0.0, delayed + callers_delayed - _USUAL_DELAY) / max(ran + callers_ran, 0.001)
-    return max(0.0, elapsed - delayed) / slowdown
+    return max(0.0, elapsed - delayed) / min(slowdown, _MAX_SLOWDOWN)
 
 
 def _schedule(folder: Path) -> tuple[float, float]:
