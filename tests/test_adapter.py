@@ -89,6 +89,8 @@ def test_a_session_that_exists_keeps_what_it_has(mounted: Mounted, api: Protecte
     assert session.get(api.base_url + "test", timeout=30).status_code == 200
     assert session.get(api.origin + "/open", timeout=30).status_code == 200
     assert [request.scheme for request in api.requests] == ["Bearer", None]
+    session.close()
+    assert session.get(api.base_url + "test", timeout=30).status_code == 200
 
 
 def test_mounting_by_hand(management: AccessTokenManagement, api: ProtectedApi) -> None:
@@ -114,6 +116,30 @@ def test_an_adapter_for_everything_keeps_to_its_first_origin(
     assert session.get(scripted.url, timeout=30).text == "fine"
     assert [request.scheme for request in api.requests] == ["Bearer", "Bearer"]
     assert bearers(scripted) == [None]
+
+
+def test_threads_agree_on_the_first_origin(
+    management: AccessTokenManagement, api: ProtectedApi, scripted: ScriptedServer
+) -> None:
+    """Of several first requests at one moment, to two hosts, one decides for all."""
+    adapter = AccessTokenAdapter(management.service)
+    session = requests.Session()
+    session.mount("http://", adapter)
+    barrier = threading.Barrier(8)
+
+    def first(url: str) -> None:
+        barrier.wait(30)
+        session.get(url, timeout=30)
+
+    threads = [threading.Thread(target=first, args=(url,)) for url in [api.base_url + "test", scripted.url] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    to_api = {request.scheme for request in api.requests}
+    to_scripted = {header is not None for header in bearers(scripted)}
+    assert (to_api, to_scripted) in [({"Bearer"}, {False}), ({None}, {True})]
+    assert adapter._bind("http://127.0.0.1:1/") == adapter._mounts
 
 
 @pytest.mark.parametrize("prefix", ["http://api.example.com/", "http://"])
@@ -633,6 +659,30 @@ def test_a_retrying_inner_adapter(mounted: Mounted, api: ProtectedApi) -> None:
     api.fail_next(503, times=2)
     assert session.get(api.base_url + "test", timeout=30).ok
     assert [request.scheme for request in api.requests] == ["Bearer"] * 3
+
+
+def test_an_inner_adapter_without_a_connection(mounted: Mounted, token_service: TokenService) -> None:
+    """An answer that came over no wire, as a cache's, has its challenge in the headers alone."""
+
+    challenges = ['Bearer error="insufficient_scope"', 'Bearer error="invalid_token"', "Bearer"]
+
+    class Memory(BaseAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            response = requests.Response()
+            response.status_code = 401
+            response.url = request.url or ""
+            response._content = b""
+            response.headers["WWW-Authenticate"] = challenges.pop(0)
+            return response
+
+        def close(self) -> None:
+            pass
+
+    session = mounted("https://api.example.com/", inner=Memory())
+    assert session.get("https://api.example.com/", timeout=30).status_code == 401
+    assert len(token_service.requests) == 1
+    assert session.get("https://api.example.com/", timeout=30).status_code == 401
+    assert len(token_service.requests) == 2
 
 
 def test_an_outer_adapter_may_call_by_position(management: AccessTokenManagement, api: ProtectedApi) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import socket
 import ssl
 import statistics
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -411,6 +413,33 @@ def test_nobody_listens(clock: SkippingClock) -> None:
         management.configure_backchannel(wait=())
         with pytest.raises(TokenEndpointConnectionError, match="Connection refused"):
             ask(management)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a full backlog does is up to the system")
+def test_a_server_that_accepts_nobody(clock: SkippingClock) -> None:
+    """The connect timeout ends a connection that is never made."""
+    with socket.socket() as listener, contextlib.ExitStack() as clients:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):  # as many as the backlog takes, and more
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        with AccessTokenManagement(clock=clock) as management:
+            management.configure_backchannel(wait=(), timeout=(0.05, 30))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/token"
+            management.add_client("a", token_endpoint=url, client_id="m2m", client_secret=TAINT)
+            with pytest.raises(TokenEndpointConnectionError, match="could not be connected to in time"):
+                ask(management)
+
+
+def test_a_session_that_cannot_send(worker: AccessTokenManagement) -> None:
+    """Whatever else goes wrong is told by its kind."""
+    session = requests.Session()
+    session.adapters.clear()
+    worker.configure_backchannel(wait=(), session=session)
+    with pytest.raises(TokenEndpointConnectionError, match=r"the request failed \(InvalidSchema\)$"):
+        ask(worker)
 
 
 def test_a_server_that_does_not_answer(worker: AccessTokenManagement, server: ScriptedServer) -> None:

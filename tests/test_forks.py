@@ -7,9 +7,11 @@ import os
 import threading
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 
 import requests_cc_token
-from requests_cc_token import AccessTokenManagement
+from requests_cc_token import AccessTokenManagement, forks
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.forks import renew_after_fork
 
@@ -131,3 +133,32 @@ def test_a_management_that_was_closed_is_closed_in_the_child(management: AccessT
             management.service.get_access_token("worker")
 
     in_child(check)
+
+
+def start_anew() -> None:
+    """What happens at a fork, without one."""
+    forks.importing.acquire()
+    forks._in_child()
+
+
+def test_what_a_child_does_leaves_a_process_working(management: AccessTokenManagement, api: ProtectedApi) -> None:
+    """Everything started anew, the token is kept, and what is sent goes over new connections."""
+    management.configure_backchannel(session=requests.Session())
+    management.add_session("api", base_url=api.base_url, inner=HTTPAdapter())
+    requests_cc_token.configure(management)
+    sessions = [management.make_session("api"), requests.Session()]
+    management.mount(sessions[1], api.base_url)
+    for session in sessions:
+        assert session.get(api.base_url + "test").ok
+    token = management.service.get_access_token()
+    start_anew()
+    for session in sessions:
+        assert session.get(api.base_url + "test").ok
+    assert requests_cc_token.get_access_token() is token
+    assert api.connections == 4
+    management.service.delete_access_token()
+    assert management.service.get_access_token().value != token.value
+    management.close()
+    start_anew()
+    with pytest.raises(requests_cc_token.TokenRequestError, match="closed"):
+        management.service.get_access_token()
