@@ -663,7 +663,6 @@ def test_a_retrying_inner_adapter(mounted: Mounted, api: ProtectedApi) -> None:
 
 def test_an_inner_adapter_without_a_connection(mounted: Mounted, token_service: TokenService) -> None:
     """An answer that came over no wire, as a cache's, has its challenge in the headers alone."""
-
     challenges = ['Bearer error="insufficient_scope"', 'Bearer error="invalid_token"', "Bearer"]
 
     class Memory(BaseAdapter):
