@@ -63,6 +63,16 @@ class SigningKey:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a private key is not pickled; configure the token client on the other side")
 
+    def used_for(self, algorithm: str | None, key_id: str | None, what: str) -> SigningKey:
+        """The same key with another algorithm or key id. Raises ``ConfigurationError`` where they do not fit."""
+        algorithm = algorithm or self.algorithm
+        if algorithm == self.algorithm and key_id in (None, self.key_id):
+            return self
+        kind = SIGNING_ALGORITHMS[self.algorithm]
+        if SIGNING_ALGORITHMS[algorithm] != kind:
+            raise ConfigurationError(f"{what}: {_misfit(kind, algorithm)}")
+        return SigningKey(self._key, algorithm, key_id or self.key_id, self.public_jwk)
+
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
         """A JWT in compact form (RFC 7519). Raises ``TokenRequestError``."""
         return signed(self._key, {"alg": self.algorithm, **header}, claims)
@@ -121,7 +131,7 @@ class SigningKeySource:
         self._source: SecretSource | None = None
         self._read: tuple[Hashable, SigningKey] | None = None
         if isinstance(given, SigningKey):
-            self._key = given
+            self._key = given.used_for(algorithm, key_id, what)
         elif isinstance(given, Mapping) and set(given) == {"file"}:
             path = _path(given["file"], what)
             self._files = WatchedFiles([path], lambda contents: self._load(contents[0]), "key file")
@@ -206,11 +216,15 @@ def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_i
     if algorithm is None:
         algorithm = _USUAL_ALGORITHM[kind]
     if SIGNING_ALGORITHMS[algorithm] != kind:
-        fitting = ", ".join(name for name, wanted in SIGNING_ALGORITHMS.items() if wanted == kind)
-        raise UnusableFileError(f"it is of kind {kind}, so algorithm={algorithm!r} does not fit it, but {fitting} does")
+        raise UnusableFileError(_misfit(kind, algorithm))
     key = _key_class(kind).import_key(members)
     public = {n: v for n, v in key.as_dict(private=False).items() if n in ("kty", "crv", "x", "y", "n", "e")}
     return SigningKey(key, algorithm, key_id, public)
+
+
+def _misfit(kind: str, algorithm: str) -> str:
+    fitting = ", ".join(name for name, wanted in SIGNING_ALGORITHMS.items() if wanted == kind)
+    return f"it is of kind {kind}, so algorithm={algorithm!r} does not fit it, but {fitting} does"
 
 
 _JWK_MEMBERS = frozenset({"kty", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "oth"})

@@ -13,10 +13,12 @@ from requests_cc_token import AccessTokenManagement
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
+from .conftest_conformance import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401 - hooks
 from .skipping_clock import SkippingClock
+from .taint import pytest_configure as pytest_configure
 
 #: Has what form encoding changes and what it leaves alone.
-SECRET = "a+b c/d=%41&é~*"
+SECRET = "T41NT+b c/d=%41&é~*"
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -482,6 +482,14 @@ def test_a_key_id(management: AccessTokenManagement, service: StrictTokenService
     assert "jwk" not in header
 
 
+def test_a_key_object_fits_or_not() -> None:
+    """A key that was loaded before is held to the algorithm too."""
+    key = generated("RS256", "a test")
+    assert PrivateKeyJwt(key, "PS512")._key.get().algorithm == "PS512"
+    with pytest.raises(ConfigurationError, match="algorithm='ES256' does not fit it, but RS256"):
+        PrivateKeyJwt(key, "ES256")
+
+
 def test_keys_of_ed25519_from_a_jwk() -> None:
     """OKP keys are read as JWKs too."""
     jwk = OKPKey.generate_key("Ed25519").as_dict(private=True)
