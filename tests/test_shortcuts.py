@@ -595,11 +595,12 @@ def answers(draw: st.DrawFn) -> tuple[bytes, bool]:
             b"Content-Length: " + {"two": b"%d, %d" % (length, length), "bad": b"many"}.get(framing, b"%d" % length)
         )
         close = close or framing in {"short", "two", "bad"}
-    if close:
-        lines.append(b"Connection: close")  # unannounced, who is first would be a matter of luck
     status = draw(STATUSES)
     if status in {204, 304}:
         body = b""
+        close = close or framing in {"chunked", "both"}  # urllib3 waits for chunks all the same
+    if close:
+        lines.append(b"Connection: close")  # unannounced, who is first would be a matter of luck
     if status in {301, 302, 303, 307, 308} and draw(st.booleans()):
         lines.append(
             b"Location: " + draw(st.sampled_from([b"/other", b"/other?x=1#f", b"http://[bad", b"mailto:x", b"//"]))
