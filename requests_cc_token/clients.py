@@ -226,9 +226,13 @@ class ClientCredentialsClient:
         return hashlib.sha256(json.dumps(shape).encode("ascii")).hexdigest()
 
     def stamp(self) -> Hashable:
-        """Something that differs once the secret, key or certificate is known to have changed."""
-        secret = self.client_secret.stamp() if self.client_secret is not None else None
-        return secret, self.auth.stamp(), self.dpop.stamp() if self.dpop is not None else None
+        """Something that differs once the secret, key or certificate is known to have changed. Never raises."""
+        try:
+            secret = self.client_secret.stamp() if self.client_secret is not None else None
+            return secret, self.auth.stamp(), self.dpop.stamp() if self.dpop is not None else None
+        except Exception:
+            # Somebody's own source or method; asked while a fetch ends, which has to end.
+            return None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -32,6 +32,7 @@ _SESSION_KEYS = frozenset(
     "base_url client allow_http timeout pool_size retries headers renew_on_401 keep_authorization "
     "token_patience parameters".split()
 )
+_PARAMETER_KEYS = frozenset("scope resource audience parameters force_renewal authorization_details".split())
 _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
 _TABLES = frozenset({"clients", "backchannel", "sessions", "cache", "revoke_on_close"})
@@ -50,7 +51,7 @@ def configured(
 def _read(path: Path) -> Mapping[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
-    else:
+    else:  # pragma: no cover - Python 3.10
         import tomli as tomllib
     try:
         with path.open("rb") as file:
@@ -75,8 +76,12 @@ def _build(
         management.add_client(name, **authenticated(options))
 
     def add_session(name: str, *, parameters: Any = None, **options: Any) -> None:
-        wanted = None if parameters is None else TokenRequestParameters(**parameters)
-        management.add_session(name, parameters=wanted, **options)
+        if parameters is not None:
+            if not isinstance(parameters, Mapping):
+                raise ConfigurationError("parameters must be a table")
+            _check_keys(parameters, _PARAMETER_KEYS, "parameters")
+            parameters = TokenRequestParameters(**parameters)
+        management.add_session(name, parameters=parameters, **options)
 
     for name, entry in _table(config, "clients", source).items():
         _add(add_client, name, entry, _CLIENT_KEYS, {"client_id"}, f"{source}: [clients.{_key(name)}]")
@@ -140,9 +145,6 @@ def _call(function: Any, where: str, *args: Any, **kwargs: Any) -> None:
         function(*args, **kwargs)
     except ConfigurationError as error:
         reason = str(error)
-    except (TypeError, ValueError, AttributeError) as error:
-        # A value of the wrong type; its text may be the secret, so only the kind of mistake is told.
-        reason = f"a value has the wrong type ({type(error).__name__})"
     else:
         return
     raise ConfigurationError(f"{where}: {reason}")

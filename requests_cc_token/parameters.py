@@ -139,6 +139,8 @@ class TokenRequestParameters(AuthBase):
         put(self, "audience", checked_audience(audience, what))
         put(self, "parameters", further_parameters(parameters, what))
         put(self, "authorization_details", _canonical_details(authorization_details, what))
+        if not isinstance(force_renewal, bool):
+            raise ConfigurationError(f"{what}: force_renewal must be true or false")
         put(self, "force_renewal", force_renewal)
 
     def over(self, others: TokenRequestParameters) -> TokenRequestParameters:
@@ -198,6 +200,7 @@ class NoNetrc(AuthBase):
     __slots__ = ()
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Leave the request as it is."""
         return r
 
     def __eq__(self, other: object) -> bool:

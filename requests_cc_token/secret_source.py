@@ -146,8 +146,8 @@ def secret_source(given: object, what: str) -> SecretSource:
         return CallableSecret(given)
     if isinstance(given, Mapping) and len(given) == 1:
         ((kind, where),) = given.items()
-        if kind == "file" and isinstance(where, (str, os.PathLike)) and str(where):
+        if kind == "file" and isinstance(where, (str, os.PathLike)) and str(where) and "\0" not in str(where):
             return FileSecret(where)
-        if kind == "env" and isinstance(where, str) and where:
+        if kind == "env" and isinstance(where, str) and where and not {"\0", "="} & set(where):
             return EnvironmentSecret(where)
     raise ConfigurationError(f'{what} must be text, a callable, {{"file": path}} or {{"env": name}}')

@@ -430,9 +430,11 @@ class AccessTokenService:
                 events.append(TokenEvent("failed", name, error=error, wait=slot.next_try - now))
                 if slot.token is not None and now < _hard(slot.token):
                     events.append(TokenEvent("served_stale", name, expires_in=_hard(slot.token) - now))
-        for event in events:
-            self._events.emit(event)
-        flight.done.set()
+        try:
+            for event in events:
+                self._events.emit(event)
+        finally:
+            flight.done.set()
 
     def _obtain(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> AccessToken:
         """The cached token else a new one, as one process or, where the cache can tell, as one of a fleet."""

@@ -25,6 +25,7 @@ from requests_cc_token import (
 )
 from requests_cc_token.client_auth import ClientAuthentication, TokenRequest, client_authentication, form_encode
 from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.secret_source import SecretSource
 
 TAINT = "t41nted-s3cret"
 ENDPOINT = "https://login.example.com/token"
@@ -135,6 +136,26 @@ def test_the_stamp_changes_with_the_secret(tmp_path: Path) -> None:
     file.write_text("three")
     assert registration.stamp() != before
     assert client().stamp() == client().stamp()
+
+
+def test_a_stamp_that_cannot_be_had_is_no_obstacle(token_service: TokenService) -> None:
+    """A source of somebody's own whose stamp fails neither hangs nor hides the error of the fetch."""
+
+    class Broken(SecretSource):
+        def read(self) -> str:
+            return TAINT
+
+        def stamp(self) -> str:
+            raise OSError("the vault")
+
+    assert client(client_secret=Broken()).stamp() is None
+    token_service.fail_always(400, {"error": "invalid_scope"})
+    with AccessTokenManagement() as management:
+        management.add_client("a", token_endpoint=token_service.token_endpoint, client_id="m2m", client_secret=Broken())
+        for _ in range(2):
+            with pytest.raises(TokenEndpointError, match="invalid_scope"):
+                management.service.get_access_token()
+    assert len(token_service.requests) == 1, "the second call was held off"
 
 
 # The cache key

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from requests_cc_token import AccessTokenManagement, ConfigurationError
+from requests_cc_token import AccessTokenManagement, ConfigurationError, config
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
@@ -241,6 +241,9 @@ def test_what_a_client_needs(file: Path, missing: str) -> None:
         ('renew_on_401 = "false"', "session 'api': renew_on_401 must be true or false, not 'false'"),
         ('keep_authorization = "no"', "session 'api': keep_authorization must be true or false"),
         ('token_patience = "5"', "session 'api': token_patience must be a number of seconds"),
+        ("parameters = 5", "parameters must be a table"),
+        ("parameters = { scopes = 'a' }", "parameters: unknown scopes; known are audience"),
+        ('parameters = { force_renewal = "no" }', "TokenRequestParameters: force_renewal must be true or false"),
     ],
 )
 def test_sessions_that_cannot_work(file: Path, change: str, sentence: str) -> None:
@@ -287,30 +290,39 @@ def test_names_that_are_no_bare_keys(file: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("value", [object(), b"", {1: 2}, [None], 10**400, lambda: 5], ids=lambda v: type(v).__name__)
+ODD_VALUES: list[Any] = [
+    *(object(), b"", {1: 2}, {"a": {}}, [None], [[]], 10**400, lambda: 5, None, "", "x", "\0", -1, 1.5, True),
+    *(float("nan"), {"file": 5}, {"file": "\0"}, {"env": "\0"}, {"env": "X"}, [1], ["a"]),
+]
+METHODS = "client_secret_jwt private_key_jwt tls_client_auth self_signed_tls_client_auth client_assertion".split()
+
+
 @pytest.mark.parametrize(
     ("table", "key"),
     [
-        *(("clients", key) for key in "token_endpoint issuer client_id scope resource audience auth".split()),
-        *(("clients", key) for key in "parameters default_lifetime authorization_details".split()),
-        *(("sessions", key) for key in "base_url client timeout pool_size retries headers token_patience".split()),
-        *(("backchannel", key) for key in "timeout max_time max_tries verify proxies".split()),
+        *(("clients", key) for key in sorted(config._CLIENT_KEYS)),
+        *(("sessions", key) for key in sorted(config._SESSION_KEYS)),
+        *(("backchannel", key) for key in sorted(config._BACKCHANNEL_KEYS)),
     ],
 )
-def test_no_value_of_a_wrong_type_raises_anything_else(table: str, key: str, value: Any) -> None:
+def test_no_odd_value_raises_anything_else(table: str, key: str) -> None:
     """From a mapping anything may come; it is accepted or refused as a configuration error that names the entry."""
-    entries: dict[str, dict[str, Any]] = {
-        "clients": {"token_endpoint": "https://a.test/", "client_id": "m2m", "client_secret": TAINT},
-        "sessions": {"base_url": "https://a.test/"},
-        "backchannel": {},
+    entries: dict[str, list[dict[str, Any]]] = {
+        "clients": [
+            {"token_endpoint": "https://a.test/", "client_id": "m2m", "client_secret": TAINT},
+            *({"token_endpoint": "https://a.test/", "client_id": "m2m", "auth": method} for method in METHODS),
+        ],
+        "sessions": [{"base_url": "https://a.test/"}],
+        "backchannel": [{}],
     }
-    entry = {**entries[table], key: value}
-    configuration = {table: entry if table == "backchannel" else {"a": entry}}
-    try:
-        AccessTokenManagement.from_config(configuration).close()
-    except ConfigurationError as error:
-        refused = str(error)
-    else:
-        refused = ""
-    assert refused.startswith(f"the configuration: [{table}") or (not refused and isinstance(value, int))
-    assert TAINT not in refused
+    refusals: list[str] = []
+    for entry in entries[table]:
+        for value in ODD_VALUES:
+            odd = {**entry, key: value}
+            try:
+                AccessTokenManagement.from_config({table: odd if table == "backchannel" else {"a": odd}}).close()
+            except ConfigurationError as error:
+                refusals.append(str(error))
+    assert len(refusals) >= 10
+    assert all(message.startswith(f"the configuration: [{table}") for message in refusals)
+    assert TAINT not in str(refusals)

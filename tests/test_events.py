@@ -110,3 +110,16 @@ def test_a_management_tells_what_happens(management: AccessTokenManagement, toke
     ]
     assert seen[-1].expires_in == pytest.approx(3595)
     assert token.value not in repr(seen)
+
+
+def test_a_subscriber_that_ends_its_thread_leaves_nobody_waiting(
+    management: AccessTokenManagement, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even ``SystemExit`` in the thread of a fetch keeps its result from those who wait for it."""
+
+    def leave(event: TokenEvent) -> None:
+        if event.kind == "obtained":
+            raise SystemExit
+
+    management.subscribe(leave)
+    assert management.service.get_access_token("worker", timeout=30).scope == "api reports"

@@ -157,7 +157,13 @@ def test_the_values_of_parameters_are_not_shown() -> None:
 
 def test_parameters_that_make_no_sense_are_refused_at_once() -> None:
     """The mistake is told where the parameters are made, not in a later send."""
-    for wrong in ({"scope": "a\nb"}, {"resource": "api"}, {"audience": 5}, {"parameters": {"scope": "a"}}):
+    for wrong in (
+        {"scope": "a\nb"},
+        {"resource": "api"},
+        {"audience": 5},
+        {"parameters": {"scope": "a"}},
+        {"force_renewal": 1},
+    ):
         with pytest.raises(ConfigurationError, match=r"^TokenRequestParameters: "):
             TokenRequestParameters(**wrong)
 
