@@ -227,7 +227,7 @@ class TestSharedFailure:
             join = in_threads(1, harness.get)
             for tries, seconds in enumerate((1.0, 2.0, 3.0), 1):
                 server.wait_for_requests(tries)
-                harness.clock.until_waiting(lambda left, seconds=seconds: left == [seconds])
+                harness.clock.until_waiting([seconds].__eq__)
                 harness.clock.advance(seconds)
             assert [token.value for token in join()] == ["ok"]
 

@@ -95,7 +95,7 @@ def test_r3_a_fork_while_every_lock_is_held_does_not_hang_the_child(
         service._lock,
         service._backchannel._lock,
         service._cache._lock,
-        management._lock,  # type: ignore[attr-defined]
+        management._lock,
         service._registry._lock,
     ]
     session = management.make_session("api")

@@ -283,7 +283,7 @@ class TokenServiceMachine(RuleBasedStateMachine):
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
 def test_the_invariants_hold_over_random_histories() -> None:
     """No expired token is handed out, no valid one refused, one fetch per key, every waiter gets its answer."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         TokenServiceMachine,
         settings=settings(
             max_examples=150,

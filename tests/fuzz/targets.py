@@ -145,7 +145,8 @@ class _Drawn:
     )
 
     _SECRETS: tuple[Any, ...] = (
-        *(SECRET, "", None, 1, [SECRET], {SECRET: SECRET}, {"file": [SECRET]}, {"env": SECRET, "x": 1}, SECRET.encode()),
+        *(SECRET, "", None, 1, [SECRET], {SECRET: SECRET}, {"file": [SECRET]}, {"env": SECRET, "x": 1}),
+        SECRET.encode(),
     )
 
     def __init__(self, data: bytes) -> None:
@@ -226,14 +227,14 @@ SEEDS: dict[str, list[bytes]] = {
     "configuration": [
         b"\x00" + bytes(range(40)),
         b"\x00\x01\x00\x00\x03\x03\x0f\x04\x10\x05\x1a",
-        b'[clients.a]\ntoken_endpoint = "https://t.example.com/token"\nclient_id = "m2m"\n'
+        (b'[clients.a]\ntoken_endpoint = "https://t.example.com/token"\nclient_id = "m2m"\n'
         b'client_secret = "T41NT-fuzzed-secret"\nscope = "api"\n'
-        b'[backchannel]\ntimeout = 10\nwait = [1, 2]\n[sessions.s]\nbase_url = "https://api.example.com/"\n',
-        b'[clients.a]\nissuer = "https://t.example.com/"\nclient_id = "m2m"\nclient_secret = { env = "X" }\n'
+        b'[backchannel]\ntimeout = 10\nwait = [1, 2]\n[sessions.s]\nbase_url = "https://api.example.com/"\n'),
+        (b'[clients.a]\nissuer = "https://t.example.com/"\nclient_id = "m2m"\nclient_secret = { env = "X" }\n'
         b'resource = ["urn:a"]\nparameters = { x = "y" }\nauth = "client_secret_post"\ndefault_lifetime = 1.5\n'
-        b"strict_scope = true\nallow_http = false\n",
-        b'[sessions.s]\nbase_url = "http://127.0.0.1:1/v1"\nclient = "a"\ntimeout = [1, 2]\npool_size = 3\n'
-        b'retries = 2\nheaders = { a = "b" }\nrenew_on_401 = false\ntoken_patience = 3\n',
+        b"strict_scope = true\nallow_http = false\n"),
+        (b'[sessions.s]\nbase_url = "http://127.0.0.1:1/v1"\nclient = "a"\ntimeout = [1, 2]\npool_size = 3\n'
+        b'retries = 2\nheaders = { a = "b" }\nrenew_on_401 = false\ntoken_patience = 3\n'),
         b"[backchannel]\nmax_time = nan\nmax_tries = -1\nverify = false\nproxies = { https = 1 }\n",
         b"[clients.a]\nclient_id = 1979-05-27T07:32:00Z\nclient_secret = inf\n",
     ],
