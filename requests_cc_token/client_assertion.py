@@ -127,7 +127,8 @@ class PrivateKeyJwt(_SignedAssertion):
     ``key`` is PEM as text or bytes, a JWK as a mapping or JSON, ``{"env": name}``, or ``{"file": path}`` with either
     in it, read again once it changes. ``password`` is for encrypted PEM, given as a secret is. ``algorithm`` is one
     of ``RS``, ``PS``, ``ES`` with ``256``, ``384``, ``512``, ``EdDSA`` or ``Ed25519``. ``key_id`` is the ``kid`` that
-    the server knows the key by; that of a JWK by default.
+    the server knows the key by; that of a JWK by default. A certificate in the same PEM is named in the header
+    (``x5t#S256``), for servers that know keys by their certificates.
 
     ``audience`` replaces the issuer (or, where none is known, the token endpoint) as whom the assertion is for;
     ``"token_endpoint"`` stands for that URL, which older servers insist on. ``lifetime`` is in seconds.
@@ -160,6 +161,8 @@ class PrivateKeyJwt(_SignedAssertion):
         header = {"typ": self.header_type}
         if key.key_id is not None:
             header["kid"] = key.key_id
+        if key.certificate is not None:
+            header["x5t#S256"] = key.certificate
         assertion = key.sign(header, self.claims(request, client.client_id))
         _present(request, client, assertion, JWT_BEARER, key.fingerprint)
 

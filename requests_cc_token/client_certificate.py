@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
 import threading
 from collections.abc import Hashable
@@ -17,7 +16,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from .exceptions import ConfigurationError, TokenRequestError
 from .forks import renew_after_fork
 from .secret_source import SecretLike, SecretSource, secret_source
-from .signing_key import sha256_url
+from .signing_key import thumbprint_of_pem
 from .watched_files import UnusableFileError, WatchedFiles
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ CertificateLike = Union[str, "os.PathLike[str]", "tuple[Any, Any]", "list[Any]",
 #: TLS contexts made with a certificate when it is read: one for the token endpoint, one for the API. They go on
 #: working while the files are being replaced.
 SPARE_CONTEXTS = 2
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class ClientCertificate:
@@ -72,13 +69,12 @@ class ClientCertificate:
         return self._files.stamp()
 
     def _loaded(self, contents: tuple[bytes, ...]) -> LoadedCertificate:
-        found = _CERTIFICATE.search(contents[0])
-        del contents
-        if found is None:
-            raise UnusableFileError("there is no certificate in it")
         try:
-            der = ssl.PEM_cert_to_DER_cert(found[0].decode("ascii"))
-            return LoadedCertificate.load(self._pair, self._password, sha256_url(der))
+            thumbprint = thumbprint_of_pem(contents[0])
+            del contents
+            if thumbprint is None:
+                raise UnusableFileError("there is no certificate in it")
+            return LoadedCertificate.load(self._pair, self._password, thumbprint)
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", None)
             what = "certificate and key do not belong together" if reason == "KEY_VALUES_MISMATCH" else "not usable"

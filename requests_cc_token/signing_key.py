@@ -6,6 +6,8 @@ import functools
 import hashlib
 import json
 import os
+import re
+import ssl
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union
@@ -36,15 +38,24 @@ MAC_ALGORITHMS = ("HS256", "HS384", "HS512")
 #: What a key signs by where nobody says: what servers support most widely.
 _USUAL_ALGORITHM = {"RSA": "RS256", "EC P-256": "ES256", "EC P-384": "ES384", "EC P-521": "ES512", "Ed25519": "EdDSA"}
 
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
 _EXTRA = "needs joserfc: pip install requests_cc_token[jose]"
 
 
 class SigningKey:
     """One private key with the algorithm it signs by. Shows nothing of itself and is not pickled."""
 
-    __slots__ = ("_key", "algorithm", "fingerprint", "key_id", "public_jwk", "thumbprint")
+    __slots__ = ("_key", "algorithm", "certificate", "fingerprint", "key_id", "public_jwk", "thumbprint")
 
-    def __init__(self, key: Any, algorithm: str, key_id: str | None, public_jwk: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        key: Any,
+        algorithm: str,
+        key_id: str | None,
+        public_jwk: Mapping[str, Any],
+        certificate: str | None = None,
+    ) -> None:
         self._key = key
         #: The JWS algorithm, ``"ES256"`` for example.
         self.algorithm = algorithm
@@ -52,6 +63,8 @@ class SigningKey:
         self.key_id = key_id
         #: The public key's required members only (RFC 7517).
         self.public_jwk = public_jwk
+        #: ``x5t#S256`` of the certificate that was in the same PEM, or None.
+        self.certificate = certificate
         #: The JWK thumbprint of the public key (RFC 7638).
         self.thumbprint: str = key.thumbprint()
         #: A salted hash, comparable within this process.
@@ -71,7 +84,7 @@ class SigningKey:
         kind = SIGNING_ALGORITHMS[self.algorithm]
         if SIGNING_ALGORITHMS[algorithm] != kind:
             raise ConfigurationError(f"{what}: {_misfit(kind, algorithm)}")
-        return SigningKey(self._key, algorithm, key_id or self.key_id, self.public_jwk)
+        return SigningKey(self._key, algorithm, key_id or self.key_id, self.public_jwk, self.certificate)
 
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
         """A JWT in compact form (RFC 7519). Raises ``TokenRequestError``."""
@@ -219,7 +232,7 @@ def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_i
         raise UnusableFileError(_misfit(kind, algorithm))
     key = _key_class(kind).import_key(members)
     public = {n: v for n, v in key.as_dict(private=False).items() if n in ("kty", "crv", "x", "y", "n", "e")}
-    return SigningKey(key, algorithm, key_id, public)
+    return SigningKey(key, algorithm, key_id, public, thumbprint_of_pem(content))
 
 
 def _misfit(kind: str, algorithm: str) -> str:
@@ -298,6 +311,12 @@ def check_algorithm(algorithm: str | None, what: str, known: Any = SIGNING_ALGOR
     """Raise ``ConfigurationError`` for an algorithm that is none, ``none`` above all (RFC 7523 section 3)."""
     if algorithm is not None and algorithm not in known:
         raise ConfigurationError(f"{what}: algorithm={algorithm!r} must be one of {', '.join(known)}")
+
+
+def thumbprint_of_pem(content: bytes) -> str | None:
+    """``x5t#S256`` of the first certificate in PEM (RFC 7515 section 4.1.8), or None. Raises ``ValueError``."""
+    found = _CERTIFICATE.search(content)
+    return None if found is None else sha256_url(ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
 
 
 def sha256_url(data: bytes) -> str:

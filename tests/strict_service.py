@@ -131,6 +131,8 @@ class StrictTokenService(ScriptedServer):
         self.issued: list[Issued] = []
         self.headers: tuple[tuple[str, str], ...] = ()
         self.documents: dict[str, Mapping[str, Any]] = {}
+        #: Under which scheme and host clients know it.
+        self.origin = self.url[:-1]
         self.respond = self._respond
 
     def _respond(self, request: Request) -> Action | None:
@@ -148,7 +150,7 @@ class StrictTokenService(ScriptedServer):
                 client_id = self._client(request, certificate)
                 thumbprint = None
                 if "dpop" in request.headers:
-                    thumbprint = self.proofs.check(request, self.url[:-1]).thumbprint
+                    thumbprint = self.proofs.check(request, self.origin).thumbprint
             except RefusedError as refused:
                 return answer(refused.status, {"error": refused.error}, refused.headers)(connection)
             value = f"T41NT-token-{len(self.issued) + 1}"
@@ -191,6 +193,7 @@ class StrictApi(ScriptedServer):
         super().__init__(tls=tls)
         self.service = service
         self.proofs = Proofs()
+        self.origin = self.url[:-1]
         self.headers: tuple[tuple[str, str], ...] = ()
         #: The client certificate of each request.
         self.certificates: list[str | None] = []
@@ -224,7 +227,7 @@ class StrictApi(ScriptedServer):
             assert scheme == "Bearer"
             return
         assert scheme == "DPoP"
-        if self.proofs.check(request, self.url[:-1], value).thumbprint != issued.thumbprint:
+        if self.proofs.check(request, self.origin, value).thumbprint != issued.thumbprint:
             raise RefusedError(401, "invalid_token")
 
 

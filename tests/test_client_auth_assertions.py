@@ -27,7 +27,7 @@ from requests_cc_token.signing_key import SIGNING_ALGORITHMS, generated
 
 from .scripted_server import error_answer
 from .skipping_clock import SkippingClock
-from .strict_service import StrictTokenService, unverified
+from .strict_service import Authority, StrictTokenService, unverified
 
 SECRET = "T41NT-" + "s3cret-of-more-than-sixty-four-octets-for-the-longest-hash-of-all-of-them"
 RSA = RSAKey.generate_key(2048)
@@ -480,6 +480,24 @@ def test_a_key_id(management: AccessTokenManagement, service: StrictTokenService
         assert service.assertions[-1][0].get("kid") == expected
     header, _ = unverified(service.requests[-1].form["client_assertion"][0])
     assert "jwk" not in header
+
+
+def test_a_certificate_beside_the_key(
+    management: AccessTokenManagement, service: StrictTokenService, tmp_path: Path
+) -> None:
+    """Its thumbprint is in the header, and that of the next one after a rotation."""
+    authority, thumbprints = Authority(tmp_path), []
+    path = tmp_path / "both.pem"
+    add(management, service, auth=PrivateKeyJwt({"file": path}, "ES256"))
+    for _ in range(2):
+        files = authority.issue("worker")
+        thumbprints.append(files.thumbprint)
+        key = ECKey.import_key(files.key_pem)
+        service.keys["worker"] = key.as_dict(private=False)
+        path.write_bytes(files.key_pem + files.cert_pem)
+        management.service.delete_access_token("w")
+        fetch(management)
+    assert [header["x5t#S256"] for header, _ in service.assertions] == thumbprints
 
 
 def test_a_key_object_fits_or_not() -> None:
