@@ -111,7 +111,6 @@ def markdown(measured: Mapping[str, Any]) -> str:
     results = measured["results"]
     versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items() if version)
     lines = [
-        "<!-- Written by `python -m benchmarks`; do not edit. -->",
         "",
         f"Python {measured['python']}, {measured['cores']} cores, {measured['variables']} environment variables;",
         f"{versions}.",

@@ -1398,9 +1398,11 @@ def test_who_replaces_the_connection_class_is_used(monkeypatch: MonkeyPatch) -> 
 
     request = requests.Request("GET", "https://a.test/").prepare()
     pool: Any = ShortcutAdapter().get_connection_with_tls_context(request, True)
-    assert pool.ConnectionCls is shortcuts._Connection
+    ours: Any = pool.ConnectionCls
     monkeypatch.setattr(urllib3.HTTPSConnectionPool, "ConnectionCls", Other)
-    assert pool.ConnectionCls is Other
+    theirs: Any = pool.ConnectionCls
+    assert ours is shortcuts._Connection
+    assert theirs is Other
 
 
 def test_an_adapter_with_a_context_of_its_own_uses_it(tls_server: ReplayServer, authority: Authority) -> None:
