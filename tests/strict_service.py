@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 import trustme
 from joserfc import jws
@@ -123,6 +123,10 @@ class StrictTokenService(ScriptedServer):
         super().__init__(tls=tls)
         self.keys: dict[str, Mapping[str, Any]] = {}
         self.certificates: dict[str, str] = {}
+        #: The secret of every client, or None where any will do.
+        self.secret: str | None = None
+        #: Whether an assertion may come a second time, as Kubernetes' do.
+        self.takes_assertions_again = False
         self.audience: str | None = None
         self.lifetime = lifetime
         self.proofs = Proofs()
@@ -161,6 +165,10 @@ class StrictTokenService(ScriptedServer):
 
         return act
 
+    def _check_secret(self, *readings: str) -> None:
+        if self.secret is not None and self.secret not in readings:
+            raise RefusedError(401, "invalid_client")
+
     def _client(self, request: Request, certificate: str | None) -> str:
         form = request.form
         if "client_assertion" in form:
@@ -172,15 +180,21 @@ class StrictTokenService(ScriptedServer):
             except Exception:
                 raise RefusedError(401, "invalid_client") from None
             assert form.get("client_id", [client_id]) == [client_id]
-            assert claims["jti"] not in {earlier["jti"] for _, earlier in self.assertions}
+            if not self.takes_assertions_again:
+                assert claims["jti"] not in {earlier["jti"] for _, earlier in self.assertions}
             self.assertions.append((header, claims))
             if self.audience is not None and claims["aud"] != self.audience:
                 raise RefusedError(401, "invalid_client")
             return client_id
         if "authorization" in request.headers:
             pair = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
-            return pair.partition(":")[0]
+            client_id, _, secret = pair.partition(":")
+            self._check_secret(secret, unquote_plus(secret))
+            return client_id
         (client_id,) = form["client_id"]
+        if "client_secret" in form:
+            self._check_secret(*form["client_secret"])
+            return client_id
         if self.certificates.get(client_id) != certificate or certificate is None:
             raise RefusedError(401, "invalid_client")
         return client_id

@@ -1,0 +1,165 @@
+"""The pages about client authentication run as printed, against a token service and an API that check."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+from joserfc.jwk import ECKey
+
+from requests_cc_token.signing_key import signed
+
+from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
+from .test_docs import DOCS, FENCE, _anchors, _Proxy, _Tunnel, read_page, run
+
+PAGES = sorted((DOCS / "client-authentication").glob("*.md"))
+SECRET = "T41NT-a+secret%of=more than&thirty-two octets"
+LOGIN, API = "login.example.com", "api.example.com"
+
+#: What a token request of each page looks like: a field of its form, or a header.
+SHOWN = {
+    "assertions": "client_assertion",
+    "client-secret-basic": "authorization",
+    "client-secret-jwt": "client_assertion",
+    "client-secret-post": "client_secret",
+    "dpop": "dpop",
+    "mutual-tls": "certificate",
+    "private-key-jwt": "client_assertion",
+}
+
+
+class _ByHost(_Proxy):
+    """A proxy for which each host is a port of its own."""
+
+    def __init__(self, ports: dict[str, int]) -> None:
+        super().__init__(0)
+        self.RequestHandlerClass = _ByHostTunnel
+        self.ports = ports
+
+
+class _ByHostTunnel(_Tunnel):
+    def handle(self) -> None:
+        assert isinstance(self.server, _ByHost)
+        peeked = self.connection.recv(4096, 2)  # MSG_PEEK
+        host = peeked.split()[1].decode().rpartition(":")[0]
+        self.server.port = self.server.ports[host]
+        super().handle()
+
+
+@dataclass
+class World:
+    service: StrictTokenService
+    api: StrictApi
+    environment: dict[str, str]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The hosts of the pages, and the files that their readers have: a secret, a key, a certificate, an assertion."""
+    import os
+    import threading
+
+    authority = Authority(tmp_path)
+    files, key = _files_of_a_reader(authority, tmp_path)
+    context = _server_context(authority)
+    with StrictTokenService(tls=context) as service, StrictApi(service, tls=context) as api:
+        service.origin, api.origin = f"https://{LOGIN}", f"https://{API}"
+        service.keys["worker"] = key
+        service.certificates["worker"] = files.thumbprint
+        service.secret = SECRET
+        service.documents["/.well-known/oauth-authorization-server"] = {
+            "issuer": f"https://{LOGIN}",
+            "token_endpoint": f"https://{LOGIN}/token",
+            "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_jwt", "tls_client_auth"],
+        }
+        proxy = _ByHost({LOGIN: service.port, API: api.port})
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+        kept = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
+        yield World(
+            service,
+            api,
+            {
+                **kept,
+                "HOME": str(tmp_path),
+                "HTTPS_PROXY": f"http://127.0.0.1:{proxy.server_address[1]}",
+                "REQUESTS_CA_BUNDLE": authority.file,
+                "PYTHONPATH": str(DOCS.parent),
+            },
+        )
+        proxy.shutdown()
+        proxy.server_close()
+
+
+def _server_context(authority: Authority) -> ssl.SSLContext:
+    context = authority.server_context()
+    issued: trustme.LeafCert = authority.ca.issue_cert(LOGIN, API)
+    issued.configure_cert(context)
+    return context
+
+
+def _files_of_a_reader(authority: Authority, folder: Path) -> tuple[ClientFiles, dict[str, object]]:
+    key = ECKey.generate_key("P-256")
+    (folder / "worker.key").write_bytes(key.as_pem(private=True))
+    (folder / "secret").write_text(SECRET + "\n")
+    files = authority.issue("tls")
+    (folder / "worker.crt").write_bytes(files.cert_pem)
+    (folder / "worker-tls.key").write_bytes(files.key_pem)
+    (folder / "projected-token").write_text(signed(key, {"alg": "ES256"}, {"sub": "worker", "jti": "kubelet"}))
+    return files, dict(key.as_dict(private=False))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_the_code_of_a_page_runs_as_printed(path: Path, world: World, tmp_path: Path) -> None:
+    """The blocks of a page, in order, get tokens by the page's method and use them."""
+    page = read_page(path)
+    for name, content in page.files.items():
+        (tmp_path / name).write_text(content)
+    program = tmp_path / "page.py"
+    program.write_text(page.program)
+    if path.stem == "client-secret-jwt":
+        world.service.keys["worker"] = {"kty": "oct", "k": _base64(SECRET)}
+    if path.stem == "assertions":
+        world.service.takes_assertions_again = True
+
+    done = run([str(program)], tmp_path, world.environment)
+
+    assert done.returncode == 0, f"{path.name} (the line numbers are the page's):\n{done.stdout}{done.stderr}"
+    token_requests = [request for request in world.service.requests if request.method == "POST"]
+    assert token_requests
+    assert world.api.requests
+    for number, request in enumerate(token_requests):
+        shown = {*request.form, *request.headers}
+        if world.service.issued[number].certificate:
+            shown.add("certificate")
+        assert SHOWN[path.stem] in shown
+
+
+def _base64(text: str) -> str:
+    import base64
+
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def test_every_method_has_a_page() -> None:
+    """Each page is about one method and linked from the overview."""
+    assert {path.stem for path in PAGES} == set(SHOWN)
+    overview = (DOCS / "client-authentication.md").read_text()
+    assert all(f"client-authentication/{path.name}" in overview for path in PAGES)
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of the pages is a file, and its anchor a heading."""
+    dead = []
+    for path in PAGES:
+        prose = FENCE.sub("", path.read_text())
+        for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", prose):
+            name, _, anchor = target.partition("#")
+            linked = (path.parent / name).resolve() if name else path
+            if not linked.exists() or (anchor and anchor not in _anchors(linked)):
+                dead.append(f"{path.name}: {target}")
+    assert dead == []
