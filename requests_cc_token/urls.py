@@ -211,13 +211,13 @@ def _resolved(path: str) -> str:
         # Some servers drop ";parameters" before they resolve dots.
         bare = part.partition(";")[0]
         if bare == "..":
-            if segments:
+            if len(segments) > 1:  # the first one is the root, above which there is nothing
                 segments.pop()
         elif bare != ".":
             segments.append(part)
     if parts[-1].partition(";")[0] in (".", ".."):
         segments.append("")
-    return "/".join(segments) if segments[:1] == [""] else "/" + "/".join(segments)
+    return "/".join(segments)
 
 
 def origin_of(url: str) -> str:

@@ -168,7 +168,7 @@ def run_script(text: str, *arguments: str, timeout: float = 60) -> subprocess.Co
         text=True,
         timeout=timeout,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(root), "SECRET": "T41NT"},
     )
 
 
@@ -176,7 +176,7 @@ SETUP = """
     import sys, threading
     from requests_cc_token import AccessTokenManagement
     management = AccessTokenManagement()
-    management.add_client("w", token_endpoint=sys.argv[1], client_id="m", client_secret="T41NT")
+    management.add_client("w", token_endpoint=sys.argv[1], client_id="m", client_secret={"env": "SECRET"})
 """
 
 
@@ -252,7 +252,7 @@ def test_an_interrupt_leaves_the_fetch_to_the_others(server: ScriptedServer) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(root), "SECRET": "T41NT"},
     )
     server.wait_for_requests(1)
     process.send_signal(signal.SIGINT)
