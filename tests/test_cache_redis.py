@@ -242,6 +242,8 @@ class TestItsKeys:
         self, server: RedisServer, cache: RedisTokenCache, clock: ManualClock, prefix: str
     ) -> None:
         """A holder from before the store lost everything replaces nothing that was written since."""
+        for _ in range(3):
+            cache.set(KEY, token(clock))
         late = cache.lease(KEY, lambda: False)
         assert late is not None
         server.client().delete(*server.client().keys(f"{prefix}*"))

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from requests_cc_token import AccessToken, AccessTokenManagement
+from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestError
 from requests_cc_token.cache_config import cache_from_config
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.events import TokenEvent
-from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock
 
 from .redis_server import RedisServer
@@ -167,32 +166,23 @@ def test_a_fetch_that_runs_does_not_bring_a_deleted_token_back(fleet: list[Membe
     assert len(tokens.requests) == 2
 
 
-def test_an_older_token_of_the_store_is_not_taken(
-    tokens: TokenService, clock: ManualClock, tmp_path: Path
-) -> None:
-    """A process that renewed while the store was away does not fall back on what the store still has."""
+def test_an_older_token_of_the_store_is_not_taken(tokens: TokenService, clock: ManualClock, tmp_path: Path) -> None:
+    """A process that got its token while the store was away does not renew it with an older one of the store."""
     path = tmp_path / "tokens"
     config = {"url": path.as_uri(), "timeout": PATIENCE}
     one, other = Member(tokens, config, clock), Member(tokens, config, clock)
-    first = one.get()
-    assert other.get() == first
+    older = other.get()
     path.rename(tmp_path / "away")
     path.write_text("in the way")
-    clock.advance(LIFETIME * 0.4)
-    one.reject(first)
-    second = one.get()
+    clock.advance(LIFETIME * 0.1)
+    own = one.get()
+    assert own != older
     path.unlink()
     (tmp_path / "away").rename(path)
-    clock.advance(max(CACHE_COOL_DOWN, LIFETIME * 0.55))
-    # The first token has 5 % of its life left, and is in the store; the second one has 45 %.
-    assert one.get() == second
-    assert len(tokens.requests) == 2
-    clock.advance(LIFETIME * 0.04)
-    assert other.get() == first
-    clock.advance(LIFETIME * 0.3)
-    third = one.renewed()
-    assert third not in (first, second)
-    assert other.get() == third
+    # The older token has 4 % of its life left; the process's own one has 14 %, and wants to be renewed.
+    clock.advance(LIFETIME * 0.86)
+    new = one.renewed()
+    assert new not in (older, own)
     assert len(tokens.requests) == 3
     for member in (one, other):
         member.management.close()
@@ -229,3 +219,39 @@ def test_a_store_that_breaks_during_a_fetch(tokens: TokenService, clock: ManualC
     lease.release()
     for member in (one, other):
         member.management.close()
+
+
+def test_a_lease_is_given_back_while_the_store_is_left_alone(
+    tokens: TokenService, clock: ManualClock, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Who fails to fetch gives the lease back, even if another token's trouble has begun a cool-down meanwhile."""
+    config = {"url": redis_server.url, "prefix": f"{tmp_path.name}:", "timeout": PATIENCE}
+    one = Member(tokens, config, clock)
+    one.management.add_client(
+        "second", token_endpoint=tokens.token_endpoint, client_id="worker", client_secret="secret"
+    )
+    failures: list[Exception] = []
+
+    def fail(client: str) -> None:
+        try:
+            one.management.service.get_access_token(client)
+        except TokenRequestError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=fail, args=(client,)) for client in ("worker", "second")]
+    with tokens.hold():
+        threads[0].start()
+        tokens.wait_for_requests(1)
+        redis_server.client().config_set("maxmemory", "1")
+        try:
+            threads[1].start()
+            tokens.wait_for_requests(2)
+        finally:
+            redis_server.client().config_set("maxmemory", "0")
+        tokens.fail_next(400, {"error": "invalid_scope"}, times=2)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(failures) == 2
+    names = redis_server.client().keys(f"{tmp_path.name}:*:lease")
+    assert names == []
+    one.management.close()
