@@ -1,0 +1,151 @@
+"""Files that are read again once they change."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from requests_cc_token import TokenRequestError
+from requests_cc_token.watched_files import SETTLED_AFTER, UnusableFileError, WatchedFiles
+
+
+class Made:
+    def __init__(self, contents: tuple[bytes, ...]) -> None:
+        if b"bad" in contents:
+            raise UnusableFileError("it is bad")
+        self.contents = contents
+
+
+def watched(*paths: Path) -> WatchedFiles[Made]:
+    return WatchedFiles(paths, Made, "thing")
+
+
+def settled(path: Path, content: bytes) -> Path:
+    """The file, last written long ago."""
+    path.write_bytes(content)
+    long_ago = time.time() - 10 * SETTLED_AFTER
+    os.utime(path, (long_ago, long_ago))
+    return path
+
+
+def test_what_has_not_changed_is_not_made_again(tmp_path: Path) -> None:
+    """The same object comes while the content is the same, be the file touched or not."""
+    path = settled(tmp_path / "a", b"1")
+    files = watched(path)
+    first = files.get()
+    assert files.get() is first
+    path.touch()
+    assert files.get() is first
+    path.write_bytes(b"2")
+    assert files.get().contents == (b"2",)
+
+
+def test_a_settled_file_is_not_read_again(tmp_path: Path) -> None:
+    """A look at inode, size and time is enough: the content is not read until they change."""
+    path = settled(tmp_path / "a", b"1")
+    files = watched(path)
+    first = files.get()
+    stamp = path.stat()
+    path.write_bytes(b"2")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert files.get() is first
+
+
+def test_a_fresh_file_is_read_again(tmp_path: Path) -> None:
+    """Two writes within one tick of the file system's clock are both seen."""
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    files = watched(path)
+    stamp = path.stat()
+    assert files.get().contents == (b"1",)
+    path.write_bytes(b"2")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert files.get().contents == (b"2",)
+
+
+@pytest.mark.parametrize("trouble", ["bad", "empty", "blank", "gone"])
+def test_the_last_good_one_is_kept(tmp_path: Path, trouble: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning says what is wrong with which file; once it is good again it is used."""
+    path, other = settled(tmp_path / "a", b"1"), settled(tmp_path / "b", b"x")
+    files = watched(path, other)
+    first = files.get()
+    content = {"bad": b"bad", "empty": b"", "blank": b" \n"}
+    if trouble == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[trouble])
+    with caplog.at_level(logging.WARNING):
+        assert [files.get() is first for _ in range(3)] == [True] * 3
+    assert len(caplog.records) == 1
+    assert f"the thing, '{path}' and '{other}': " in caplog.text
+    assert "going on with the last good one" in caplog.text
+    path.write_bytes(b"2")
+    assert files.get().contents == (b"2", b"x")
+
+
+def test_nothing_good_yet(tmp_path: Path) -> None:
+    """Until there is something good there is an error, with the reason of the moment."""
+    path = tmp_path / "a"
+    files = watched(path)
+    for content, reason in ((None, "No such file"), (b"", "empty"), (b"bad", "it is bad")):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(TokenRequestError, match=f"the thing, '{path}': {reason}"):
+            files.get()
+    path.write_bytes(b"1")
+    assert files.get().contents == (b"1",)
+    assert repr(files) == f"<thing from '{path}'>"
+
+
+def test_the_stamp_tells_of_each_file(tmp_path: Path) -> None:
+    """It differs once one of the files is replaced, or gone."""
+    path, other = settled(tmp_path / "a", b"1"), settled(tmp_path / "b", b"1")
+    files = watched(path, other)
+    stamps = {files.stamp()}
+    other.write_bytes(b"22")
+    stamps.add(files.stamp())
+    other.unlink()
+    stamps.add(files.stamp())
+    assert len(stamps) == 3
+
+
+def test_threads_make_it_once(tmp_path: Path) -> None:
+    """Sixteen threads that see a change at once get one object."""
+    path = settled(tmp_path / "a", b"1")
+    made: list[Made] = []
+
+    def make(contents: tuple[bytes, ...]) -> Made:
+        made.append(Made(contents))
+        return made[-1]
+
+    files = WatchedFiles([path], make, "thing")
+    start = threading.Barrier(16)
+    got: list[Made] = []
+
+    def get() -> None:
+        start.wait()
+        got.append(files.get())
+
+    threads = [threading.Thread(target=get) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(made) == 1
+    assert len(got) == 16
+    assert set(got) == set(made)
+
+
+def test_a_child_does_not_wait_for_its_parents_threads(tmp_path: Path) -> None:
+    """A lock that a thread held at the fork is a new one in the child."""
+    files = watched(settled(tmp_path / "a", b"1"))
+    with files._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if files.get().contents == (b"1",) else 1)
+        assert os.waitpid(child, 0)[1] == 0
