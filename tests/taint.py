@@ -50,6 +50,7 @@ class Taint(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
         self._found: list[str] = []
+        self._warnings: list[str] = []
         self._test_file = ""
         self._frame: FrameType | None = None
         self._ours: dict[type, bool] = {}
@@ -206,9 +207,20 @@ class Taint(logging.Handler):
                 self._found.clear()
         return report
 
-    def pytest_warning_recorded(self, warning_message: Any) -> None:
-        """Look through a warning."""
-        self.search("warning", warning_message.message)
+    def pytest_warning_recorded(self, warning_message: Any, nodeid: str) -> None:
+        """Look through a warning; its test is over by then."""
+        if MARK in str(warning_message.message):
+            self._warnings.append(nodeid)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Tell of warnings."""
+        for nodeid in self._warnings:
+            terminalreporter.write_line(f"a secret got out: warning in {nodeid}", red=True)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail for warnings."""
+        if self._warnings and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _message(self) -> str:
         return "a secret got out: " + "; ".join(sorted(set(self._found)))
