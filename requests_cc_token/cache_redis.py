@@ -200,6 +200,7 @@ def _client(given: Any) -> tuple[Any, str]:
             protocol=2,
             # Once more, for a connection that was closed while it lay idle.
             retry=Retry(NoBackoff(), 1),
+            retry_on_error=[redis.ConnectionError],
         ), ""
     except (ValueError, TypeError):
         return None, "the URL of a RedisTokenCache is redis://, rediss:// or unix://, as redis-py reads it"

@@ -426,7 +426,11 @@ class TestTrouble:
                 return answer
 
         pool = redis.ConnectionPool(
-            connection_class=LosesTheFirstAnswer, host="127.0.0.1", port=own.port, retry=Retry(NoBackoff(), 1)
+            connection_class=LosesTheFirstAnswer,
+            host="127.0.0.1",
+            port=own.port,
+            retry=Retry(NoBackoff(), 1),
+            retry_on_error=[redis.ConnectionError],
         )
         cache = RedisTokenCache(redis.Redis(connection_pool=pool), timeout=PATIENCE, clock=clock)
         lease = cache.lease(KEY, lambda: True)
