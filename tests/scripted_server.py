@@ -141,13 +141,21 @@ def drip(head: bytes, drop: bytes = b"x") -> Action:
 class ScriptedServer:
     """Serves the scripted actions in order, then the default one. A context manager."""
 
-    def __init__(self, *script: Action, default: Action | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *script: Action,
+        default: Action | None = None,
+        tls: ssl.SSLContext | None = None,
+        handshake: Action | None = None,
+    ) -> None:
         self.script: deque[Action] = deque(script)
         self.default: Action = default if default is not None else answer(500)
         #: Asked first, where it is given: the action for a request, or None.
         self.respond: Callable[[Request], Action | None] | None = None
         self.requests: list[Request] = []
         self.connections = 0
+        #: What a new connection gets before anything is read from it.
+        self._handshake = handshake
         self._tls = tls
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
@@ -213,6 +221,8 @@ class ScriptedServer:
             self.connections += 1
         try:
             buffered = b""
+            if self._handshake is not None and not self._handshake(connection):
+                return
             while True:
                 request, buffered = _read_request(connection, buffered)
                 if request is None or not self._next(request)(connection):
