@@ -43,8 +43,8 @@ class TlsClientAuth(ClientAuthentication):
     def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
         """Say who the certificate belongs to (RFC 8705 section 2); the connection does the rest."""
         request.form["client_id"] = client.client_id
-        if request.cert is not None:
-            request.credential = fingerprint(request.cert.thumbprint)
+        assert request.cert is not None, "check() has refused a client without"
+        request.credential = fingerprint(request.cert.thumbprint)
 
     def stamp(self) -> Hashable:
         """That of the files."""

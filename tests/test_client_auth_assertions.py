@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from requests_cc_token import (
     ClientAssertion,
     ClientSecretJwt,
     ConfigurationError,
+    DPoPKey,
     PrivateKeyJwt,
     TokenEndpointError,
     TokenRequestError,
 )
-from requests_cc_token.signing_key import SIGNING_ALGORITHMS, generated
+from requests_cc_token.signing_key import SIGNING_ALGORITHMS, generated, signed
 
 from .scripted_server import error_answer
 from .skipping_clock import SkippingClock
@@ -345,8 +347,6 @@ def assertion(subject: str = "worker", **claims: Any) -> str:
 
 
 def generated_by(key: Any, claims: dict[str, Any]) -> str:
-    from requests_cc_token.signing_key import signed
-
     return signed(key, {"alg": "RS256"}, claims)
 
 
@@ -508,7 +508,29 @@ def test_a_key_object_fits_or_not() -> None:
         PrivateKeyJwt(key, "ES256")
 
 
-def test_keys_of_ed25519_from_a_jwk() -> None:
-    """OKP keys are read as JWKs too."""
-    jwk = OKPKey.generate_key("Ed25519").as_dict(private=True)
-    assert "EdDSA" in repr(PrivateKeyJwt(jwk, "EdDSA"))
+def test_keys_of_ed25519() -> None:
+    """OKP keys are read as JWKs and as PEM."""
+    key = OKPKey.generate_key("Ed25519")
+    for given in (key.as_dict(private=True), key.as_pem(private=True)):
+        assert PrivateKeyJwt(given, "EdDSA")._key.get().thumbprint == key.thumbprint()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda: PrivateKeyJwt(pem(RSA)), ClientSecretJwt, DPoPKey.generate, lambda: DPoPKey(pem(RSA))],
+    ids=["PrivateKeyJwt", "ClientSecretJwt", "DPoPKey.generate", "DPoPKey"],
+)
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, use: Any) -> None:
+    """The names are there without joserfc; using them says what to install."""
+    monkeypatch.setitem(sys.modules, "joserfc", None)
+    monkeypatch.setitem(sys.modules, "joserfc.jws", None)
+    with pytest.raises(ConfigurationError, match=r"needs joserfc: pip install requests_cc_token\[jose\]"):
+        use()
+
+
+def test_what_cannot_be_signed() -> None:
+    """A key that fails at the moment of signing is a named error whose frames do not show it."""
+    with pytest.raises(TokenRequestError, match=r"a JWT could not be signed by RS256 \(\w+\)") as failed:
+        signed(EC, {"alg": "RS256"}, {"sub": "worker"})
+    assert failed.value.transient is False
+    assert failed.value.__context__ is None

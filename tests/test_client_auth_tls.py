@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests_cc_token import (
     AccessTokenManagement,
     ConfigurationError,
+    DPoPKey,
     PrivateKeyJwt,
     TlsClientAuth,
     TokenEndpointError,
@@ -26,7 +27,7 @@ from requests_cc_token import (
 from requests_cc_token.client_certificate import ClientCertificate
 from requests_cc_token.signing_key import generated
 
-from .scripted_server import error_answer
+from .scripted_server import ScriptedServer, answer, error_answer
 from .skipping_clock import SkippingClock
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
 
@@ -357,7 +358,46 @@ def test_a_forked_child_makes_contexts_of_its_own(
     assert set(api.certificates) == {files.thumbprint}
 
 
+def test_a_child_never_waits_for_a_context_of_its_parent(files: ClientFiles) -> None:
+    """What a fork leaves behind is made anew; this is what the child is told to do."""
+    certificate = ClientCertificate(files.cert, files.key).current()
+    before = certificate.context(True)
+    certificate._contexts.after_fork_in_child()
+    assert certificate.context(True) is not before
+
+
 # Registrations
+
+
+def test_a_certificate_with_a_key_of_this_process(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+) -> None:
+    """A token may be bound to a DPoP key and a certificate at once, and one certificate serves several clients."""
+    certificate = ClientCertificate(files.cert, files.key)
+    add(management, service, auth="tls_client_auth", cert=certificate, dpop=DPoPKey.generate())
+    management.add_client(
+        "other", token_endpoint=service.token_endpoint, client_id="worker", auth="tls_client_auth", cert=certificate
+    )
+    with session_of(management, authority) as session:
+        assert session.get("x").status_code == 200
+    assert service.issued[0].thumbprint is not None
+    assert service.issued[0].certificate == files.thumbprint
+    assert management.service.get_access_token("other").value == "T41NT-token-2"
+
+
+def test_an_api_without_tls(
+    management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles
+) -> None:
+    """An API over plain http on this machine has no use for the certificate, and is called all the same."""
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with ScriptedServer(default=answer(200)) as plain:
+        management.add_session("plain", base_url=plain.url, client="w")
+        with management.make_session("plain") as session:
+            assert session.get("x").status_code == 200
 
 
 def test_contexts_are_kept_apart(files: ClientFiles) -> None:

@@ -177,7 +177,7 @@ parameters = {{ scope = "reports", resource = ["https://a.example/", "https://b.
 def test_parameters_that_cannot_work(tmp_path: Path) -> None:
     """A mistake in them names the session."""
     text = '[sessions.x]\nbase_url = "https://api.example.com/"\nparameters = { scop = "a" }'
-    with pytest.raises(ConfigurationError, match=r"\[sessions.x\]: a value has the wrong type"):
+    with pytest.raises(ConfigurationError, match=r"\[sessions.x\]: parameters: unknown scop"):
         configured(tmp_path, text)
 
 
