@@ -38,8 +38,10 @@ OURS = "requests_cc_token, make_session"
 #: Environment variables whose number P5 varies.
 ENVIRONMENTS = (10, 100, 1000)
 THREADS = 32
-#: GETs with the same short ways closed, in turn.
-GETS = 40
+#: GETs of one round: ten milliseconds or so.
+GETS = 25
+#: Calls at the beginning of a round that do not count.
+WARMING = 2
 #: Registered clients and cached tokens of P9.
 MANY = 10_000
 
@@ -47,20 +49,36 @@ MANY = 10_000
 def rounds(
     calls: Mapping[str, Call], *, number: int, repeat: int, clock: Clock = time.process_time
 ) -> dict[str, list[float]]:
-    """Microseconds per call of each, for each round."""
+    """Microseconds per call of each, for each round.
+
+    Each round begins with two calls that do not count: what ran before has taken the processor's caches.
+    """
     for call in calls.values():
         for _ in range(min(number, 20)):
             call()
     found: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls.items())
     for turn in range(repeat):
+        gc.collect()
         for name, call in order[turn % len(order) :] + order[: turn % len(order)]:
-            gc.collect()
+            if number > WARMING:
+                for _ in range(WARMING):
+                    call()
             start = clock()
             for _ in range(number):
                 call()
             found[name].append((clock() - start) / number * 1e6)
     return found
+
+
+def _timed(call: Call) -> float:
+    """Microseconds of CPU per call, after one that may find things changed."""
+    for _ in range(WARMING):
+        call()
+    start = time.process_time()
+    for _ in range(GETS):
+        call()
+    return (time.process_time() - start) / GETS * 1e6
 
 
 def ratios(found: Mapping[str, list[float]], base: str) -> dict[str, Any]:
@@ -118,7 +136,7 @@ class Bench:
             except ImportError as error:
                 self.missing[name] = str(error)
                 calls.pop(name, None)
-        return ratios(rounds(calls, number=40, repeat=60), BASE)
+        return ratios(rounds(calls, number=GETS, repeat=80), BASE)
 
     def p3_new_tls_connection(self) -> Any:
         """CPU of a GET on a new TLS connection that checks the certificate."""
@@ -131,7 +149,7 @@ class Bench:
             return get
 
         calls = {name: anew(session) for name, session in self.sessions(f"{self.https}/v1/items").items()}
-        return ratios(rounds(calls, number=10, repeat=15), "requests")
+        return ratios(rounds(calls, number=5, repeat=25), "requests")
 
     def p4_threads(self) -> Any:
         """Requests per second of threads that share a session, TLS, an API that takes 10 ms."""
@@ -169,13 +187,12 @@ class Bench:
         sessions = self.sessions(self.api)
         found: dict[str, list[float]] = {}
         before = dict(os.environ)
-        for _ in range(30):
+        for _ in range(60):
             for count in ENVIRONMENTS:
                 for number in range(count - len(before)):
                     os.environ[f"BENCHMARK_VARIABLE_{number}"] = "x" * 40
                 for name, session in sessions.items():
-                    times = rounds({name: partial(session.get, self.api)}, number=30, repeat=1)
-                    found.setdefault(f"{name}, {count}", []).extend(times[name])
+                    found.setdefault(f"{name}, {count}", []).append(_timed(partial(session.get, self.api)))
                 for name in set(os.environ) - set(before):
                     del os.environ[name]
         return ratios(found, f"requests_cc_token, {ENVIRONMENTS[0]}")
@@ -233,7 +250,7 @@ class Bench:
             return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
         found: dict[str, list[float]] = {"requests": [], "requests_cc_token": []}
-        for _ in range(25):
+        for _ in range(40):
             found["requests"].append(importing("requests") * 1e6)
             found["requests_cc_token"].append(importing("requests, requests_cc_token") * 1e6)
         optional = ["asyncio", "backoff", "cachetools", "click", "cryptography", "filelock", "joserfc", "redis", "rich"]
@@ -288,7 +305,7 @@ class Bench:
         self.made.append(management)
         sessions["DPoP for another client"] = management.make_session("mine")
         calls = {name: partial(session.get, self.api) for name, session in sessions.items()}
-        return ratios(rounds(calls, number=40, repeat=60), "nothing else")
+        return ratios(rounds(calls, number=GETS, repeat=120), "nothing else")
 
     def savings(self) -> Any:
         """CPU of a GET with one short way closed after the other: what it earns is what is lost without it."""
@@ -303,7 +320,7 @@ class Bench:
         plain = requests.Session()
         plain.headers["Authorization"] = f"Bearer {peers.TOKEN}"
         calls["requests"] = self._closed({}, partial(plain.get, self.api))
-        found = rounds(calls, number=1, repeat=80)
+        found = rounds(calls, number=1, repeat=100)
         return ratios({name: [time / GETS for time in times] for name, times in found.items()}, "requests")
 
     @staticmethod
