@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client_auth import ClientAuthentication, TokenRequest, fingerprint, secret_of
 from .exceptions import ConfigurationError, TokenRequestError
+from .frames import hides_arguments
 from .secret_source import SecretLike, SecretSource, secret_source
 from .signing_key import MAC_ALGORITHMS, KeyLike, SigningKeySource, check_algorithm, require_jose, signed
 from .watched_files import UnusableFileError, WatchedFiles
@@ -139,6 +140,7 @@ class PrivateKeyJwt(_SignedAssertion):
 
     method = "private_key_jwt"
 
+    @hides_arguments
     def __init__(
         self,
         key: KeyLike,

@@ -15,6 +15,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from .exceptions import ConfigurationError, TokenRequestError
 from .forks import renew_after_fork
+from .frames import hides_arguments
 from .secret_source import SecretLike, SecretSource, secret_source
 from .signing_key import thumbprint_of_pem
 from .watched_files import UnusableFileError, WatchedFiles
@@ -38,6 +39,7 @@ class ClientCertificate:
     match each other, the last good pair is used. Raises ``ConfigurationError`` for what is no path.
     """
 
+    @hides_arguments
     def __init__(
         self,
         certificate: str | os.PathLike[str],

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from requests.structures import CaseInsensitiveDict
 
 from .exceptions import ConfigurationError
+from .frames import hides_arguments
 from .secret_source import SecretLike
 from .signing_key import KeyLike, SigningKey, SigningKeySource, generated, sha256_url
 
@@ -63,6 +64,7 @@ class DPoPKey:
     Raises ``ConfigurationError``, also where joserfc is missing.
     """
 
+    @hides_arguments
     def __init__(self, key: KeyLike, algorithm: str | None = None, *, password: SecretLike | None = None) -> None:
         self._source = SigningKeySource(key, algorithm=algorithm, key_id=None, password=password, what="DPoPKey")
         self._current: DPoPKey | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .client_auth import ClientAuthentication, TokenRequest, fingerprint
 from .client_certificate import ClientCertificate
 from .exceptions import ConfigurationError
+from .frames import hides_arguments
 from .secret_source import SecretLike
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class TlsClientAuth(ClientAuthentication):
     Without ``cert`` the token client's own ``cert=`` is meant. Raises ``ConfigurationError``.
     """
 
+    @hides_arguments
     def __init__(
         self,
         cert: str | os.PathLike[str] | None = None,

@@ -151,7 +151,9 @@ def test_a_key_in_the_environment(
 @pytest.mark.parametrize(
     ("key", "options", "reason"),
     [
-        ("nonsense", {}, "it is no PEM"),
+        ("T41NT nonsense", {}, "it is no PEM"),
+        ("-----BEGIN PRIVATE KEY-----\nT41NT\n-----END PRIVATE KEY-----\n", {}, "no private key that can be read"),
+        ({"kty": "EC", "crv": "P-256", "d": "T41NT"}, {"algorithm": "ES256"}, "it is no private key that can be read"),
         (b"", {}, "it is no PEM"),
         ("{", {}, "it is no private key that can be read"),
         (RSA.as_dict(private=False), {}, "it is a public key"),

@@ -445,7 +445,9 @@ def test_registrations_that_cannot_work(
 def test_a_key_without_a_certificate() -> None:
     """What belongs to a certificate is of no use without it."""
     with pytest.raises(ConfigurationError, match="of no use without cert"):
-        TlsClientAuth(key="a.key")
+        TlsClientAuth(key="a.key", password="T41NT")
+    with pytest.raises(ConfigurationError, match="given by the path"):
+        ClientCertificate("", password="T41NT")
     certificate = ClientCertificate("a.pem")
     assert repr(TlsClientAuth("a.pem")) == "TlsClientAuth(<client certificate from 'a.pem'>, method='tls_client_auth')"
     assert repr(certificate) == "<client certificate from 'a.pem'>"

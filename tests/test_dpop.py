@@ -140,7 +140,7 @@ def test_the_key_shows_nothing(key: DPoPKey) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: DPoPKey("nonsense"),
+        lambda: DPoPKey("T41NT nonsense"),
         lambda: DPoPKey.generate("HS256"),
         lambda: DPoPKey.generate("none"),
         lambda: DPoPKey({"kty": "oct", "k": "AAAA"}),
