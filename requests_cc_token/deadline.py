@@ -209,6 +209,6 @@ class DeadlineAdapter(CertificateConnections):
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         """Build the proxy's manager with watched connections; SOCKS brings connections of its own."""
         manager = super().proxy_manager_for(proxy, **proxy_kwargs)
-        if not proxy.lower().startswith("socks"):
+        if not proxy.lower().startswith("socks"):  # pragma: no branch - SOCKS needs PySocks, the tests have none
             manager.pool_classes_by_scheme = _POOLS
         return manager

@@ -245,6 +245,22 @@ def test_no_token(mounted: Mounted, api: ProtectedApi, token_service: TokenServi
     assert session.get(api.base_url + "test", timeout=30).ok
 
 
+def test_parameters_of_an_adapter(
+    management: AccessTokenManagement, api: ProtectedApi, token_service: TokenService
+) -> None:
+    """They are for all that it sends; those of one request go over them, one by one."""
+    session = requests.Session()
+    management.mount(session, api.base_url, parameters=TokenRequestParameters(scope="reports", audience="aud"))
+    assert session.get(api.base_url + "scope/reports", timeout=30).ok
+    assert session.get(api.base_url + "scope/api", auth=TokenRequestParameters(scope="api"), timeout=30).ok
+    assert [(r.form["scope"], r.form["audience"]) for r in token_service.requests] == [
+        ("reports", "aud"),
+        ("api", "aud"),
+    ]
+    with pytest.raises(ConfigurationError, match=r"parameters must be TokenRequestParameters\(\.\.\.\)"):
+        AccessTokenAdapter(management.service, parameters={"scope": "api"})  # type: ignore[arg-type]
+
+
 # The caller's own Authorization
 
 
@@ -749,6 +765,18 @@ def test_options_belong_to_who_sends(management: AccessTokenManagement, api: Pro
     assert vars(adapter)["_pool_maxsize"] == 5
 
 
+def test_a_proxy(mounted: Mounted, scripted: ScriptedServer, token_service: TokenService) -> None:
+    """The session's proxy is used; one on another machine never sees a token that is for this machine."""
+    session = mounted("http://localhost:1/")
+    session.proxies = {"http": scripted.url}
+    assert session.get("http://localhost:1/test", timeout=30).text == "fine"
+    assert scripted.requests[0].target == "http://localhost:1/test"
+    assert bearers(scripted) == [f"Bearer {token_service.tokens[0].value}"]
+    session.proxies = {"http": "http://proxy.example.com:3128"}
+    with pytest.raises(requests.ConnectionError, match="Connection refused"):
+        session.get("http://localhost:1/test", timeout=30)
+
+
 # Errors
 
 
@@ -854,6 +882,10 @@ def test_a_request_without_a_token_is_not_sent(
     token_service.fail_always(400, {"error": "invalid_scope"})
     request = requests.Request("GET", api.base_url + "test").prepare()
     with pytest.raises(TokenEndpointError) as failure:
+        mounted().send(request, timeout=30)
+    assert failure.value.request is request
+    request.prepare_auth(TokenRequestParameters(scope="reports"))
+    with pytest.raises(TokenEndpointError, match="invalid_scope") as failure:
         mounted().send(request, timeout=30)
     assert failure.value.request is request
     assert api.requests == []

@@ -37,6 +37,7 @@ from requests_cc_token.backchannel import (
     DEFAULT_MAX_TRIES,
     MAX_ANSWER,
     MAX_RETRY_AFTER,
+    MAX_WIRE,
     Backchannel,
     BackchannelOptions,
     full_jitter,
@@ -386,6 +387,7 @@ def tainted(error: BaseException) -> bool:
             "the answer is larger than 1024 KiB",
         ),
         (answer(200, b"no gzip", [("Content-Encoding", "gzip")]), "the answer is compressed, and broken"),
+        (broken_off(b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_WIRE // 20)), "the answer is larger than 1024 KiB"),
     ],
 )
 def test_broken_answers(

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 
 import requests_cc_token
 from requests_cc_token import AccessTokenManagement, forks
@@ -143,7 +143,9 @@ def start_anew() -> None:
 
 def test_what_a_child_does_leaves_a_process_working(management: AccessTokenManagement, api: ProtectedApi) -> None:
     """Everything started anew, the token is kept, and what is sent goes over new connections."""
-    management.configure_backchannel(session=requests.Session())
+    own = requests.Session()
+    own.mount("file://", BaseAdapter())
+    management.configure_backchannel(session=own)
     management.add_session("api", base_url=api.base_url, inner=HTTPAdapter())
     requests_cc_token.configure(management)
     sessions = [management.make_session("api"), requests.Session()]
