@@ -107,8 +107,9 @@ def internet(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Internet
     with ScriptedServer(tls=context) as tls, ScriptedServer() as plain:
         net = Internet(tls, plain, bundle)
 
-        def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
-            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", net.address(int(port)))]
+        def getaddrinfo(host: str, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
+            address = (host, int(port)) if host.startswith("127.") else net.address(int(port))
+            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield net
