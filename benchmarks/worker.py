@@ -38,10 +38,8 @@ OURS = "requests_cc_token, make_session"
 #: Environment variables whose number P5 varies.
 ENVIRONMENTS = (10, 100, 1000)
 THREADS = 32
-#: GETs of one round: ten milliseconds or so.
-GETS = 25
-#: Calls at the beginning of a round that do not count.
-WARMING = 2
+#: GETs of one round, after half as many that do not count.
+GETS = 50
 #: Registered clients and cached tokens of P9.
 MANY = 10_000
 
@@ -51,7 +49,8 @@ def rounds(
 ) -> dict[str, list[float]]:
     """Microseconds per call of each, for each round.
 
-    Each round begins with two calls that do not count: what ran before has taken the processor's caches.
+    Each round begins with calls that do not count: what ran before has left its traces in the processor's caches and
+    in what the interpreter has specialized, and a program has one kind of session.
     """
     for call in calls.values():
         for _ in range(min(number, 20)):
@@ -61,9 +60,8 @@ def rounds(
     for turn in range(repeat):
         gc.collect()
         for name, call in order[turn % len(order) :] + order[: turn % len(order)]:
-            if number > WARMING:
-                for _ in range(WARMING):
-                    call()
+            for _ in range(number // 2):
+                call()
             start = clock()
             for _ in range(number):
                 call()
@@ -73,7 +71,7 @@ def rounds(
 
 def _timed(call: Call) -> float:
     """Microseconds of CPU per call, after one that may find things changed."""
-    for _ in range(WARMING):
+    for _ in range(GETS // 2):
         call()
     start = time.process_time()
     for _ in range(GETS):
@@ -136,7 +134,7 @@ class Bench:
             except ImportError as error:
                 self.missing[name] = str(error)
                 calls.pop(name, None)
-        return ratios(rounds(calls, number=GETS, repeat=80), BASE)
+        return ratios(rounds(calls, number=GETS, repeat=50), BASE)
 
     def p3_new_tls_connection(self) -> Any:
         """CPU of a GET on a new TLS connection that checks the certificate."""
@@ -187,7 +185,7 @@ class Bench:
         sessions = self.sessions(self.api)
         found: dict[str, list[float]] = {}
         before = dict(os.environ)
-        for _ in range(60):
+        for _ in range(30):
             for count in ENVIRONMENTS:
                 for number in range(count - len(before)):
                     os.environ[f"BENCHMARK_VARIABLE_{number}"] = "x" * 40
@@ -305,7 +303,7 @@ class Bench:
         self.made.append(management)
         sessions["DPoP for another client"] = management.make_session("mine")
         calls = {name: partial(session.get, self.api) for name, session in sessions.items()}
-        return ratios(rounds(calls, number=GETS, repeat=120), "nothing else")
+        return ratios(rounds(calls, number=GETS, repeat=60), "nothing else")
 
     def savings(self) -> Any:
         """CPU of a GET with one short way closed after the other: what it earns is what is lost without it."""
@@ -320,7 +318,7 @@ class Bench:
         plain = requests.Session()
         plain.headers["Authorization"] = f"Bearer {peers.TOKEN}"
         calls["requests"] = self._closed({}, partial(plain.get, self.api))
-        found = rounds(calls, number=1, repeat=100)
+        found = rounds(calls, number=2, repeat=25)
         return ratios({name: [time / GETS for time in times] for name, times in found.items()}, "requests")
 
     @staticmethod

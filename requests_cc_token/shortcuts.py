@@ -106,11 +106,15 @@ _RESPONSE_FIELDS = {
     *("_content", "_content_consumed", "_next", "cookies", "elapsed", "encoding", "headers", "history", "raw"),
     *("reason", "request", "status_code", "url"),
 }
-_PREPARED_FIELDS = {"_body_position", "_cookies", "body", "headers", "hooks", "method", "url"}
+_NEW_REQUEST = dict.fromkeys(("method", "url", "headers", "_cookies", "body", "hooks", "_body_position"))
 
 
-def _fields_are_known(kind: type[Any], known: set[str]) -> bool:
-    return set(vars(kind())) == known
+def _prepared_fields_are_known(request: type[PreparedRequest]) -> bool:
+    return vars(request()) == {**_NEW_REQUEST, "hooks": {"response": []}}
+
+
+def _response_fields_are_known(response: type[Response]) -> bool:
+    return set(vars(response())) == _RESPONSE_FIELDS
 
 
 def _header_lines_are_known(headers: type[urllib3.HTTPHeaderDict]) -> bool:
@@ -134,8 +138,8 @@ def survey() -> Ground:
     """Look at the installed libraries."""
     return Ground(
         header_store=_header_store_is_known(CaseInsensitiveDict),
-        response_fields=_fields_are_known(Response, _RESPONSE_FIELDS),
-        prepared_fields=_fields_are_known(PreparedRequest, _PREPARED_FIELDS),
+        response_fields=_response_fields_are_known(Response),
+        prepared_fields=_prepared_fields_are_known(PreparedRequest),
         header_lines=_header_lines_are_known(urllib3.HTTPHeaderDict),
         jar_store=_jar_store_is_known(RequestsCookieJar),
         environment_data=_environment_data_is_known(os.environ),
@@ -211,15 +215,13 @@ _CANONICAL_URL = (
 )
 
 
-@functools.lru_cache(REMEMBERED)
-def _split(url: str) -> tuple[str, str] | None:
-    found = re.fullmatch(_CANONICAL_URL, url)  # compiled when first needed, not when imported
-    return None if found is None or "/." in url else (found[1], found[2])
-
-
+@functools.lru_cache(REMEMBERED, typed=True)
 def _canonical(url: Any) -> tuple[str, str] | None:
     """Origin, and path with query, of a URL that ``requests`` would not change; None for any other."""
-    return _split(url) if type(url) is str else None
+    if type(url) is not str:
+        return None
+    found = re.fullmatch(_CANONICAL_URL, url)  # compiled when first needed, not when imported
+    return None if found is None or "/." in url else (found[1], found[2])
 
 
 # The environment
@@ -326,8 +328,8 @@ class _LateJar(RequestsCookieJar):
     Saves 6 %: a request and its response make four jars, each with a lock and a policy, and seldom is one looked at.
     """
 
-    def __init__(self, source: Any = None) -> None:
-        self.__dict__["source"] = source  # all else comes with the first look
+    #: The raw answer that is known to bring no cookies for this jar.
+    source: Any = None
 
     def _fill_in(self) -> RequestsCookieJar:
         self.__dict__.pop("source", None)
@@ -346,8 +348,8 @@ class _LateJar(RequestsCookieJar):
         return self._fill_in().__getstate__()
 
 
-def _is_empty(jar: Any) -> bool:
-    return type(jar) is _LateJar or (type(jar) is RequestsCookieJar and ground.jar_store and not vars(jar)["_cookies"])
+def _late_jar() -> _LateJar:
+    return object.__new__(_LateJar)  # without __init__: the attributes come with the first look
 
 
 def _brings_no_cookies(raw: Any) -> bool:
@@ -429,18 +431,15 @@ class _HeaderTemplate:
     Saves 6 %: requests merges, checks by regular expression and copies the same four headers for each request.
     """
 
-    __slots__ = ("_given", "_prepared")
+    __slots__ = ("_prepared", "given")
 
     def __init__(self, headers: CaseInsensitiveDict[Any]) -> None:
-        self._given = list(headers._store.values())
-        if any(value is None for _, value in self._given):
+        self.given = list(headers._store.values())
+        if any(value is None for _, value in self.given):
             raise ValueError  # a header of the request may take its place, and its position
         p = PreparedRequest()
         p.prepare_headers(headers)
         self._prepared = dict(p.headers._store)
-
-    def fits(self, headers: CaseInsensitiveDict[Any]) -> bool:
-        return list(headers._store.values()) == self._given
 
     def headers_with(self, given: Mapping[str, Any]) -> CaseInsensitiveDict[Any]:
         store = self._prepared.copy()
@@ -471,7 +470,8 @@ def _read_at_once(r: Response) -> bytes | None:
         or raw.chunked
         or raw.tell()
         or "content-encoding" in raw.headers
-        or not _answered_as_shipped()
+        or Response.content is not _RESPONSE[1]
+        or Response.iter_content is not _RESPONSE[2]
     ):
         return None
     try:
@@ -498,16 +498,15 @@ def take_shortcuts(session: Session) -> None:
         session.__class__ = ShortcutSession
 
 
-def _is_no_redirect(r: Response) -> bool:
-    return type(r) is Response and r.status_code not in REDIRECT_STATI
-
-
 #: What a body, parameters or files may be given as where there are none.
 _PLAIN = (dict, list, tuple, str, bytes, type(None))
 
 
-def _is_nothing(given: Any) -> bool:
-    return not given and type(given) in _PLAIN
+def _are_nothing(*given: Any) -> bool:
+    for one in given:  # noqa: SIM110 - a generator costs more than the loop
+        if one or type(one) not in _PLAIN:
+            return False
+    return True
 
 
 def _is_given(header: tuple[Any, Any]) -> bool:
@@ -544,17 +543,17 @@ class ShortcutSession(Session):
             auth = _sessions.get_netrc_auth(url)
         auth = self.auth if auth is None else merge_setting(auth, self.auth)
         hooks = merge_hooks(request.hooks, self.hooks)
-        has_body = not (_is_nothing(request.data) and _is_nothing(request.files) and request.json is None)
+        has_body = request.json is not None or not _are_nothing(request.data, request.files)
 
-        p = PreparedRequest()
-        p.method = request.method.upper()
-        if canonical and _is_nothing(request.params) and _is_nothing(self.params):
+        p = object.__new__(PreparedRequest)
+        p.__dict__.update(_NEW_REQUEST, method=request.method.upper(), hooks={"response": []})
+        if canonical and _are_nothing(request.params, self.params):
             p.url = url  # saves 9 %: neither parsed nor quoted again
         else:
             p.prepare_url(url, merge_setting(request.params, self.params))
         p.headers = template.headers_with(given)
         if jar is None:
-            p._cookies = _LateJar()
+            p._cookies = _late_jar()
         else:
             p.prepare_cookies(jar)
         if has_body:
@@ -570,7 +569,8 @@ class ShortcutSession(Session):
     def _jar_for(self, request: Request) -> http.cookiejar.CookieJar | None:
         """The cookies of session and request together; None for none at all."""
         cookies = request.cookies or {}
-        if not cookies and _is_empty(self.cookies):
+        jar: Any = self.cookies
+        if not cookies and type(jar) is RequestsCookieJar and ground.jar_store and not jar.__dict__["_cookies"]:
             return None
         if not isinstance(cookies, http.cookiejar.CookieJar):
             cookies = cookiejar_from_dict(cookies)
@@ -581,7 +581,7 @@ class ShortcutSession(Session):
         if type(headers) is not CaseInsensitiveDict or not ground.header_store:
             return None
         template = self._template
-        if template is None or not template.fits(headers):
+        if template is None or template.given != list(headers._store.values()):
             try:
                 template = self._template = _HeaderTemplate(headers)
             except (requests.RequestException, TypeError, ValueError, AttributeError):
@@ -630,15 +630,18 @@ class ShortcutSession(Session):
             extract_cookies_to_jar(self.cookies, earlier.request, earlier.raw)
         if type(self.cookies) is not RequestsCookieJar or not _brought_no_cookies(r):
             extract_cookies_to_jar(self.cookies, request, r.raw)
-        if not _is_no_redirect(r) or not self._follows_as_shipped():
+        if not self._ends_with(r):
             r = self._follow(r, request, allow_redirects, kwargs)
         if not stream and _read_at_once(r) is None:
             r.content  # noqa: B018 - reading it is the point
         return r
 
-    def _follows_as_shipped(self) -> bool:
+    def _ends_with(self, r: Response) -> bool:
+        """Whether requests would follow this answer nowhere."""
         return (
-            getattr(self.resolve_redirects, "__func__", None) is _RESOLVE_REDIRECTS
+            type(r) is Response
+            and r.status_code not in REDIRECT_STATI
+            and getattr(self.resolve_redirects, "__func__", None) is _RESOLVE_REDIRECTS
             and getattr(self.get_redirect_target, "__func__", None) is _GET_REDIRECT_TARGET
         )
 
@@ -893,6 +896,8 @@ class ShortcutAdapter(HTTPAdapter):
             for key, line in resp.headers._container.items()
         }
         headers = _headers_of(store)
+        jar = _late_jar()
+        jar.__dict__["source"] = resp
         response = Response.__new__(Response)
         response.__dict__.update(
             _content=False,
@@ -905,7 +910,7 @@ class ShortcutAdapter(HTTPAdapter):
             encoding=_encoding_of(headers.get("content-type")),
             history=[],
             reason=resp.reason,
-            cookies=_LateJar(resp),
+            cookies=jar,
             elapsed=timedelta(0),
             request=req,
             connection=self,

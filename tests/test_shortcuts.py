@@ -818,7 +818,7 @@ def test_a_late_jar_is_a_plain_jar_once_looked_at() -> None:
         lambda jar: jar.update({"a": "1"}),
     ]
     for look in looks:
-        jar = shortcuts._LateJar(source=object())
+        jar = shortcuts._late_jar()
         look(jar)
         assert type(jar) is RequestsCookieJar
         assert vars(jar).keys() == vars(RequestsCookieJar()).keys()
@@ -826,7 +826,7 @@ def test_a_late_jar_is_a_plain_jar_once_looked_at() -> None:
 
 def test_a_late_jar_keeps_what_was_set_before_the_first_look() -> None:
     """A policy given to a jar that nobody looked at yet stays."""
-    jar = shortcuts._LateJar()
+    jar = shortcuts._late_jar()
     policy = http.cookiejar.DefaultCookiePolicy()
     jar.set_policy(policy)
     assert jar.get_policy() is policy
@@ -835,7 +835,7 @@ def test_a_late_jar_keeps_what_was_set_before_the_first_look() -> None:
 
 def test_threads_that_look_at_once_see_one_jar() -> None:
     """No cookie is lost when several threads are the first to look."""
-    jar = shortcuts._LateJar()
+    jar = shortcuts._late_jar()
     start = threading.Barrier(8)
 
     def look(number: int) -> None:
@@ -910,6 +910,11 @@ def test_a_library_that_changed_is_noticed(monkeypatch: MonkeyPatch) -> None:
             super().__init__()
             self._trailers = None
 
+    class Prepared(requests.PreparedRequest):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hooks = {"response": [], "sent": []}
+
     class Lines(urllib3.HTTPHeaderDict):
         def __init__(self, headers: Any = None) -> None:
             super().__init__(headers)
@@ -921,7 +926,8 @@ def test_a_library_that_changed_is_noticed(monkeypatch: MonkeyPatch) -> None:
             self._cookies = None
 
     assert not shortcuts._header_store_is_known(Headers)
-    assert not shortcuts._fields_are_known(Answer, shortcuts._RESPONSE_FIELDS)
+    assert not shortcuts._response_fields_are_known(Answer)
+    assert not shortcuts._prepared_fields_are_known(Prepared)
     assert not shortcuts._header_lines_are_known(Lines)
     assert not shortcuts._jar_store_is_known(Jar)
     assert not shortcuts._environment_data_is_known({})
