@@ -51,12 +51,13 @@ class Registry(Protocol):
 class _Flight:
     """One fetch that runs, and who waits for it."""
 
-    __slots__ = ("background", "done", "epoch", "error", "token", "tries", "waiting")
+    __slots__ = ("background", "done", "epoch", "error", "forced", "token", "tries", "waiting")
 
-    def __init__(self, epoch: int, background: bool) -> None:
+    def __init__(self, epoch: int, *, background: bool = False, forced: bool = False) -> None:
         self.done = threading.Event()
         self.epoch = epoch
         self.background = background
+        self.forced = forced
         self.waiting = 0
         self.tries = 0
         self.token: AccessToken | None = None
@@ -343,7 +344,7 @@ class AccessTokenService:
             elif held is not None and (force or not slot.error_was_background):
                 outcome = held
             else:
-                outcome = start = slot.flight = _Flight(slot.epoch, background=False)
+                outcome = start = slot.flight = _Flight(slot.epoch, forced=force)
                 start.waiting = 1
             epoch = slot.epoch
         if start is not None:
@@ -439,14 +440,16 @@ class AccessTokenService:
     def _obtain(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> AccessToken:
         """The cached token else a new one, as one process or, where the cache can tell, as one of a fleet."""
         token = self._cached(slot, registration)
-        if token is not None:
+        if token is not None and not flight.forced:
             return token
+        # A forced renewal wants a token newer than what lies there, not necessarily its own.
+        known = None if token is None else token.value
         lease = self._lease(slot, registration)
         try:
             while lease is not None:
                 # Whoever held the lease before may have left what we came for.
                 token = self._usable(slot, lease.token)
-                if token is not None:
+                if token is not None and token.value != known:
                     return token
                 if lease.granted:
                     break

@@ -13,6 +13,7 @@ from requests_cc_token import (
     AccessTokenManagement,
     ClientCredentialsClient,
     InvalidTokenResponseError,
+    MemoryTokenCache,
     TokenEndpointConnectionError,
     TokenEndpointError,
     TokenRequestError,
@@ -200,6 +201,16 @@ class TestColdStart:
         assert harness.get().value == "one"
         assert harness.get(parameters=TokenRequestParameters(force_renewal=True)).value == "two"
         assert harness.get().value == "two"
+
+    def test_force_renewal_asks_although_a_shared_cache_has_a_token(self, server: ScriptedServer) -> None:
+        """A process that starts with a stored token and is told to renew gets a new one."""
+        cache = MemoryTokenCache()
+        server.script.extend([token_answer("one"), token_answer("two")])
+        for forced, expected in ((False, "one"), (False, "one"), (True, "two"), (False, "two")):
+            with AccessTokenManagement(cache=cache) as management:
+                management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
+                parameters = TokenRequestParameters(force_renewal=forced)
+                assert management.service.get_access_token("w", parameters).value == expected
 
 
 class TestSharedFailure:
