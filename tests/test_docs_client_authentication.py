@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import os
 import re
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +50,14 @@ class _ByHost(_Proxy):
 class _ByHostTunnel(_Tunnel):
     def handle(self) -> None:
         assert isinstance(self.server, _ByHost)
-        peeked = self.connection.recv(4096, 2)  # MSG_PEEK
+        peeked = b""
+        while b"\r\n" not in peeked:
+            peeked = self.connection.recv(4096, socket.MSG_PEEK)
         host = peeked.split()[1].decode().rpartition(":")[0]
-        self.server.port = self.server.ports[host]
+        # A copy for this connection: others go elsewhere at the same time.
+        server = copy.copy(self.server)
+        server.port = self.server.ports[host]
+        self.server = server
         super().handle()
 
 
@@ -59,11 +69,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[World]:
     """The hosts of the pages, and the files that their readers have: a secret, a key, a certificate, an assertion."""
-    import os
-    import threading
-
     authority = Authority(tmp_path)
     files, key = _files_of_a_reader(authority, tmp_path)
     context = _server_context(authority)
@@ -140,8 +147,6 @@ def test_the_code_of_a_page_runs_as_printed(path: Path, world: World, tmp_path: 
 
 
 def _base64(text: str) -> str:
-    import base64
-
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
