@@ -38,14 +38,16 @@ OURS = "requests_cc_token, make_session"
 #: Environment variables whose number P5 varies.
 ENVIRONMENTS = (10, 100, 1000)
 THREADS = 32
-#: GETs of one round, after half as many that do not count.
+#: GETs of one round.
 GETS = 50
+#: GETs before them that do not count: the interpreter specializes its code anew after some sixty calls.
+WARMING = 100
 #: Registered clients and cached tokens of P9.
 MANY = 10_000
 
 
 def rounds(
-    calls: Mapping[str, Call], *, number: int, repeat: int, clock: Clock = time.process_time
+    calls: Mapping[str, Call], *, number: int, repeat: int, warming: int = 0, clock: Clock = time.process_time
 ) -> dict[str, list[float]]:
     """Microseconds per call of each, for each round.
 
@@ -60,7 +62,7 @@ def rounds(
     for turn in range(repeat):
         gc.collect()
         for name, call in order[turn % len(order) :] + order[: turn % len(order)]:
-            for _ in range(number // 2):
+            for _ in range(warming):
                 call()
             start = clock()
             for _ in range(number):
@@ -71,7 +73,7 @@ def rounds(
 
 def _timed(call: Call) -> float:
     """Microseconds of CPU per call, after one that may find things changed."""
-    for _ in range(GETS // 2):
+    for _ in range(WARMING):
         call()
     start = time.process_time()
     for _ in range(GETS):
@@ -134,7 +136,7 @@ class Bench:
             except ImportError as error:
                 self.missing[name] = str(error)
                 calls.pop(name, None)
-        return ratios(rounds(calls, number=GETS, repeat=50), BASE)
+        return ratios(rounds(calls, number=GETS, repeat=30, warming=WARMING), BASE)
 
     def p3_new_tls_connection(self) -> Any:
         """CPU of a GET on a new TLS connection that checks the certificate."""
@@ -185,7 +187,7 @@ class Bench:
         sessions = self.sessions(self.api)
         found: dict[str, list[float]] = {}
         before = dict(os.environ)
-        for _ in range(30):
+        for _ in range(15):
             for count in ENVIRONMENTS:
                 for number in range(count - len(before)):
                     os.environ[f"BENCHMARK_VARIABLE_{number}"] = "x" * 40
@@ -303,7 +305,7 @@ class Bench:
         self.made.append(management)
         sessions["DPoP for another client"] = management.make_session("mine")
         calls = {name: partial(session.get, self.api) for name, session in sessions.items()}
-        return ratios(rounds(calls, number=GETS, repeat=60), "nothing else")
+        return ratios(rounds(calls, number=GETS, repeat=40, warming=WARMING), "nothing else")
 
     def savings(self) -> Any:
         """CPU of a GET with one short way closed after the other: what it earns is what is lost without it."""
@@ -318,7 +320,7 @@ class Bench:
         plain = requests.Session()
         plain.headers["Authorization"] = f"Bearer {peers.TOKEN}"
         calls["requests"] = self._closed({}, partial(plain.get, self.api))
-        found = rounds(calls, number=2, repeat=25)
+        found = rounds(calls, number=1, repeat=20, warming=2)
         return ratios({name: [time / GETS for time in times] for name, times in found.items()}, "requests")
 
     @staticmethod
