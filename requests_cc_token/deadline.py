@@ -121,9 +121,6 @@ class _Counted(io.RawIOBase):
             exchange.received(count)
         return count
 
-    def fileno(self) -> int:
-        return self._raw.fileno()
-
     def close(self) -> None:
         self._raw.close()
         super().close()
