@@ -366,6 +366,38 @@ def test_an_ordinary_url_is_canonical() -> None:
         assert shortcuts._canonical(url) is not None
 
 
+class Text(str):
+    """Equals its text and reads otherwise."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "http://read.test/"
+
+
+class Unhashable:
+    """A URL object that cannot be a key."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return "http://read.test/"
+
+
+@pytest.mark.parametrize("url", [Text("http://equal.test/"), Unhashable(), bytearray(b"http://a.test/")])
+def test_a_url_object_is_read_as_requests_reads_it(url: Any) -> None:
+    """What only equals a URL, or cannot be remembered, is read as requests reads it."""
+    ShortcutSession().prepare_request(requests.Request("GET", "http://equal.test/"))
+    values = {"method": "GET", "url": url}
+    assert outcome(lambda: prepared(ShortcutSession(), values)) == outcome(lambda: prepared(requests.Session(), values))
+    for session in (ShortcutSession(), requests.Session()):
+        with contextlib.suppress(Exception):
+            session.merge_environment_settings(url, {}, None, None, None)
+
+
 def test_headers_changed_between_calls_count() -> None:
     """A header of the session that is set, replaced or deleted later is in the next request, or is not."""
     session = ShortcutSession()
