@@ -115,9 +115,10 @@ class Taint(logging.Handler):
 
     # Where it is searched
 
-    def createLock(self) -> None:
-        """None: threads that log in a hurry would queue here."""
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Without the handler's lock: threads that log in a hurry would queue for it."""
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called for each log record."""
