@@ -71,6 +71,11 @@ def rounds(
     return found
 
 
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
 def _timed(call: Call) -> float:
     """Microseconds of CPU per call, after one that may find things changed."""
     for _ in range(WARMING):
@@ -96,14 +101,8 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.bundle = folder / "ca.pem"
-        self.server = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.servers", str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.server.stdout is not None
-        plain, tls = self.server.stdout.readline().split()
+        self.server = self._started("benchmarks.servers", str(folder))
+        plain, tls = _line(self.server).split()
         os.utime(self.bundle, (time.time() - 3600, time.time() - 3600))  # as a bundle is: not just written
         self.http, self.https = f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}"
         self.api, self.tokens = f"{self.http}/v1/items", f"{self.http}/token"
@@ -127,16 +126,30 @@ class Bench:
         return found
 
     def p1_p2_one_get(self) -> Any:
-        """CPU of a GET on a warm connection, by all peers."""
-        calls = {}
-        for name, maker in peers.PEERS.items():
-            try:
-                calls[name] = maker(self.api, self.tokens)[0]
-                calls[name]()
-            except ImportError as error:
-                self.missing[name] = str(error)
-                calls.pop(name, None)
-        return ratios(rounds(calls, number=GETS, repeat=30, warming=WARMING), BASE)
+        """CPU of a GET on a warm connection, by all peers, each in a process of its own, in turns."""
+        running: dict[str, subprocess.Popen[str]] = {}
+        for name in peers.PEERS:
+            process = self._started("benchmarks.peer", name, self.api, self.tokens)
+            said = _line(process)
+            if said == "ready":
+                running[name] = process
+            else:
+                self.missing[name] = said
+        found: dict[str, list[float]] = {name: [] for name in running}
+        for _ in range(60):
+            for name, process in running.items():
+                assert process.stdin is not None
+                process.stdin.write("\n")
+                process.stdin.flush()
+                found[name].append(float(_line(process)))
+        for process in running.values():
+            process.communicate()
+        return ratios(found, BASE)
+
+    @staticmethod
+    def _started(module: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def p3_new_tls_connection(self) -> Any:
         """CPU of a GET on a new TLS connection that checks the certificate."""

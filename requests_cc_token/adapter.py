@@ -23,7 +23,7 @@ from .forks import renew_after_fork
 from .frames import without_locals
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
 from .service import AccessTokenService
-from .shortcuts import ShortcutAdapter, copy_with_header, leave_to_parent
+from .shortcuts import ShortcutAdapter, copy_with_header, header_of, leave_to_parent
 from .tokens import AccessToken, Binding
 from .urls import Mount, origin_of, proxies_that_see_no_secret, shown_url
 
@@ -294,7 +294,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         else:
             self._warn_of(url)
             return False
-        authorization = request.headers.get("Authorization")
+        authorization = header_of(request.headers, "authorization")
         return authorization is None or not self._keep_authorization or _is_from_netrc(authorization, url)
 
     def _warn_of(self, url: str) -> None:

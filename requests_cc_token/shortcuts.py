@@ -166,7 +166,9 @@ _GET_CONNECTION = _shipped(HTTPAdapter, "get_connection_with_tls_context")
 _POOL_KEY_ATTRIBUTES = _shipped(HTTPAdapter, "build_connection_pool_key_attributes")
 _REQUEST_URL = _shipped(HTTPAdapter, "request_url")
 _BUILD_RESPONSE = _shipped(HTTPAdapter, "build_response")
-_RESPONSE = (_shipped(Response, "__init__"), _shipped(Response, "content"), _shipped(Response, "iter_content"))
+_RESPONSE_INIT = _shipped(Response, "__init__")
+_CONTENT = _shipped(Response, "content")
+_ITER_CONTENT = _shipped(Response, "iter_content")
 _PREPARE = tuple(
     _shipped(PreparedRequest, name)
     for name in (
@@ -196,10 +198,6 @@ def _prepared_as_shipped() -> bool:
         p.prepare_auth,
         p.prepare_hooks,
     ) == _PREPARE
-
-
-def _answered_as_shipped() -> bool:
-    return (Response.__init__, Response.content, Response.iter_content) == _RESPONSE
 
 
 # Canonical URLs
@@ -409,6 +407,14 @@ class _SentHeaders(CaseInsensitiveDict[Any]):
         return list(self._store.values())
 
 
+def header_of(headers: CaseInsensitiveDict[Any], name: str) -> Any:
+    """The value of a header, its name given in lower case, or None; without an exception on the way to None."""
+    if type(headers) is CaseInsensitiveDict and ground.header_store:
+        found = headers._store.get(name)
+        return None if found is None else found[1]
+    return headers.get(name)
+
+
 def copy_with_header(request: PreparedRequest, name: str, value: str) -> PreparedRequest:
     """A shallow copy of the request with headers of its own, one of them set; for sending, not for keeping."""
     headers = request.headers
@@ -471,8 +477,8 @@ def _read_at_once(r: Response) -> bytes | None:
         or raw.chunked
         or raw.tell()
         or "content-encoding" in raw.headers
-        or Response.content is not _RESPONSE[1]
-        or Response.iter_content is not _RESPONSE[2]
+        or Response.content is not _CONTENT
+        or Response.iter_content is not _ITER_CONTENT
     ):
         return None
     try:
@@ -892,7 +898,7 @@ class ShortcutAdapter(HTTPAdapter):
             or not (ground.response_fields and ground.header_store and ground.jar_store and ground.header_lines)
             or type(resp) is not urllib3.HTTPResponse
             or type(req.url) is not str
-            or not _answered_as_shipped()
+            or Response.__init__ is not _RESPONSE_INIT
             or not _brings_no_cookies(resp)
         ):
             return super().build_response(req, resp)
@@ -913,7 +919,7 @@ class ShortcutAdapter(HTTPAdapter):
             headers=headers,
             raw=resp,
             url=req.url,
-            encoding=_encoding_of(headers.get("content-type")),
+            encoding=_encoding_of(store["content-type"][1] if "content-type" in store else None),
             history=[],
             reason=resp.reason,
             cookies=jar,
