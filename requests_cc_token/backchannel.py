@@ -16,7 +16,6 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import repeat
-from pathlib import Path
 from typing import Any, TypeVar, Union
 
 import requests
@@ -158,7 +157,7 @@ def _waits(given: object) -> tuple[float, ...]:
 def _verification(given: object) -> bool | str:
     if isinstance(given, bool):
         return given
-    if not isinstance(given, (str, os.PathLike)) or not Path(given).exists():
+    if not isinstance(given, (str, os.PathLike)) or not os.path.exists(given):  # noqa: PTH110 - Path.exists() raises for some
         raise ConfigurationError(f"backchannel: verify must be a CA bundle's path, or False, not {given!r}")
     return os.fspath(given)
 

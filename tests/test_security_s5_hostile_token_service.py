@@ -391,6 +391,7 @@ FINDINGS: list[tuple[str, bytes]] = [
     ("token-answer", b'\x00\x00{"access_token": "abc", "token_type": "Bearer", "other": 36001e999}'),
     ("configuration", b"\x00\\e\x04"),
     ("configuration", b"\x00\x00a" + b"\xff" * 130 + b"\x00\x00"),
+    ("configuration", b"\x00-\x01aph" + b"H" * 24 + b"proxiesHHH\x01\x00\x00\x00" + b"H" * 35 + b"a"),
 ]
 
 
