@@ -15,7 +15,7 @@ import warnings
 from .peers import PEERS
 
 #: GETs of one round, and before them some that do not count: other processes have used the processor's caches.
-GETS = 50
+GETS = 100
 WARMING = 10
 
 

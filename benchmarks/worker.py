@@ -394,6 +394,7 @@ def main(folder: Path, wanted: list[str]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "cores": os.cpu_count(),
+        "load": os.getloadavg()[1],
         "variables": len(os.environ),
         "versions": versions,
         "missing": bench.missing,
