@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -107,6 +109,11 @@ class RedisServer:
         if self._process is not None:
             self.kill()
         self._folder.cleanup()
+        # Clients that a test has dropped leave their sockets to the collector. It comes here, where that is expected,
+        # and not in the middle of another test.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     def __enter__(self) -> RedisServer:
         return self
