@@ -333,7 +333,7 @@ class Bench:
         plain = requests.Session()
         plain.headers["Authorization"] = f"Bearer {peers.TOKEN}"
         calls["requests"] = self._closed({}, partial(plain.get, self.api))
-        found = rounds(calls, number=1, repeat=20, warming=2)
+        found = rounds(calls, number=1, repeat=40, warming=2)
         return ratios({name: [time / GETS for time in times] for name, times in found.items()}, "requests")
 
     @staticmethod
@@ -365,6 +365,8 @@ CLOSED: dict[str, dict[str, Any]] = {
     "canonical URLs": {"_canonical": _never},
     "late jars, response built at once": {"_BUILD_RESPONSE": None},
     "no cookies looked for": {"_brings_no_cookies": _refused, "_brought_no_cookies": _refused},
+    "proxies merged without a protocol check": {"_merged": requests.sessions.merge_setting},
+    "request URL cut, not parsed": {"_REQUEST_URL": None},
     "headers for sending": {"_SentHeaders": requests.structures.CaseInsensitiveDict},
     "pool by kept key": {"_GET_CONNECTION": None},
     "body in one call": {"_read_at_once": _never},
