@@ -325,7 +325,8 @@ def _merged(given: Any, of_session: Any) -> Any:
 class _LateJar(RequestsCookieJar):
     """An empty jar that is filled in when first looked at, and from then on is a plain ``RequestsCookieJar``.
 
-    Saves 4 to 11 %, with ``build_response``: a request and its response make four jars, each with a lock and a policy, and seldom is one looked at.
+    Saves 4 to 11 %, with ``build_response``: a request and its response make four jars, each with a lock and a policy,
+    and seldom is one looked at.
     """
 
     #: The raw answer that is known to bring no cookies for this jar.
@@ -355,7 +356,8 @@ def _late_jar() -> _LateJar:
 def _brings_no_cookies(raw: Any) -> bool:
     """Whether ``extract_cookies_to_jar`` would find nothing in this response.
 
-    Saves 7 to 11 %: http.cookiejar parses the URL and searches the headers twice, for the response's jar and the session's.
+    Saves 7 to 11 %: http.cookiejar parses the URL and searches the headers twice, for the response's jar and for the
+    session's.
     """
     message = getattr(getattr(raw, "_original_response", None), "msg", None)
     if type(message) is not http.client.HTTPMessage or requests.cookies.extract_cookies_to_jar is not _EXTRACT_COOKIES:
@@ -436,7 +438,8 @@ def copy_with_header(request: PreparedRequest, name: str, value: str) -> Prepare
 class _HeaderTemplate:
     """The session's headers as they leave ``prepare_headers``, for as long as they stay as they were.
 
-    Part of the 25 % of ``prepare_request``: requests merges, checks by regular expression and copies the same four headers for each request.
+    Part of the 25 % of ``prepare_request``: requests merges, checks by regular expression and copies the same four
+    headers for each request.
     """
 
     __slots__ = ("_prepared", "given")
@@ -530,7 +533,7 @@ class ShortcutSession(Session):
     _template: _HeaderTemplate | None = None
 
     def prepare_request(self, request: Request) -> PreparedRequest:
-        """As ``requests.Session.prepare_request``, piece by piece, leaving out what would change nothing. Saves 25 %."""
+        """As ``requests.Session.prepare_request``, without what would change nothing. Saves 25 %."""
         given: Any = request.headers
         template = self._header_template()
         if (
@@ -672,8 +675,8 @@ class ShortcutSession(Session):
 class _TLSContexts:
     """TLS contexts that urllib3 made for a connection, kept for the next connections with the same settings.
 
-    Saves about 90 % of a new TLS connection: urllib3 loads the CA bundle anew for each. A context is dropped when one of its
-    files has changed, and in a forked child, which must not wait for a lock that a thread of its parent held.
+    Saves about 90 % of a new TLS connection: urllib3 loads the CA bundle anew for each. A context is dropped when one
+    of its files has changed, and in a forked child, which must not wait for a lock that a thread of its parent held.
     """
 
     def __init__(self) -> None:
