@@ -379,14 +379,15 @@ class AccessTokenService:
         """Fetch, and let everybody know. Whatever happens, the flight ends."""
         token: AccessToken | None = None
         error: TokenRequestError | None = None
+        unexpected: str | None = None
         try:
             token = self._obtain(slot, flight, registration)
         except TokenRequestError as failure:
             error = failure
         except BaseException as failure:
-            logger.error("token client %r: the fetch ended with %s", registration.name, type(failure).__name__)
+            unexpected = type(failure).__name__
             error = TokenRequestError(
-                f"token client {registration.name!r}: the fetch ended with {type(failure).__name__}",
+                f"token client {registration.name!r}: the fetch ended with {unexpected}",
                 client=registration.name,
                 transient=False,
             )
@@ -394,6 +395,9 @@ class AccessTokenService:
             # The frames of the fetch are of no use to its waiters, and every one of them gets a copy.
             error = error.for_caller()
         self._land(slot, flight, registration, token, error)
+        if unexpected is not None:
+            # Last, since a handler of somebody's may be what fails.
+            logger.error("token client %r: the fetch ended with %s", registration.name, unexpected)
 
     def _land(
         self,

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from requests_cc_token import AccessTokenManagement, TokenEndpointError
+from requests_cc_token import AccessTokenManagement, TokenEndpointError, TokenRequestError
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.events import Events, TokenEvent
 
@@ -122,4 +122,32 @@ def test_a_subscriber_that_ends_its_thread_leaves_nobody_waiting(
             raise SystemExit
 
     management.subscribe(leave)
+    assert management.service.get_access_token("worker", timeout=30).scope == "api reports"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_a_log_handler_that_raises_leaves_nobody_waiting(
+    management: AccessTokenManagement, token_service: TokenService, level: int
+) -> None:
+    """Whether it fails on the request or on the token, callers get a token or an error, and the next fetch works."""
+
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise LookupError("of the handler")
+
+    logger = logging.getLogger("requests_cc_token")
+    before, handler = logger.level, Broken(level)
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        if level == logging.INFO:
+            assert management.service.get_access_token("worker", timeout=30).scope == "api reports"
+        else:
+            with pytest.raises(TokenRequestError, match="the fetch ended with LookupError"):
+                management.service.get_access_token("worker", timeout=30)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    management.configure_backchannel()
     assert management.service.get_access_token("worker", timeout=30).scope == "api reports"
