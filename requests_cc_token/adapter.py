@@ -160,9 +160,8 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         position = _body_position(request.body)
         response = self._send_with(token, request, options)
         if response.status_code != 401:
-            if token is not self._accepted and response.status_code < 500:
-                self._accepted = token
-                self._service.token_accepted(token)
+            if token is not self._accepted:
+                self._note_accepted(token, response)
             return response
         if not self._renewable(response):
             return response
@@ -250,27 +249,24 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         _drain(refused)
         response = self._send_with(new, request, options)
         response.history.append(refused)
-        if response.status_code != 401 and response.status_code < 500:
-            self._accepted = new
-            self._service.token_accepted(new)
+        self._note_accepted(new, response)
         return response
+
+    def _note_accepted(self, token: AccessToken, response: requests.Response) -> None:
+        """Tell the service of a token that the API took; a 5xx says nothing of the token."""
+        if response.status_code != 401 and response.status_code < 500:
+            self._accepted = token
+            self._service.token_accepted(token)
 
     def _token(
         self, request: requests.PreparedRequest, parameters: TokenRequestParameters | None, timeout: Timeout
     ) -> AccessToken:
-        if parameters is None and self._token_patience is None:
-            failure: TokenRequestError
-            try:
-                return self._service.get_access_token(self._client, timeout=_seconds(timeout))
-            except TokenRequestError as error:
-                failure = error
-        else:
-            try:
-                return self._service.get_access_token(
-                    self._client, parameters, timeout=_seconds(timeout), patience=self._token_patience
-                )
-            except TokenRequestError as error:
-                failure = error
+        try:
+            return self._service.get_access_token(
+                self._client, parameters, timeout=_seconds(timeout), patience=self._token_patience
+            )
+        except TokenRequestError as error:
+            failure = error
         raise failure.for_caller(request)
 
     def _outcome(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response | BaseException:
