@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .client_auth import ClientAuthentication, ClientAuthLike, client_authentication
 from .client_certificate import CertificateLike, ClientCertificate, LoadedCertificate, client_certificate
 from .clock import is_duration
-from .dpop import DPoPKey, dpop_key
 from .exceptions import ConfigurationError, TokenRequestError
 from .frames import hides_arguments
 from .parameters import (
@@ -26,17 +24,43 @@ from .parameters import authorization_details as canonical_details
 from .secret_source import SecretLike, SecretSource, secret_source
 from .tokens import Binding
 from .urls import check_endpoint
+from .values import Value
+
+if TYPE_CHECKING:
+    from .dpop import DPoPKey
 
 #: Seconds that a token without ``expires_in`` is taken to live: the shortest lifetime in common use.
 DEFAULT_LIFETIME = 300.0
 
 
-@dataclass(frozen=True, slots=True, init=False, eq=False)
-class ClientCredentialsClient:
+class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_snapshot", "_snapshot")):
     """One token client: who asks, where, how it authenticates, and for what (RFC 6749 section 4.4).
 
     Raises ``ConfigurationError`` for a registration that cannot work. Never shows its secret, and is not pickled.
     """
+
+    __slots__ = (
+        "name",
+        "token_endpoint",
+        "issuer",
+        "client_id",
+        "client_secret",
+        "scope",
+        "resource",
+        "audience",
+        "parameters",
+        "authorization_details",
+        "auth",
+        "dpop",
+        "cert",
+        "revocation_endpoint",
+        "introspection_endpoint",
+        "allow_http",
+        "default_lifetime",
+        "strict_scope",
+        "is_snapshot",
+        "_snapshot",
+    )
 
     #: The name it is registered by.
     name: str
@@ -45,11 +69,11 @@ class ClientCredentialsClient:
     #: The issuer, from whose metadata the token endpoint is taken (RFC 8414).
     issuer: str | None
     client_id: str
-    client_secret: SecretSource | None = field(repr=False)
+    client_secret: SecretSource | None
     scope: tuple[str, ...]
     resource: tuple[str, ...]
     audience: str | None
-    parameters: tuple[tuple[str, tuple[str, ...]], ...] = field(repr=False)
+    parameters: tuple[tuple[str, tuple[str, ...]], ...]
     authorization_details: str | None
     auth: ClientAuthentication
     #: The key that tokens are bound to (RFC 9449).
@@ -65,8 +89,8 @@ class ClientCredentialsClient:
     #: Whether a token with less than the requested scope is an error.
     strict_scope: bool
     #: Whether ``dpop`` and ``cert`` are a moment's copy of what may change; see ``current``.
-    is_snapshot: bool = field(repr=False)
-    _snapshot: ClientCredentialsClient | None = field(repr=False)
+    is_snapshot: bool
+    _snapshot: ClientCredentialsClient | None
 
     @hides_arguments
     def __init__(
@@ -121,7 +145,7 @@ class ClientCredentialsClient:
         put(self, "parameters", further_parameters(parameters, what))
         put(self, "authorization_details", canonical_details(authorization_details, what))
         put(self, "auth", client_authentication(auth, name))
-        put(self, "dpop", dpop_key(dpop, what))
+        put(self, "dpop", _dpop_key(dpop, what))
         put(self, "cert", self._certificate(cert, what))
         put(self, "revocation_endpoint", revocation_endpoint)
         put(self, "introspection_endpoint", introspection_endpoint)
@@ -144,7 +168,7 @@ class ClientCredentialsClient:
     def named(self, name: str) -> ClientCredentialsClient:
         """The same registration under another name."""
         twin = object.__new__(ClientCredentialsClient)
-        for attribute in self.__slots__:
+        for attribute in self._fields:
             object.__setattr__(twin, attribute, getattr(self, attribute))
         object.__setattr__(twin, "name", name)
         object.__setattr__(twin, "_snapshot", None)
@@ -234,10 +258,24 @@ class ClientCredentialsClient:
             # Somebody's own source or method; asked while a fetch ends, which has to end.
             return None
 
+    # Each registration is itself: two that look alike may have different secrets.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"token client {self.name!r} holds a secret and is not pickled; register it on the other side too"
         )
+
+
+def _dpop_key(given: object, what: str) -> DPoPKey | None:
+    if given is None:
+        return None
+    from .dpop import DPoPKey
+
+    if isinstance(given, DPoPKey):
+        return given
+    raise ConfigurationError(f"{what}: dpop must be a DPoPKey, DPoPKey.generate() for example")
 
 
 def _is_duration(value: object) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .exceptions import TokenRequestError
 
@@ -20,8 +19,7 @@ logger.addHandler(logging.NullHandler())
 EventKind = Literal["requested", "obtained", "renewed", "served_stale", "failed", "held_off", "rejected"]
 
 
-@dataclass(frozen=True)
-class TokenEvent:
+class TokenEvent(NamedTuple):
     """Something that happened to the token of one client.
 
     ===============  =========================================================================================

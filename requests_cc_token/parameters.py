@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Union
 
 import requests
@@ -12,6 +11,7 @@ from requests.auth import AuthBase
 
 from .exceptions import ConfigurationError
 from .urls import check_identifier
+from .values import Value
 
 #: A parameter's value: text, or several for a parameter that may be repeated.
 Texts = Union[str, Iterable[str]]
@@ -107,18 +107,19 @@ def authorization_details(given: Any, what: str) -> str | None:
         ) from None
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class TokenRequestParameters(AuthBase):
+class TokenRequestParameters(Value, AuthBase, hidden=("parameters",)):
     """Overrides for one request: ``session.get(url, auth=TokenRequestParameters(scope="write"))``.
 
     What is left out is as the token client was registered. Each distinct set has its own token in the cache.
     ``force_renewal`` asks for a new token even where a usable one is there.
     """
 
+    __slots__ = ("scope", "resource", "audience", "parameters", "authorization_details", "force_renewal")
+
     scope: tuple[str, ...] | None
     resource: tuple[str, ...] | None
     audience: str | None
-    parameters: tuple[tuple[str, tuple[str, ...]], ...] = field(repr=False)
+    parameters: tuple[tuple[str, tuple[str, ...]], ...]
     authorization_details: str | None
     force_renewal: bool
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeGuard
+
+from .values import Value
 
 if TYPE_CHECKING:
     from .client_certificate import LoadedCertificate
@@ -18,8 +19,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 RECORD_FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """What a token is bound to: a DPoP key (RFC 9449), a client certificate (RFC 8705), or both.
 
     The API wants proof of the key, or a connection with that certificate.
@@ -29,16 +29,33 @@ class Binding:
     certificate: LoadedCertificate | None = None
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class AccessToken:
+class AccessToken(
+    Value,
+    hidden=("value", "extra", "key", "soft_expiry", "hard_expiry", "binding"),
+    uncompared=("key", "soft_expiry", "hard_expiry", "binding"),
+    unhashed=("extra",),
+):
     """An access token as the token service issued it (RFC 6749 section 5.1).
 
     ``value`` is the secret; it is in no repr, and the object refuses to be pickled: a cache stores
     ``to_record()`` where it means to.
     """
 
+    __slots__ = (
+        "value",
+        "token_type",
+        "scope",
+        "expires_at",
+        "renew_at",
+        "extra",
+        "key",
+        "soft_expiry",
+        "hard_expiry",
+        "binding",
+    )
+
     #: The token itself.
-    value: str = field(repr=False)
+    value: str
     #: How to present it: ``"Bearer"`` or ``"DPoP"``.
     token_type: str
     #: The scope granted, space-separated; None where neither the request nor the answer named one.
@@ -48,15 +65,15 @@ class AccessToken:
     #: When a renewal is wanted, in seconds since the epoch.
     renew_at: float
     #: What else the answer held, never a refresh token.
-    extra: Mapping[str, Any] = field(repr=False, hash=False)
+    extra: Mapping[str, Any]
     #: The cache key: a hash over what shaped the token request, no secret.
-    key: str = field(repr=False, compare=False)
+    key: str
     #: Soft and hard expiry on the monotonic clock of this process. A token read from a store that other processes
     #: share has none until the service derives them: a monotonic clock means nothing elsewhere.
-    soft_expiry: float | None = field(repr=False, compare=False)
-    hard_expiry: float | None = field(repr=False, compare=False)
+    soft_expiry: float | None
+    hard_expiry: float | None
     #: What it may be used with only, or None.
-    binding: Binding | None = field(repr=False, compare=False)
+    binding: Binding | None
 
     def __init__(
         self,
