@@ -142,6 +142,8 @@ def markdown(measured: Mapping[str, Any]) -> str:
             "",
             *_table(results["p7_token_from_the_cache"]["one thread"], 2),
         ]
+    if results.get("p8_import"):
+        lines += ["", "### CPU of an import in a new process", "", *_table(results["p8_import"]["times"])]
     for name, reason in measured["missing"].items():
         lines += ["", f"Left out: {name} ({reason})."]
     return "\n".join(lines) + "\n"

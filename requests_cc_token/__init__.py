@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
 from .adapter import AccessTokenAdapter
 from .cache import MemoryTokenCache, TokenCache
-from .cache_file import FileTokenCache
-from .cache_redis import RedisTokenCache
-from .client_assertion import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
 from .client_auth import ClientSecretBasic, ClientSecretPost
 from .clients import ClientCredentialsClient
-from .config import CONFIG_VARIABLE
-from .dpop import DPoPKey
 from .exceptions import (
     CCTokenError,
     ConfigurationError,
@@ -28,14 +24,20 @@ from .exceptions import (
     TokenRequestTimeout,
     UnknownClientError,
 )
-from .forks import renew_after_fork
+from .forks import importing, renew_after_fork
 from .frames import hides_arguments
 from .management import AccessTokenManagement
 from .parameters import NO_TOKEN, TokenRequestParameters
 from .references import managements
 from .service import AccessTokenService
-from .tls_client_auth import TlsClientAuth
 from .tokens import AccessToken
+
+if TYPE_CHECKING:
+    from .cache_file import FileTokenCache
+    from .cache_redis import RedisTokenCache
+    from .client_assertion import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+    from .dpop import DPoPKey
+    from .tls_client_auth import TlsClientAuth
 
 __all__ = [
     "NO_TOKEN",
@@ -71,6 +73,29 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+#: The rooms of names that most programs do not use; loaded when such a name is first asked for.
+_LATE = {
+    "ClientAssertion": "client_assertion",
+    "ClientSecretJwt": "client_assertion",
+    "DPoPKey": "dpop",
+    "FileTokenCache": "cache_file",
+    "PrivateKeyJwt": "client_assertion",
+    "RedisTokenCache": "cache_redis",
+    "TlsClientAuth": "tls_client_auth",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with importing:
+        value = globals()[name] = getattr(importlib.import_module(f".{_LATE[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
+
 
 class _Default:
     """The module's default management, made when it is first needed."""
@@ -83,6 +108,8 @@ class _Default:
 
     def get(self) -> AccessTokenManagement:
         """The management, made of the file that the environment names if need be."""
+        with importing:
+            from .config import CONFIG_VARIABLE
         with self.lock:
             if self.management is None:
                 path = os.environ.get(CONFIG_VARIABLE)

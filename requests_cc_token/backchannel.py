@@ -7,16 +7,14 @@ count here as anywhere in requests.
 from __future__ import annotations
 
 import os
-import random
 import threading
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import repeat
-from typing import Any, TypeVar, Union
+from typing import Any, NamedTuple, TypeVar, Union
 
 import requests
 import urllib3
@@ -28,6 +26,7 @@ from .clock import Clock, is_duration
 from .deadline import DeadlineAdapter, Exchange, TooMuchError, watch
 from .exceptions import ConfigurationError, TokenEndpointConnectionError, TokenRequestError
 from .forks import importing, renew_after_fork
+from .jitter import full_jitter
 from .parameters import NoNetrc
 from .shortcuts import leave_to_parent
 from .urls import proxies_that_see_no_secret
@@ -40,10 +39,6 @@ DEFAULT_TIMEOUT = (5.0, 10.0)
 DEFAULT_MAX_TIME = 30.0
 #: Tries of one fetch while somebody waits for it; further ones are left to the hold-off's schedule.
 DEFAULT_MAX_TRIES = 4
-#: Seconds: the upper bound of the first wait, doubled with each failure; a blip is over after one second.
-BACKOFF_BASE = 1.0
-#: Seconds: the highest upper bound of a wait. A client asks twice a minute then, a fleet is no stampede.
-BACKOFF_CAP = 60.0
 #: Seconds of ``Retry-After`` that are obeyed at most: more is a mistake or an attack.
 MAX_RETRY_AFTER = 3600.0
 #: Bytes of an answer that are read: real ones hold a few KiB.
@@ -51,26 +46,11 @@ MAX_ANSWER = 1024 * 1024
 #: Bytes that are read of a connection for one answer, with its headers and the frames of its chunks.
 MAX_WIRE = 2 * MAX_ANSWER
 
-# The system's source has no state: forked workers and seeded programs do not march in step.
-_random = random.SystemRandom()
-
 #: Seconds between the tries, or a wait generator as `backoff` defines them.
 Wait = Union[Iterable[float], Callable[[], Generator[float, Any, None]]]
 
 
-def full_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
-    """Seconds to wait after so many failures in a row: uniform between 0 and the bound."""
-    return _random.uniform(0.0, min(cap, base * 2.0 ** min(max(failures - 1, 0), 60)))
-
-
-def half_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
-    """Likewise, but at least half of the bound, for waits that must not be cut to nothing."""
-    bound = min(cap, base * 2.0 ** min(max(failures - 1, 0), 60))
-    return _random.uniform(bound / 2, bound)
-
-
-@dataclass(frozen=True)
-class BackchannelOptions:
+class BackchannelOptions(NamedTuple):
     """How token requests are sent; a value, replaced as a whole by ``configure_backchannel``."""
 
     #: Seconds between the tries, used exactly; None for full jitter.
@@ -82,11 +62,11 @@ class BackchannelOptions:
     #: Tries of one fetch; None for ``DEFAULT_MAX_TRIES``, or as many as ``wait`` has it.
     max_tries: int | None = None
     #: A session of the user's, or None for our own.
-    session: requests.Session | None = field(default=None, repr=False)
+    session: requests.Session | None = None
     #: Certificate verification of our own session, as in requests: a CA bundle's path, or False.
     verify: bool | str = True
     #: Proxies of our own session, as in requests.
-    proxies: Mapping[str, str] | None = field(default=None, repr=False)
+    proxies: Mapping[str, str] | None = None
 
     def changed(
         self,
@@ -100,7 +80,7 @@ class BackchannelOptions:
         proxies: Mapping[str, str] | None = None,
     ) -> BackchannelOptions:
         """These options with the given ones in place. Raises ``ConfigurationError``."""
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         if wait is not None:
             changes["wait"] = wait if callable(wait) else _waits(wait)
         if timeout is not None:
@@ -118,12 +98,16 @@ class BackchannelOptions:
             changes["verify"] = _verification(verify)
         if proxies is not None:
             changes["proxies"] = _proxies(proxies)
-        options = replace(self, **changes)  # type: ignore[arg-type]
+        options = self._replace(**changes)
         if options.session is not None and (options.verify is not True or options.proxies is not None):
             raise ConfigurationError(
                 "backchannel: verify and proxies are for the built-in session; set them on the session you give"
             )
         return options
+
+    def __repr__(self) -> str:
+        # Session and proxies may hold passwords.
+        return f"<BackchannelOptions wait={self.wait!r} timeout={self.timeout} max_time={self.max_time}>"
 
     def waits(self) -> Iterator[Callable[[TokenRequestError], float]]:
         """For each further try, how long to wait before it, given the last error."""
@@ -187,13 +171,15 @@ def _session(given: object) -> requests.Session:
     return given
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """An HTTP answer of the token service, read within its bounds. It may hold a token, so it shows no body."""
 
     status_code: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status_code}>"
 
 
 class Backchannel:

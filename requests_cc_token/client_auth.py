@@ -10,7 +10,6 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Union
 from urllib.parse import quote_plus
 
@@ -25,23 +24,34 @@ if TYPE_CHECKING:
 _FINGERPRINT_KEY = os.urandom(32)
 
 
-@dataclass
 class TokenRequest:
     """One token request while it is built. Only its address is shown: everything else may be a secret."""
 
-    url: str
-    form: dict[str, str | tuple[str, ...]] = field(default_factory=dict, repr=False)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-    #: The client certificate, for mutual TLS.
-    cert: LoadedCertificate | None = field(default=None, repr=False)
-    #: A salted hash of the credential used, to see whether a rotated one is there after ``invalid_client``.
-    credential: bytes = field(default=b"", repr=False)
-    #: Texts that no message may repeat, should the server echo them.
-    secrets: list[str] = field(default_factory=list, repr=False)
-    #: What a client assertion is addressed to: the issuer where it is known, else the token endpoint.
-    audience: str = ""
-    #: Seconds since the epoch, of the injected clock, for ``iat`` and ``exp``.
-    now: float = 0.0
+    def __init__(
+        self,
+        url: str,
+        form: dict[str, str | tuple[str, ...]] | None = None,
+        *,
+        cert: LoadedCertificate | None = None,
+        audience: str = "",
+        now: float = 0.0,
+    ) -> None:
+        self.url = url
+        self.form = {} if form is None else form
+        self.headers: dict[str, str] = {}
+        #: The client certificate, for mutual TLS.
+        self.cert = cert
+        #: A salted hash of the credential used, to see whether a rotated one is there after ``invalid_client``.
+        self.credential = b""
+        #: Texts that no message may repeat, should the server echo them.
+        self.secrets: list[str] = []
+        #: What a client assertion is addressed to: the issuer where it is known, else the token endpoint.
+        self.audience = audience
+        #: Seconds since the epoch, of the injected clock, for ``iat`` and ``exp``.
+        self.now = now
+
+    def __repr__(self) -> str:
+        return f"<TokenRequest to {self.url!r}>"
 
     def note_secret(self, secret: str) -> None:
         """Remember the credential for comparison, and to keep it out of messages."""

@@ -14,10 +14,9 @@ from requests.utils import prepend_scheme_if_needed, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
 
 from .exceptions import ConfigurationError, TokenRequestError
-from .forks import renew_after_fork
+from .forks import importing, renew_after_fork
 from .frames import hides_arguments
 from .secret_source import SecretLike, SecretSource, secret_source
-from .signing_key import thumbprint_of_pem
 from .watched_files import UnusableFileError, WatchedFiles
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ class ClientCertificate:
         return self._files.stamp()
 
     def _loaded(self, contents: tuple[bytes, ...]) -> LoadedCertificate:
+        with importing:
+            from .signing_key import thumbprint_of_pem
         try:
             thumbprint = thumbprint_of_pem(contents[0])
             del contents

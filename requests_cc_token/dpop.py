@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from requests.structures import CaseInsensitiveDict
 
-from .exceptions import ConfigurationError
 from .frames import hides_arguments
 from .secret_source import SecretLike
 from .signing_key import KeyLike, SigningKey, SigningKeySource, generated, sha256_url
@@ -193,10 +192,3 @@ def origin_of_target(url: str) -> str:
     host = f"[{host}]" if ":" in host else host
     port = "" if split.port in (None, _DEFAULT_PORTS.get(scheme)) else f":{split.port}"
     return f"{scheme}://{host}{port}"
-
-
-def dpop_key(given: object, what: str) -> DPoPKey | None:
-    """The key that a caller means. Raises ``ConfigurationError``."""
-    if given is None or isinstance(given, DPoPKey):
-        return given
-    raise ConfigurationError(f"{what}: dpop must be a DPoPKey, DPoPKey.generate() for example")

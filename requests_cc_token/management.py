@@ -5,34 +5,34 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import requests
 import urllib3
 from requests.adapters import BaseAdapter
 
 from .adapter import AccessTokenAdapter, Timeout
-from .backchannel import Backchannel, Wait
 from .cache import MemoryTokenCache, SharedTokenCache, TokenCache
 from .client_auth import ClientAuthLike
-from .client_certificate import CertificateLike
 from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
 from .clock import Clock, SystemClock, is_duration
-from .dpop import DPoPKey
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
-from .forks import renew_after_fork
+from .forks import importing, renew_after_fork
 from .frames import hides_arguments
 from .parameters import Texts, TokenRequestParameters
 from .references import Reference, management_of, managements
-from .revocation import introspect, revoke
 from .secret_source import SecretLike
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts import DEFAULT_POOL_SIZE, take_shortcuts
 from .urls import Mount
+
+if TYPE_CHECKING:
+    from .backchannel import Wait
+    from .client_certificate import CertificateLike
+    from .dpop import DPoPKey
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
 RESOLVED_CLIENT_LIFETIME = 300.0
@@ -46,15 +46,14 @@ REVOCATION_TIME = 5.0
 ClientResolver = Callable[[str], Union[ClientCredentialsClient, None]]
 
 
-@dataclass(frozen=True)
-class _SessionRegistration:
+class _SessionRegistration(NamedTuple):
     base_url: str
     client: str | None
     allow_http: bool
     timeout: Timeout
-    adapter_options: Mapping[str, Any] = field(default_factory=dict)
-    adapters: Mapping[str, BaseAdapter] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    adapter_options: Mapping[str, Any]
+    adapters: Mapping[str, BaseAdapter]
+    headers: Mapping[str, str]
 
 
 class AccessTokenManagement:
@@ -81,6 +80,8 @@ class AccessTokenManagement:
         name: str | None = None,
         revoke_on_close: bool = False,
     ) -> None:
+        with importing:
+            from .backchannel import Backchannel
         _flag(revoke_on_close, "revoke_on_close")
         if revoke_on_close and isinstance(cache, SharedTokenCache):
             raise ConfigurationError("revoke_on_close would revoke tokens that other processes share by the cache")
@@ -396,6 +397,8 @@ class AccessTokenManagement:
         and others. An API that checks tokens does not need this. Raises ``UnknownClientError``, and
         ``TokenRequestError`` and its kinds.
         """
+        with importing:
+            from .revocation import introspect
         registration = self._registry.find(client).current().with_parameters(parameters)
         token = self.service.get_access_token(client, parameters)
         outcome = introspect(registration, token, self._backchannel, self._clock)
@@ -404,6 +407,8 @@ class AccessTokenManagement:
         return outcome
 
     def _revoke_tokens(self) -> None:
+        with importing:
+            from .revocation import revoke
         deadline = self._clock.monotonic() + REVOCATION_TIME
         for client, token in self.service.held_tokens():
             if self._clock.monotonic() >= deadline:

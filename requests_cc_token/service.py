@@ -7,25 +7,25 @@ service, and a token between soft and hard expiry is renewed while callers go on
 
 from __future__ import annotations
 
-import contextvars
 import threading
 import weakref
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from .backchannel import Backchannel, full_jitter, half_jitter
 from .cache import Lease, SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient
 from .clock import Clock
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenCacheError, TokenRequestError, TokenRequestTimeout
-from .forks import renew_after_fork
+from .forks import importing, renew_after_fork
+from .jitter import full_jitter, half_jitter
 from .parameters import TokenRequestParameters
 from .references import Reference, service_of
-from .token_endpoint import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE, request_token
 from .tokens import AccessToken, Binding
+
+if TYPE_CHECKING:
+    from .backchannel import Backchannel
 
 _T = TypeVar("_T")
 
@@ -362,6 +362,8 @@ class AccessTokenService:
 
     def _start(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> None:
         """Run the flight in a thread of its own, with the context variables of its first caller."""
+        with importing:
+            import contextvars
         context = contextvars.copy_context()
         thread = threading.Thread(
             target=context.run,
@@ -487,6 +489,8 @@ class AccessTokenService:
 
     def _localized(self, token: AccessToken, slot: _Slot) -> AccessToken:
         """A token of a shared store, its expiry on this process's monotonic clock."""
+        with importing:
+            from .token_endpoint import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE
         offset = self._monotonic() - self._clock.time()
         lifetime = token.expires_at - self._clock.time()
         margin = min(EXPIRY_MARGIN, max(lifetime, 0.0) * EXPIRY_MARGIN_SHARE)
@@ -512,6 +516,8 @@ class AccessTokenService:
         return self._use_cache("lease from", registration.name, lease)
 
     def _request(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> AccessToken:
+        with importing:
+            from .token_endpoint import request_token
         # Further tries within the fetch are for those who wait for it, after a time that went well. A renewal
         # that nobody waits for, and the probes of an outage, leave them to the schedule of the hold-off.
         first_sequence = slot.error is None
@@ -603,8 +609,7 @@ class AccessTokenService:
             slot.flight = None
 
 
-@dataclass(frozen=True)
-class _HeldOff:
+class _HeldOff(NamedTuple):
     """The error of the last failed fetch, and the moment until which it is everybody's answer."""
 
     error: TokenRequestError

@@ -32,7 +32,6 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.backchannel import (
-    BACKOFF_CAP,
     DEFAULT_MAX_TIME,
     DEFAULT_MAX_TRIES,
     MAX_ANSWER,
@@ -40,10 +39,9 @@ from requests_cc_token.backchannel import (
     MAX_WIRE,
     Backchannel,
     BackchannelOptions,
-    full_jitter,
-    half_jitter,
     parse_retry_after,
 )
+from requests_cc_token.jitter import BACKOFF_CAP, full_jitter, half_jitter
 from requests_cc_token.testing import ManualClock
 
 from .forked import in_child

@@ -16,7 +16,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     for rooms in (
         # 0 ground: values and pure functions
         """challenges client_assertion client_auth client_certificate clients clock dpop events exceptions forks frames
-        parameters references secret_source shortcuts signing_key tls_client_auth tokens urls watched_files""",
+        jitter parameters references secret_source shortcuts signing_key tls_client_auth tokens urls values
+        watched_files""",
         # 1: one token request, and where tokens stay
         "backchannel cache deadline discovery revocation token_endpoint",
         # 2: a usable token for a client

@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from benchmarks.outage import END, OUTAGE, START, replay
-from requests_cc_token.backchannel import full_jitter, half_jitter
+from requests_cc_token.jitter import full_jitter, half_jitter
 
 
 @pytest.fixture(autouse=True)
