@@ -350,24 +350,29 @@ class AccessTokenManagement:
         *,
         allow_http: bool = False,
         inner: BaseAdapter | None = None,
+        shortcuts: bool = True,
         **adapter_options: Any,
     ) -> AccessTokenAdapter:
         """Give a session that exists the token of a client, for the URLs under ``prefix``.
 
         ``prefix`` is origin and path and ends with a slash. ``inner`` is an adapter that does the sending, the one
         that was mounted there before for example. Further keywords are those of ``AccessTokenAdapter``. Mount
-        before other threads use the session. A plain ``requests.Session`` becomes a ``ShortcutSession``, which does
-        the same with less work; one of a class of its own stays as it is.
+        before other threads use the session.
+
+        A plain ``requests.Session`` becomes a ``ShortcutSession``, a subclass that does the same with half the work;
+        ``shortcuts=False`` leaves its class alone. A session of a class of its own stays as it is in any case.
 
         Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
         """
+        _flag(shortcuts, "shortcuts")
         mount = Mount(prefix, allow_http=allow_http)
         adapter = AccessTokenAdapter(
             self.service, client, prefix=prefix, inner=inner, allow_http=allow_http, **adapter_options
         )
         for written in mount.prefixes:
             session.mount(written, adapter)
-        take_shortcuts(session)
+        if shortcuts:
+            take_shortcuts(session)
         return adapter
 
     @property

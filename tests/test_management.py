@@ -22,6 +22,7 @@ from requests_cc_token import management as management_room
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.management import RESOLVED_CLIENT_LIFETIME
+from requests_cc_token.shortcuts import ShortcutSession
 
 from .conftest import SECRET
 from .skipping_clock import SkippingClock
@@ -308,6 +309,20 @@ def test_mounting_covers_the_default_port_too(management: AccessTokenManagement)
     assert session.get_adapter("https://api.example.com/v1/x") is adapter
     assert session.get_adapter("https://api.example.com:443/v1/x") is adapter
     assert session.get_adapter("https://api.example.com/v2/") is not adapter
+
+
+def test_mounting_leaves_the_class_of_a_session_alone_where_asked(
+    management: AccessTokenManagement, api: ProtectedApi
+) -> None:
+    """With ``shortcuts=False`` a plain session stays what it is, and its requests carry the token all the same."""
+    plain, quick = requests.Session(), requests.Session()
+    management.mount(plain, api.base_url, "worker", shortcuts=False)
+    management.mount(quick, api.base_url, "worker")
+    assert type(plain) is requests.Session
+    assert type(quick) is ShortcutSession
+    assert plain.get(f"{api.base_url}test").ok and quick.get(f"{api.base_url}test").ok
+    with pytest.raises(ConfigurationError, match="shortcuts must be true or false"):
+        management.mount(plain, api.base_url, "worker", shortcuts=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("prefix", ["https://api.example.com", "https://", "api.example.com/", ""])
