@@ -414,15 +414,18 @@ def _rewind(body: Any, position: int | None) -> bool:
 
 def _drain(response: requests.Response) -> None:
     """Free the connection for the next try, reading what little body a refusal has."""
+    content = b""
     try:
-        content = b""
         for chunk in response.iter_content(8192):
             content += chunk
             if len(content) > MAX_DRAINED:
                 break
-        response._content = content
+        # Where the body is not at its end, this closes the connection. Just given back it might be used again: a rest
+        # that lies in its buffer (128 KiB from Python 3.14 on) is not seen by who looks at the socket.
+        response.close()
     except Exception:
-        response._content = b""
+        content = b""
+    response._content = content
     response._content_consumed = True
     response.close()
 
