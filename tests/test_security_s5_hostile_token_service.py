@@ -137,7 +137,7 @@ TOO_MUCH: dict[str, Action] = {
     "a deflate bomb": raw(
         http_answer(200, zlib.compress(b" " * 100_000_000), [("Content-Encoding", "deflate")])
     ),
-    "interim answers without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "long interim answers without end": endless(b"", b"HTTP/1.1 100 Continue\r\nX: %b\r\n\r\n" % (b"x" * 60_000)),
 }
 
 BROKEN: dict[str, Action] = {
@@ -146,6 +146,8 @@ BROKEN: dict[str, Action] = {
     "an endless status line": endless(b"HTTP/1.1 200 ", b"x"),
     "an endless header": endless(HEAD + b"X: ", b"x"),
     "headers without end": endless(HEAD, b"X: y\r\n"),
+    # 3.14's http.client counts them too, and its bound is reached first.
+    "interim answers without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "an endless trailer": endless(CHUNKED + b"1\r\n \r\n0\r\nX: ", b"x"),
     "no gzip": raw(http_answer(200, b"plain", [("Content-Encoding", "gzip")])),
     "less than announced": raw(HEAD + b'Content-Length: 100\r\n\r\n{"access_token": "a", "token_type": "Bearer"}'),
