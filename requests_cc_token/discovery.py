@@ -102,8 +102,10 @@ def metadata_of(
             known.refresh_at = now + METADATA_LIFETIME
         except TokenRequestError as error:
             logger.warning("token client %r: %s; going on with the copy from before", client.name, error)
-    known.metadata.check(client)
-    return known.metadata
+    # Another thread may refresh it at this moment: what was checked is what is used.
+    metadata = known.metadata
+    metadata.check(client)
+    return metadata
 
 
 def doubt(client: ClientCredentialsClient, backchannel: Backchannel) -> None:

@@ -492,8 +492,8 @@ class _Clients:
     def has_resolver(self) -> bool:
         return bool(self._resolvers)
 
-    def is_registered(self, name: str | None) -> bool:
-        return name in self._clients if name is not None else len(self._clients) == 1
+    def is_registered(self, name: str | None, client: ClientCredentialsClient) -> bool:
+        return self._clients.get(client.name) is client and (name is not None or len(self._clients) == 1)
 
     def find(self, name: str | None) -> ClientCredentialsClient:
         client = self._clients.get(name) if name is not None else None

@@ -44,8 +44,8 @@ class Registry(Protocol):
     def find(self, name: str | None) -> ClientCredentialsClient:
         """The client of the name, or the only one for None. Raises ``UnknownClientError``."""
 
-    def is_registered(self, name: str | None) -> bool:
-        """Whether ``find`` will give the same answer until the registrations change."""
+    def is_registered(self, name: str | None, client: ClientCredentialsClient) -> bool:
+        """Whether ``find`` will give this client until the registrations change."""
 
 
 class _Flight:
@@ -236,7 +236,7 @@ class AccessTokenService:
         now = self._monotonic()
         figures: dict[str, dict[str, Any]] = {}
         with self._lock:
-            slots = sorted(self._slots.values(), key=lambda slot: (slot.name, slot.key))
+            slots = sorted(self._live_slots(), key=lambda slot: (slot.name, slot.key))
             # The last one used of each name, where keys or certificates were replaced.
             latest = {slot.name: slot for (_, parameters), slot in self._recent.items() if parameters is None}
             by_default = {id(slot) for slot in (*latest.values(), *self._by_name.values())}
@@ -272,7 +272,7 @@ class AccessTokenService:
     def retry_at_once(self) -> None:
         """End every hold-off: what the failed requests were sent with has changed."""
         with self._lock:
-            for slot in self._slots.values():
+            for slot in self._live_slots():
                 self._forget_failures(slot)
 
     def _get(
@@ -323,10 +323,11 @@ class AccessTokenService:
         self, slot: _Slot, registration: ClientCredentialsClient, force: bool
     ) -> tuple[AccessToken | _HeldOff | _Flight, int]:
         """What a caller can do now: take the token, give up, or wait for a flight; with the slot's epoch."""
-        if self._backchannel.closed.is_set():
-            raise _closed_error(registration)
         start: _Flight | None = None
         with self._lock:
+            # Under the lock: close() takes it too, and ends every flight that it finds.
+            if self._backchannel.closed.is_set():
+                raise _closed_error(registration)
             now = self._monotonic()
             token = slot.token
             if token is not None and now >= _hard(token):
@@ -563,22 +564,31 @@ class AccessTokenService:
         self, registration: ClientCredentialsClient, parameters: TokenRequestParameters | None, client: str | None
     ) -> _Slot:
         """The slot of a client and what a request wants instead; made where there is none."""
+        place = (registration, parameters)
         with self._lock:
-            slot = self._recent.pop((registration, parameters), None)
+            slot = self._recent.get(place)
         if slot is None:
-            key = registration.with_parameters(parameters).cache_key
+            key, binding = registration.with_parameters(parameters).cache_key, registration.binding
             with self._lock:
                 slot = self._slots.get(key)
                 if slot is None:
-                    slot = self._slots[key] = _Slot(key, registration.name, registration.binding)
+                    slot = self._slots[key] = _Slot(key, registration.name, binding)
         with self._lock:
-            self._recent[(registration, parameters)] = slot
+            # To the end, in one step: whoever counts or revokes tokens meanwhile must not miss this one.
+            self._recent.pop(place, None)
+            self._recent[place] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
-            # What a snapshot is of may have changed by the next call, so that one takes the long way too.
-            if parameters is None and self._registry.is_registered(client) and not registration.is_snapshot:
+            # Not where a client of the name was registered since a resolver gave this one. And what a snapshot is of
+            # may have changed by the next call, so that one takes the long way too.
+            lasts = parameters is None and not registration.is_snapshot
+            if lasts and self._registry.is_registered(client, registration):
                 self._by_name[client] = slot
         return slot
+
+    def _live_slots(self) -> list[_Slot]:
+        """All slots that are in use. One may go at any moment, in any thread, so what is walked through is a copy."""
+        return [slot for slot in (reference() for reference in self._slots.valuerefs()) if slot is not None]
 
     @staticmethod
     def _forget_failures(slot: _Slot) -> None:
@@ -593,7 +603,7 @@ class AccessTokenService:
             self._by_name.clear()
             self._recent.clear()
             flights = []
-            for slot in self._slots.values():
+            for slot in self._live_slots():
                 slot.token = None
                 if slot.flight is not None and slot.flight.error is None:
                     slot.flight.error = _closed_error(None)
@@ -605,7 +615,7 @@ class AccessTokenService:
     def after_fork_in_child(self) -> None:
         """Keep the tokens; start locks and flights anew, whose threads are not in the child."""
         self._lock = threading.Lock()
-        for slot in list(self._slots.values()):
+        for slot in self._live_slots():
             slot.flight = None
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from requests_cc_token import AccessToken, TokenEndpointError, TokenRequestError, TokenRequestParameters
+from requests_cc_token import (
+    AccessToken,
+    ClientCredentialsClient,
+    TokenEndpointError,
+    TokenRequestError,
+    TokenRequestParameters,
+)
 from requests_cc_token.events import TokenEvent
 
 from .scripted_server import ScriptedServer, error_answer, gated, reset, token_answer
@@ -239,3 +246,48 @@ def test_context_variables_reach_the_secret(harness: Harness) -> None:
     token = harness.service.get_access_token("t")
     assert isinstance(token, AccessToken)
     assert harness.server.requests[-1].form["client_secret"] == ["T41NT-blue"]
+
+
+def test_a_registration_against_its_resolver(harness: Harness) -> None:
+    """A client that is registered while a resolver is asked for its name counts from the next call on."""
+
+    def client(client_id: str) -> dict[str, Any]:
+        return {"token_endpoint": harness.server.token_endpoint, "client_id": client_id, "client_secret": "T41NT"}
+
+    def resolve(name: str) -> ClientCredentialsClient:
+        harness.management.add_client(name, **client("registered"))
+        return ClientCredentialsClient(**client("resolved"), auth="client_secret_post")
+
+    harness.management.add_client_resolver(resolve)
+    harness.server.script.extend([token_answer("resolved"), token_answer("registered")])
+    got = [harness.service.get_access_token("tenant").value for _ in range(3)]
+    assert got == ["resolved", "registered", "registered"]
+
+
+def test_the_tokens_to_revoke_against_those_who_use_them(harness: Harness) -> None:
+    """However threads mix, a token that is in use is among those that the process holds, and counted by its name."""
+    harness.server.default = token_answer("one")
+    harness.management.add_client_resolver(
+        lambda name: ClientCredentialsClient(
+            token_endpoint=harness.server.token_endpoint, client_id=name, client_secret="T41NT"
+        )
+    )
+    harness.service.get_access_token("tenant")
+    over = threading.Event()
+
+    def use() -> None:
+        while not over.is_set():
+            harness.service.get_access_token("tenant")
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        join = in_threads(3, use)
+        held = {tuple(token.value for _, token in harness.service.held_tokens()) for _ in range(1_000)}
+        names = {tuple(harness.management.stats()) for _ in range(1_000)}
+    finally:
+        over.set()
+        sys.setswitchinterval(interval)
+    assert join() == [None] * 3
+    assert held == {("one",)}
+    assert names == {("tenant",)}
