@@ -244,8 +244,7 @@ class _Environment:
 
     __slots__ = ("_data", "_last", "_length", "_proxies", "_watched", "ca_bundle", "can_be_told_apart", "has_proxies")
 
-    def __init__(self, data: dict[bytes, bytes]) -> None:
-        items = list(data.items())
+    def __init__(self, data: dict[bytes, bytes], items: list[tuple[bytes, bytes]]) -> None:
         self._data = data
         self._length = len(items)
         self._last = items[-1]
@@ -303,9 +302,12 @@ def _current_environment() -> _Environment | None:
     known = _environment
     if known is not None and known.is_unchanged(data):
         return known
-    if type(data) is not dict or not data:
+    if type(data) is not dict:
         return None
-    known = _Environment(data)
+    items = list(data.items())
+    if not items:
+        return None
+    known = _Environment(data, items)
     if not known.can_be_told_apart:
         return None
     _environment = known
@@ -329,28 +331,31 @@ class _LateJar(RequestsCookieJar):
     and seldom is one looked at.
     """
 
-    #: The raw answer that is known to bring no cookies for this jar.
-    source: Any = None
-
-    def _fill_in(self) -> RequestsCookieJar:
-        self.__dict__.pop("source", None)
-        for name, value in vars(RequestsCookieJar()).items():
-            self.__dict__.setdefault(name, value)
-        self.__class__ = RequestsCookieJar  # type: ignore[assignment]
-        return self
-
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._fill_in(), name)
+        return getattr(_filled_in(self), name)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._fill_in().__reduce_ex__(protocol)
+        return _filled_in(self).__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self._fill_in().__getstate__()
+        return _filled_in(self).__getstate__()
 
 
-def _late_jar() -> _LateJar:
-    return object.__new__(_LateJar)  # without __init__: the attributes come with the first look
+def _filled_in(jar: _LateJar) -> RequestsCookieJar:
+    # No method: another thread that looks too may have changed the class just before.
+    jar.__dict__.pop("source", None)
+    for name, value in vars(RequestsCookieJar()).items():
+        jar.__dict__.setdefault(name, value)
+    jar.__class__ = RequestsCookieJar  # type: ignore[assignment]
+    return jar
+
+
+def _late_jar(source: Any = None) -> _LateJar:
+    """A late jar; ``source`` is the raw answer that is known to bring no cookies for it."""
+    jar = object.__new__(_LateJar)  # without __init__: the attributes come with the first look
+    if source is not None:
+        jar.__dict__["source"] = source
+    return jar
 
 
 def _brings_no_cookies(raw: Any) -> bool:
@@ -370,7 +375,7 @@ def _brings_no_cookies(raw: Any) -> bool:
 
 def _brought_no_cookies(r: Response) -> bool:
     jar: Any = vars(r).get("cookies")
-    return (type(jar) is _LateJar and jar.source is r.raw) or _brings_no_cookies(r.raw)
+    return (type(jar) is _LateJar and vars(jar).get("source", jar) is r.raw) or _brings_no_cookies(r.raw)
 
 
 # Headers
@@ -449,7 +454,8 @@ class _HeaderTemplate:
         if any(value is None for _, value in self.given):
             raise ValueError  # a header of the request may take its place, and its position
         p = PreparedRequest()
-        p.prepare_headers(headers)
+        # Not of the session's own, which another thread may change and change back meanwhile.
+        p.prepare_headers(dict(self.given))
         self._prepared = dict(p.headers._store)
 
     def headers_with(self, given: Mapping[str, Any]) -> CaseInsensitiveDict[Any]:
@@ -912,8 +918,7 @@ class ShortcutAdapter(HTTPAdapter):
             for key, line in resp.headers._container.items()
         }
         headers = _headers_of(store)
-        jar = _late_jar()
-        jar.__dict__["source"] = resp
+        jar = _late_jar(resp)
         response = Response.__new__(Response)
         response.__dict__.update(
             _content=False,

@@ -413,6 +413,39 @@ def test_headers_changed_between_calls_count() -> None:
     assert list(session.prepare_request(request).headers) == ["Plain"]
 
 
+class HeaderName(str):
+    """The name of a header that does something once, while it is read: what another thread might do then."""
+
+    __slots__ = ("meanwhile",)
+
+    meanwhile: Callable[[], object] | None
+
+    def lower(self) -> str:
+        meanwhile, self.meanwhile = getattr(self, "meanwhile", None), None
+        if meanwhile is not None:
+            meanwhile()
+        return super().lower()
+
+
+def test_headers_changed_while_they_are_read_leave_nothing_behind() -> None:
+    """A header that was another one for a moment, while a request was prepared, is the old one in the next request."""
+    session = ShortcutSession()
+    request = requests.Request("GET", "http://a.test/")
+    name = HeaderName("First")
+    session.headers.update({name: "1", "X": "before"})
+    done: list[str] = []
+
+    def meanwhile() -> None:
+        session.headers["X"] = "for a moment"
+        done.append("changed")
+
+    name.meanwhile = meanwhile
+    session.prepare_request(request)
+    assert done == ["changed"]
+    session.headers["X"] = "before"
+    assert session.prepare_request(request).headers["X"] == "before"
+
+
 def test_prepared_requests_share_nothing() -> None:
     """What is changed on one prepared request is not in the next one, nor in the session."""
     session = ShortcutSession()
@@ -558,6 +591,20 @@ def test_the_environment_is_not_read_again_while_it_stays() -> None:
                 mock.patch.object(type(os.environ), "__iter__", side_effect=AssertionError),
             ):
                 assert session.merge_environment_settings("http://a.test/", {}, None, None, None) == first
+
+
+def test_an_environment_that_is_reloaded_is_read_again() -> None:
+    """``os.reload_environ`` of Python 3.14, which fills the same dict anew, is seen though number and end are equal."""
+    session = ShortcutSession()
+    with mock.patch.dict(os.environ, {"AA_FIRST": "1", "ZZ_LAST": "1"}):
+        assert "foo" not in session.merge_environment_settings("http://a.test/", {}, None, None, None)["proxies"]
+        data: Any = vars(os.environ)["_data"]
+        renamed = {(b"FOO_PROXY" if name == b"AA_FIRST" else name): value for name, value in data.items()}
+        fresh = {bytes(bytearray(name)): bytes(bytearray(value)) for name, value in renamed.items()}
+        data.clear()
+        data.update(fresh)
+        found = session.merge_environment_settings("http://a.test/", {}, None, None, None)
+    assert found["proxies"]["foo"] == "1"
 
 
 def test_an_environment_that_cannot_be_told_apart_is_not_kept() -> None:
@@ -880,6 +927,17 @@ def test_threads_that_look_at_once_see_one_jar() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert len(jar) == 8
+
+
+def test_who_looks_just_after_another_thread_sees_the_same_jar() -> None:
+    """A look that began at the late jar and goes on at the plain one, another thread having been first, finds it."""
+    late = shortcuts._late_jar()
+    attribute, state, reduced = late.__getattr__, late.__getstate__, late.__reduce_ex__
+    late.set("a", "1")
+    cookies = vars(late)["_cookies"]
+    assert attribute("_cookies") is cookies
+    assert state()["_cookies"] is cookies
+    assert reduced(2)[2]["_cookies"] is cookies
 
 
 # Fallbacks: each private thing that is not as we know it
