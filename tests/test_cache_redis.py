@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import socket
 import sys
 import threading
 import uuid
@@ -16,15 +15,14 @@ import redis
 import redis.asyncio
 from cryptography.fernet import Fernet
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from requests_cc_token import AccessToken
 from requests_cc_token.cache_redis import RedisTokenCache
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
+from .redis_groups import Cluster, watched_by_one
 from .redis_server import RedisServer
 from .scripted_server import PATIENCE
 
@@ -79,86 +77,44 @@ class TestWithResp3(RedisContract):
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[list[RedisServer]]:
-    """Three masters, the slots shared out among them."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-    nodes = [RedisServer(*options) for _ in range(3)]
-    try:
-        first = nodes[0].client()
-        for number, node in enumerate(nodes):
-            client = node.client()
-            slots = range(number * 16384 // 3, (number + 1) * 16384 // 3)
-            client.execute_command("CLUSTER ADDSLOTS", *slots)
-            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            if number:
-                first.execute_command("CLUSTER MEET", "127.0.0.1", node.port)
-        looked = threading.Event()
-        for node in nodes:
-            for _ in range(int(PATIENCE / 0.05)):
-                if b"cluster_state:ok" in _raw(node, "CLUSTER INFO") and _raw(node, "CLUSTER NODES").count(b"\n") == 3:
-                    break
-                looked.wait(0.05)
-            else:
-                raise AssertionError("the cluster does not come up")
-        yield nodes
-    finally:
-        for node in nodes:
-            node.close()
-
-
-def _raw(node: RedisServer, command: str) -> bytes:
-    """The server's own text, which redis-py would parse."""
-    with socket.create_connection(("127.0.0.1", node.port), PATIENCE) as connection:
-        connection.sendall(command.encode() + b"\r\n")
-        with connection.makefile("rb") as answer:
-            return answer.read(int(answer.readline()[1:]))
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
 
 
 class TestWithACluster(SharedTokenCacheContract):
     """The contract, over three masters: the keys of a token are in one place, whichever that is."""
 
     @pytest.fixture(autouse=True)
-    def _store(self, cluster: list[RedisServer]) -> Iterator[None]:
+    def _store(self, cluster: Cluster) -> Iterator[None]:
         self.prefix = f"{uuid.uuid4()}:"
-        self.client = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", node.port) for node in cluster])  # type: ignore[no-untyped-call]
+        self.client = cluster.client()
         yield
         self.client.close()
 
     def make_cache(self, clock: ManualClock) -> RedisTokenCache:
         return RedisTokenCache(self.client, prefix=self.prefix, timeout=PATIENCE, clock=clock)
 
-    def test_keys_are_on_all_masters(self, cluster: list[RedisServer]) -> None:
+    def test_keys_are_on_all_masters(self, cluster: Cluster) -> None:
         """Tokens are spread over the masters."""
         cache = self.make_cache(self.clock)
         for number in range(30):
             cache.set(self.key(number), self.token(f"token-{number}", key=number))
-        assert all(node.client().dbsize() > 0 for node in cluster)
+        assert all(node.client().dbsize() > 0 for node in cluster.nodes)
 
 
 class TestWithSentinel(SharedTokenCacheContract):
     """The contract, over a client that asks a Sentinel who the master is."""
 
     @pytest.fixture(autouse=True)
-    def _store(self, server: RedisServer, tmp_path: Any) -> Iterator[None]:
+    def _store(self, server: RedisServer) -> Iterator[None]:
         self.prefix = f"{uuid.uuid4()}:"
-        configuration = tmp_path / "sentinel.conf"
-        configuration.write_text(f"sentinel monitor main 127.0.0.1 {server.port} 1\n")
-        with SentinelServer(str(configuration)) as sentinel:
-            self.sentinel = Sentinel([("127.0.0.1", sentinel.port)], socket_timeout=PATIENCE)  # type: ignore[no-untyped-call]
+        with watched_by_one(server) as self.sentinel:
             yield
 
     def make_cache(self, clock: ManualClock) -> RedisTokenCache:
         client = self.sentinel.master_for("main", socket_timeout=PATIENCE)  # type: ignore[no-untyped-call]
         return RedisTokenCache(client, prefix=self.prefix, timeout=PATIENCE, clock=clock)
-
-
-class SentinelServer(RedisServer):
-    def __init__(self, configuration: str) -> None:
-        self._configuration = configuration
-        super().__init__()
-
-    def arguments(self) -> list[str]:
-        return [self._configuration, "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock
 
+from .fleet.load import Load
 from .fleet.outage import (
     COOL_DOWNS,
     LIFETIME,
     Figures,
-    SlowProxy,
     Worker,
     measure,
     redis_troubles,
@@ -27,6 +26,7 @@ from .fleet.outage import (
     warnings,
 )
 from .redis_server import RedisServer
+from .relay import Relay
 from .scripted_server import PATIENCE
 
 #: Seconds that a store may add to a call, for each cool-down.
@@ -63,16 +63,16 @@ def test_a_broken_redis(tokens: TokenService, server: RedisServer, trouble: str)
 @pytest.mark.parametrize("delay", [0.025, 0.2])
 def test_a_slow_redis(tokens: TokenService, server: RedisServer, delay: float) -> None:
     """A store whose answers come late adds no more than the bound, however late they are."""
-    proxy = SlowProxy(server.port)
+    relay = Relay(server.port)
 
     def trouble() -> None:
-        proxy.delay = delay
+        relay.delay = delay
 
     try:
         # On a busy machine a little lateness is forgiven, now and then.
-        check(measure(tokens, lambda clock: RedisTokenCache(proxy.url, clock=clock), trouble), least_warnings=1)
+        check(measure(tokens, lambda clock: RedisTokenCache(relay.url, clock=clock), trouble), least_warnings=1)
     finally:
-        proxy.close()
+        relay.close()
 
 
 def test_a_silent_host(tokens: TokenService) -> None:
@@ -119,56 +119,23 @@ def test_a_store_comes_and_goes_under_load(tokens: TokenService, server: RedisSe
         Worker(tokens, lambda clock: RedisTokenCache(server.url, timeout=0.2, clock=clock), ManualClock())
         for _ in range(2)
     ]
-    stop = threading.Event()
-    failures: list[BaseException] = []
-    counts = [0] * 8
-    progress = threading.Condition()
-
-    def load(number: int) -> None:
-        while not stop.is_set():
-            try:
-                for _ in range(50):
-                    workers[number % 2].call()
-            except BaseException as error:
-                failures.append(error)
-                return
-            with progress:
-                counts[number] += 1
-                progress.notify_all()
-
-    def let_all_call() -> None:
-        """Return once each thread has begun and ended a round of calls."""
-        with progress:
-            before = list(counts)
-            done = progress.wait_for(
-                lambda: bool(failures) or all(counts[n] >= then + 2 for n, then in enumerate(before)), PATIENCE
-            )
-        assert done and not failures, failures
-
-    threads = [threading.Thread(target=load, args=(number,), daemon=True) for number in range(8)]
-    with workers[0].management, workers[1].management, warnings() as texts:
-        for thread in threads:
-            thread.start()
+    with workers[0].management, workers[1].management, warnings() as texts, Load(workers) as load:
         for _ in range(2):
-            let_all_call()
+            load.let_all_call()
             server.kill() if outage == "killed" else server.freeze()
             before = len(texts)
             for worker in workers:
                 worker.clock.advance(LIFETIME + 1.0)
-            let_all_call()
+            load.let_all_call()
             assert len(texts) - before == len(workers)
             server.start() if outage == "killed" else server.thaw()
             for worker in workers:
                 worker.clock.advance(max(LIFETIME, CACHE_COOL_DOWN) + 1.0)
-            let_all_call()
+            load.let_all_call()
             assert len(texts) - before == len(workers)
             requests = len(tokens.requests)
             for worker in workers:
                 worker.clock.advance(LIFETIME + 1.0)
-            let_all_call()
+            load.let_all_call()
             assert workers[0].call() == workers[1].call()
             assert len(tokens.requests) == requests + 1
-        stop.set()
-        for thread in threads:
-            thread.join(PATIENCE)
-    assert failures == []

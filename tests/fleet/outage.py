@@ -9,7 +9,6 @@ import logging
 import socket
 import statistics
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock
 from tests.fleet.member import say
 from tests.redis_server import RedisServer
+from tests.relay import Relay
 
 #: Seconds that the tokens live: they expire with each cool-down, so that each one needs the store.
 LIFETIME = int(CACHE_COOL_DOWN)
@@ -54,15 +54,19 @@ class Figures:
 class Worker:
     """One process's management over a cache, its clock moved by hand."""
 
-    def __init__(self, tokens: TokenService, cache: Callable[[ManualClock], Any], clock: ManualClock) -> None:
+    def __init__(
+        self, tokens: TokenService, cache: Callable[[ManualClock], Any], clock: ManualClock, name: str = "worker"
+    ) -> None:
         self.clock = clock
+        #: What its warnings call it; its tokens are those of all workers.
+        self.name = name
         self.management = AccessTokenManagement(cache=cache(clock), clock=clock)
         self.management.add_client(
-            "worker", token_endpoint=tokens.token_endpoint, client_id="worker", client_secret="secret", scope="api"
+            name, token_endpoint=tokens.token_endpoint, client_id="worker", client_secret="secret", scope="api"
         )
 
     def call(self) -> str:
-        return self.management.service.get_access_token("worker").value
+        return self.management.service.get_access_token(self.name).value
 
     def cool_down(self, figures: Figures | None = None) -> float:
         """Let the cool-down and the token end; the seconds that the slowest call of the next one took."""
@@ -119,42 +123,6 @@ def measure(tokens: TokenService, cache: Callable[[ManualClock], Any], trouble: 
     return figures
 
 
-class SlowProxy:
-    """Passes a store's connections on, each answer ``delay`` seconds late."""
-
-    def __init__(self, port: int) -> None:
-        self.delay = 0.0
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self._target))
-            threading.Thread(target=self._pass_on, args=(near, far, False), daemon=True).start()
-            threading.Thread(target=self._pass_on, args=(far, near, True), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket, late: bool) -> None:
-        with source, sink:
-            try:
-                while data := source.recv(65536):
-                    if late:
-                        time.sleep(self.delay)
-                    sink.sendall(data)
-                sink.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
 @contextmanager
 def silent_host() -> Iterator[str]:
     """The URL of a host that does not even answer to a connection: its backlog is full."""
@@ -192,16 +160,16 @@ def main() -> None:
 
                 say(f"Redis {name}: {measure(tokens, cache, lambda t=trouble, s=server: t(s))}")  # type: ignore[misc]
         with RedisServer() as server:
-            proxy = SlowProxy(server.port)
+            relay = Relay(server.port)
             for delay in (0.010, 0.025, 0.200):
 
                 def slow(clock: ManualClock) -> RedisTokenCache:
-                    proxy.delay = 0.0
-                    return RedisTokenCache(proxy.url, prefix=f"{uuid.uuid4()}:", clock=clock)
+                    relay.delay = 0.0
+                    return RedisTokenCache(relay.url, prefix=f"{uuid.uuid4()}:", clock=clock)
 
-                figures = measure(tokens, slow, lambda d=delay: setattr(proxy, "delay", d))  # type: ignore[misc]
+                figures = measure(tokens, slow, lambda d=delay: setattr(relay, "delay", d))  # type: ignore[misc]
                 say(f"Redis answers after {delay * 1000:.0f} ms: {figures}")
-            proxy.close()
+            relay.close()
         with silent_host() as url:
             say(f"Redis host silent: {measure(tokens, lambda clock: RedisTokenCache(url, clock=clock), int)}")
         with tempfile.TemporaryDirectory() as folder:
