@@ -191,9 +191,15 @@ def _client(given: Any) -> tuple[Any, str]:
     except ImportError:
         return None, "RedisTokenCache needs redis: pip install requests_cc_token[redis]"
     scheme, _, rest = given.partition("://")
+    scheme = _SCHEMES.get(scheme, scheme)
+    options: dict[str, Any] = {}
+    if scheme == "rediss":
+        from .cache_redis_tls import prepare, prepared_connections
+
+        options["connection_class"] = prepared_connections()
     try:
-        return redis.Redis.from_url(
-            f"{_SCHEMES.get(scheme, scheme)}://{rest}",
+        client = redis.Redis.from_url(
+            f"{scheme}://{rest}",
             socket_timeout=SOCKET_TIMEOUT,
             socket_connect_timeout=SOCKET_TIMEOUT,
             # Nothing of the third version is used, and its greeting is one more round trip for each connection.
@@ -201,6 +207,10 @@ def _client(given: Any) -> tuple[Any, str]:
             # Once more, for a connection that was closed while it lay idle.
             retry=Retry(NoBackoff(), 1),
             retry_on_error=[redis.ConnectionError],
-        ), ""
+            **options,
+        )
     except (ValueError, TypeError):
         return None, "the URL of a RedisTokenCache is redis://, rediss:// or unix://, as redis-py reads it"
+    if options:
+        prepare(client.connection_pool)
+    return client, ""
