@@ -1,4 +1,4 @@
-"""The samples of a fleet as they stand: a cron job, a Celery worker."""
+"""The samples of a fleet as they stand: a cron job, a Celery worker, Redis by Sentinel and as a cluster."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
 from .fleet.processes import PATIENCE, ROOT, process
+from .redis_groups import Cluster, Watched
 from .redis_server import RedisServer
 
 SAMPLES = ROOT / "docs" / "samples"
-#: Starts of the cron job, and tasks for Celery.
-RUNS, TASKS = 50, 24
+#: Starts of the cron job and of the samples with a client of their own, and tasks for Celery.
+RUNS, OWN_CLIENT_RUNS, TASKS = 50, 3, 24
 
 
 @pytest.fixture
@@ -67,6 +68,39 @@ def test_a_cron_job_needs_one_token(tokens: TokenService, api: ProtectedApi, tmp
         assert "m2m.short" in done.stdout
     assert len(api.requests) == RUNS
     assert len(tokens.requests) == 1
+
+
+def check_shared(sample: str, store: dict[str, str], tokens: TokenService, api: ProtectedApi) -> None:
+    """Each run of the sample is a process that calls the API; all have one token."""
+    environment = {
+        "TOKEN_ENDPOINT": tokens.token_endpoint,
+        "API_URL": api.base_url,
+        "M2M_SECRET": "secret",
+        **store,
+    }
+    for _ in range(OWN_CLIENT_RUNS):
+        with process("-W", "error", str(SAMPLES / sample), environment=environment) as run:
+            assert "m2m.short" in run.hear()
+            assert run.wait() == 0
+    assert len(api.requests) == OWN_CLIENT_RUNS
+    assert len(tokens.requests) == 1
+
+
+def test_a_master_that_sentinels_name(tokens: TokenService, api: ProtectedApi) -> None:
+    """Processes that ask Sentinels for the master share one token, though the Sentinel that is named first is gone."""
+    with Watched() as store:
+        addresses = " ".join(f"{host}:{port}" for host, port in store.addresses)
+        store.sentinels[0].kill()
+        check_shared("redis_sentinel.py", {"SENTINELS": addresses}, tokens, api)
+        assert len(store.master.client().keys("*:token")) == 1
+
+
+def test_a_cluster(tokens: TokenService, api: ProtectedApi) -> None:
+    """Processes that know two nodes of a cluster share one token, wherever in it that is."""
+    with Cluster() as store:
+        nodes = " ".join(f"127.0.0.1:{node.port}" for node in store.nodes[:2])
+        check_shared("redis_cluster.py", {"REDIS_NODES": nodes}, tokens, api)
+        assert store.owner("*:token") in store.nodes
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork pool needs fork")
