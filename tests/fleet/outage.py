@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock
 from tests.fleet.member import say
+from tests.redis_groups import Watched
 from tests.redis_server import RedisServer
 from tests.relay import Relay
 
@@ -108,8 +110,13 @@ def warnings() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def measure(tokens: TokenService, cache: Callable[[ManualClock], Any], trouble: Callable[[], object]) -> Figures:
-    """Figures of a worker whose store gets into trouble after a good start."""
+def measure(
+    tokens: TokenService,
+    cache: Callable[[ManualClock], Any],
+    trouble: Callable[[], object],
+    over: Callable[[], bool] = lambda: True,
+) -> Figures:
+    """Figures of a worker whose store gets into trouble after a good start; of more cool-downs until it is over."""
     alone = Worker(tokens, lambda clock: MemoryTokenCache(clock=clock), ManualClock())
     with_store = Worker(tokens, cache, ManualClock())
     figures = Figures()
@@ -118,7 +125,8 @@ def measure(tokens: TokenService, cache: Callable[[ManualClock], Any], trouble: 
         with_store.cool_down()
         trouble()
         before = len(texts)
-        figures.delays = [with_store.cool_down(figures) - usual for _ in range(COOL_DOWNS)]
+        while len(figures.delays) < COOL_DOWNS or not over():
+            figures.delays.append(with_store.cool_down(figures) - usual)
         figures.warnings = len(texts) - before
     return figures
 
@@ -170,6 +178,18 @@ def main() -> None:
                 figures = measure(tokens, slow, lambda d=delay: setattr(relay, "delay", d))  # type: ignore[misc]
                 say(f"Redis answers after {delay * 1000:.0f} ms: {figures}")
             relay.close()
+        for name, outage in (("killed", RedisServer.kill), ("frozen", RedisServer.freeze)):
+            with Watched() as watched:
+                client = watched.client(socket_timeout=1)
+
+                def master(clock: ManualClock, client: Any = client) -> RedisTokenCache:
+                    # A lease that could not be given back ends before the cool-down does; Redis' time is not moved.
+                    return RedisTokenCache(client, lease=0.01, clock=clock)
+
+                begin = partial(outage, watched.master)
+                figures = measure(tokens, master, begin, over=watched.has_failed_over)
+                client.close()
+                say(f"Redis master {name}, until its replica has taken over: {figures}")
         with silent_host() as url:
             say(f"Redis host silent: {measure(tokens, lambda clock: RedisTokenCache(url, clock=clock), int)}")
         with tempfile.TemporaryDirectory() as folder:
