@@ -139,11 +139,12 @@ class Watched:
 
     def has_failed_over(self) -> bool:
         """Whether the replica is the master, and all Sentinels say so."""
-        try:
-            named = {sentinel.client().sentinel_get_master_addr_by_name("main")[1] for sentinel in self.sentinels}
-            return named == {self.replica.port} and self.replica.client().role()[0] == b"master"
-        except RedisError:
-            return False  # it closes all connections when its role changes
+        named = {sentinel.client().sentinel_get_master_addr_by_name("main")[1] for sentinel in self.sentinels}
+        return named == {self.replica.port} and bool(_role(self.replica) == b"master")
+
+    def has_changed_places(self) -> bool:
+        """Whether the old master, back again, is the replica of the new one."""
+        return bool(_role(self.master) == b"slave")
 
     def close(self) -> None:
         self._started.close()
@@ -155,6 +156,14 @@ class Watched:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _role(server: RedisServer) -> Any:
+    """What the server is, or None: it closes all connections when that changes."""
+    try:
+        return server.client().role()[0]
+    except RedisError:
+        return None
 
 
 @contextmanager
