@@ -47,6 +47,8 @@ LOOKS_PER_ATTEMPT = 8
 #: Locks of frozen processes that are passed over in one look.
 _MAX_PASSED = 64
 
+#: Linux: what it tells of processes, see proc(5).
+_PROCESSES = Path("/proc")
 #: The states of a process that is stopped, by SIGSTOP or by a debugger.
 _FROZEN = ("T", "t")
 #: Those of one that is dead but still listed, until its parent asks for it.
@@ -138,7 +140,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
     def _prepare(self) -> None:
         """Make the folder, or see whether it is ours alone."""
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.name == "posix":
+        if os.name == "posix":  # pragma: no branch - Windows has no such owners and modes
             link, folder = self._path.lstat(), self._path.stat()
             if folder.st_uid != os.geteuid() or link.st_uid not in (os.geteuid(), 0):
                 raise ConfigurationError(
@@ -362,7 +364,7 @@ def _process_state(holder: str | None) -> str | None:
 
 def _process_status(process: int) -> tuple[str, str] | None:
     try:
-        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        text = (_PROCESSES / str(process) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     # The program's name, in parentheses, may hold anything; the state follows, and 19 fields later the start.

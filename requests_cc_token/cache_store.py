@@ -49,8 +49,8 @@ MAX_HANGING = 4
 #: fleet that waits longer asks more rarely.
 POLL_BOUNDS = (0.03, 0.25)
 POLL_SHARE = 0.25
-#: Linux: what it tells of the thread that asks.
-_THIS_THREAD = Path("/proc/thread-self")
+#: Linux: what it tells of the threads of this process, and of the one that asks.
+_THREADS, _THIS_THREAD = Path("/proc/self/task"), Path("/proc/thread-self")
 #: Characters of a store's own error text that a message repeats at most.
 MAX_TEXT = 120
 
@@ -101,7 +101,7 @@ class BoundedCalls:
         allowed, charged, began = self.timeout * share, 0.0, time.monotonic()
         while not outcome.done.wait(max(allowed - charged, _RECHECK)):
             elapsed = time.monotonic() - began
-            folder = Path(f"/proc/self/task/{thread.native_id}")
+            folder = _THREADS / str(thread.native_id)
             charged, wanting = _charged(elapsed, _schedule(folder)), _wants_processor(folder)
             if (charged >= allowed and not wanting) or elapsed >= MAX_STARVED:
                 break

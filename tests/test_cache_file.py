@@ -7,23 +7,34 @@ import json
 import logging
 import os
 import pickle
+import signal
 import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from requests_cc_token import AccessToken
-from requests_cc_token.cache_file import KEPT_AFTER_EXPIRY, FileTokenCache
+from requests_cc_token.cache_file import (
+    _LOOKS,
+    _MAX_PASSED,
+    KEPT_AFTER_EXPIRY,
+    LOOKS_PER_ATTEMPT,
+    FileTokenCache,
+    _process_status,
+)
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
+from .moments import just_before
 from .scripted_server import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="folders and their owners are POSIX's here")
@@ -119,12 +130,14 @@ class TestItsFolder:
         assert f"was open to other users (mode {mode:04o})" in caplog.text
         assert str(cache.path) in caplog.text
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
     def test_a_folder_of_another_user_is_refused(self, path: Path) -> None:
         """A folder that belongs to another user is refused, and the message says whose it is."""
-        path.mkdir(mode=0o700)
-        os.chown(path, 12345, -1)
-        with pytest.raises(ConfigurationError, match=r"belongs to another user \(uid 12345\)"):
+        if os.geteuid() == 0:
+            path.mkdir(mode=0o700)
+            os.chown(path, 12345, -1)
+        else:
+            path = Path(path.anchor)  # who is not root cannot give a folder away, but has one of root's
+        with pytest.raises(ConfigurationError, match=rf"belongs to another user \(uid {path.stat().st_uid}\)"):
             FileTokenCache(path)
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
@@ -359,6 +372,187 @@ class TestNumbers:
         cache.set(OTHER_KEY, token(clock))
         assert [folder.name for folder in path.iterdir()] == [OTHER_KEY]
 
+    def test_what_is_not_ours_is_left_and_stops_nothing(self, path: Path) -> None:
+        """A folder of a key that holds a foreign file stays, with that file alone, however long ago it expired."""
+        clock = ManualClock(time=time.time())
+        cache = FileTokenCache(path, timeout=PATIENCE, clock=clock)
+        cache.set(KEY, token(clock, lifetime=1000.0))
+        (path / KEY / "README").write_text("not ours")
+        clock.advance(KEPT_AFTER_EXPIRY + 2000.0)
+        cache.set(OTHER_KEY, token(clock))
+        assert [file.name for file in files(path / KEY)] == ["README"]
+        assert value(cache.get(OTHER_KEY)) == "T41NT-token"
+
+
+class TestMeetings:
+    """Two processes meet in one folder: what the other one does comes just before the step that it disturbs."""
+
+    @pytest.fixture
+    def other(self, path: Path, clock: ManualClock) -> FileTokenCache:
+        return FileTokenCache(path, timeout=PATIENCE, clock=clock)
+
+    def test_a_record_replaced_before_it_is_read(
+        self, cache: FileTokenCache, other: FileTokenCache, clock: ManualClock
+    ) -> None:
+        """A record that is replaced between the list of files and the reading: the newer one is read."""
+        cache.set(KEY, token(clock, "T41NT-older"))
+        with just_before("open", "1.token", lambda: other.set(KEY, token(clock, "T41NT-newer"))):
+            assert value(cache.get(KEY)) == "T41NT-newer"
+
+    def test_a_record_replaced_before_each_reading(
+        self, cache: FileTokenCache, other: FileTokenCache, clock: ManualClock
+    ) -> None:
+        """A record that is replaced again and again is a miss, not a search without end."""
+        cache.set(KEY, token(clock))
+        with just_before("open", ".token", lambda: other.set(KEY, token(clock)), times=_LOOKS):
+            assert cache.get(KEY) is None
+        assert value(cache.get(KEY)) == "T41NT-token"
+
+    def test_a_newer_record_before_ours_takes_its_place(
+        self, cache: FileTokenCache, other: FileTokenCache, clock: ManualClock, path: Path
+    ) -> None:
+        """Who writes a newer record clears away the one that is just being written: that writer says nothing."""
+        with just_before("os.rename", ".token", lambda: other.set(KEY, token(clock, "T41NT-newer"))):
+            cache.set(KEY, token(clock, "T41NT-older"))
+        assert value(cache.get(KEY)) == "T41NT-newer"
+        assert len(files(path)) == 1
+
+    def test_a_deletion_before_ours_takes_its_place(
+        self, cache: FileTokenCache, other: FileTokenCache, clock: ManualClock
+    ) -> None:
+        """A token that is deleted while the holder of the lease writes it does not come back."""
+        lease = cache.lease(KEY, lambda: False)
+        assert lease is not None and lease.granted
+        with just_before("os.rename", ".token", lambda: other.delete(KEY)):
+            lease.set(token(clock))
+        assert cache.get(KEY) is None
+
+    def test_a_token_before_the_lock_is_taken(
+        self, cache: FileTokenCache, other: FileTokenCache, clock: ManualClock
+    ) -> None:
+        """A token that comes between the list of files and the lock is what the wait ends with."""
+        with just_before("open", "1.lock", lambda: other.set(KEY, token(clock, "T41NT-newer"))):
+            lease = cache.lease(KEY, lambda: False)
+        assert lease is not None
+        assert value(lease.token) == "T41NT-newer"
+        lease.release()
+
+    def test_a_folder_swept_by_two(self, path: Path) -> None:
+        """A folder that another process sweeps away at the same time is no error."""
+        clock = ManualClock(time=time.time())
+        cache = FileTokenCache(path, timeout=PATIENCE, clock=clock)
+        cache.set(KEY, token(clock, lifetime=1000.0))
+        clock.advance(KEPT_AFTER_EXPIRY + 2000.0)
+        with just_before("os.rmdir", KEY, (path / KEY).rmdir):
+            cache.set(OTHER_KEY, token(clock))
+        assert [folder.name for folder in path.iterdir()] == [OTHER_KEY]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells which process holds a lock")
+class TestHolders:
+    """Who holds a lock, by number and start, and what becomes of that process."""
+
+    @pytest.fixture
+    def holder(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that does nothing."""
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+            yield process
+            process.kill()
+
+    @staticmethod
+    def name_of(process: subprocess.Popen[bytes]) -> str:
+        status = _process_status(process.pid)
+        assert status is not None
+        return f"{process.pid}-{status[1]}"
+
+    @pytest.fixture
+    def locked(self, path: Path, cache: FileTokenCache) -> Iterator[Callable[[int, str], FileLock]]:
+        """Locks of the key, each with the name of its holder."""
+        locks: list[FileLock] = []
+
+        def lock(number: int, holder: str) -> FileLock:
+            (path / KEY).mkdir(mode=0o700, exist_ok=True)
+            locks.append(FileLock(path / KEY / f"{number}.lock"))
+            locks[-1].acquire()
+            (path / KEY / f"{number}.{holder}.holder").touch(0o600)
+            return locks[-1]
+
+        yield lock
+        for held in locks:
+            held.release()
+
+    def test_a_frozen_holder_is_passed_over(
+        self, cache: FileTokenCache, holder: subprocess.Popen[bytes], locked: Callable[[int, str], FileLock]
+    ) -> None:
+        """The lock of a process that is stopped is left to it, and the next number taken at once."""
+        locked(1, self.name_of(holder))
+        holder.send_signal(signal.SIGSTOP)
+        os.waitpid(holder.pid, os.WUNTRACED)
+        lease = cache.lease(KEY, lambda: True)
+        assert lease is not None and lease.granted
+        assert "<lease 2 of" in repr(lease)
+        lease.release()
+
+    def test_frozen_holders_are_passed_over_only_so_often(
+        self, cache: FileTokenCache, holder: subprocess.Popen[bytes], locked: Callable[[int, str], FileLock]
+    ) -> None:
+        """Where more processes are stopped than one look passes over, it is waited for them."""
+        for number in range(1, _MAX_PASSED + 1):
+            locked(number, self.name_of(holder))
+        holder.send_signal(signal.SIGSTOP)
+        os.waitpid(holder.pid, os.WUNTRACED)
+        assert cache.lease(KEY, lambda: True) is None
+
+    def test_a_living_holder_is_asked_rarely(
+        self, cache: FileTokenCache, holder: subprocess.Popen[bytes], locked: Callable[[int, str], FileLock]
+    ) -> None:
+        """While the holder of the lock lives, who waits tries to take it at each eighth look only."""
+        locked(1, self.name_of(holder))
+        looks: list[None] = []
+
+        def enough() -> bool:
+            looks.append(None)
+            return len(looks) > LOOKS_PER_ATTEMPT
+
+        with just_before("open", "1.lock", lambda: None, times=2):
+            assert cache.lease(KEY, enough) is None
+
+    def test_a_holder_that_is_gone_is_not_waited_for(
+        self, cache: FileTokenCache, holder: subprocess.Popen[bytes], locked: Callable[[int, str], FileLock], path: Path
+    ) -> None:
+        """A lock whose holder has ended is taken at the next look, and the name that it left goes."""
+        name = self.name_of(holder)
+        lock = locked(1, name)
+        holder.kill()
+        holder.wait()
+        looks: list[None] = []
+
+        def ended() -> bool:
+            looks.append(None)
+            lock.release()
+            return False
+
+        lease = cache.lease(KEY, ended)
+        assert lease is not None and lease.granted
+        assert len(looks) == 1
+        assert not (path / KEY / f"1.{name}.holder").exists()
+        lease.release()
+
+    def test_without_proc_locks_have_no_names(
+        self, cache: FileTokenCache, clock: ManualClock, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the system tells nothing of processes, a lease works without a name beside the lock."""
+        monkeypatch.setattr("requests_cc_token.cache_file._PROCESSES", path / "none")
+        lease = cache.lease(KEY, lambda: False)
+        assert lease is not None and lease.granted
+        assert cache.lease(KEY, lambda: True) is None
+        assert not [file for file in files(path) if file.suffix == ".holder"]
+        lease.set(token(clock))
+        assert value(cache.get(KEY)) == "T41NT-token"
+        again = cache.lease(KEY, lambda: True)
+        assert again is not None and again.granted
+        again.release()
+
 
 class TestTrouble:
     """A folder that cannot be used raises, once, and is used again as soon as it can be."""
@@ -399,7 +593,8 @@ cache = FileTokenCache(sys.argv[1], timeout=30, clock=clock)
 key = TokenCacheContract.key()
 cache.set(key, AccessToken("first", expires_at=clock.time() + 10))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, most))
 lease = cache.lease(key, bool)
 try:
     lease.set(AccessToken("second" * 2000, expires_at=clock.time() + 10))
@@ -408,6 +603,8 @@ except TokenCacheError as error:
 print(cache.get(key).value)
 again = cache.lease(key, lambda: True)
 print(again is not None and again.granted)
+# What a coverage tool writes at the end is not cut.
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 """
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         process = subprocess.run(
@@ -417,6 +614,22 @@ print(again is not None and again.granted)
         assert os.strerror(errno.EFBIG) in said[0] and "second" not in said[0]
         assert said[1:] == ["first", "True"], process.stdout + process.stderr
         assert not [file for file in files(path) if file.suffix == ".new"]
+
+    def test_a_folder_in_the_place_of_a_record_to_be_written(
+        self, cache: FileTokenCache, clock: ManualClock, path: Path
+    ) -> None:
+        """A token that cannot be put in its place raises, leaves nothing half written, and ends its lease."""
+        lease = cache.lease(KEY, lambda: False)
+        assert lease is not None and lease.granted
+        in_the_way = path / KEY / "1.token"
+        in_the_way.mkdir()
+        with pytest.raises(TokenCacheError, match=os.strerror(errno.EISDIR)):
+            lease.set(token(clock))
+        assert not [file for file in files(path) if file.suffix in (".new", ".holder")]
+        again = cache.lease(KEY, lambda: True)
+        assert again is not None and again.granted
+        again.set(token(clock))
+        assert value(cache.get(KEY)) == "T41NT-token"
 
     def test_a_folder_in_the_place_of_a_record(self, cache: FileTokenCache, clock: ManualClock, path: Path) -> None:
         """A folder instead of a record is a miss, and the next token takes its place."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
 
 import pytest
 from hypothesis import strategies as st
@@ -122,10 +123,37 @@ def test_many_keys_stay_within_the_bound() -> None:
     assert cache.get("99999") is token
 
 
+def test_a_cleared_cache_is_empty() -> None:
+    """Clearing forgets all tokens."""
+    cache = MemoryTokenCache()
+    token = AccessToken("token", expires_at=time.time() + 100)
+    cache.set("one", token)
+    cache.set("two", token)
+    assert len(cache) == 2
+    cache.clear()
+    assert len(cache) == 0
+    assert cache.get("one") is None
+
+
 def test_it_is_not_pickled() -> None:
     """A cache holds secrets, so it does not travel."""
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(MemoryTokenCache())
+
+
+def test_what_a_child_does_about_a_change_under_way() -> None:
+    """After a fork in the middle of another thread's change a cache begins anew; else it keeps its tokens."""
+    clock = ManualClock()
+    cache = MemoryTokenCache(clock=clock)
+    token = AccessToken("token", expires_at=clock.time() + 100)
+    cache.set("key", token)
+    cache.after_fork_in_child()
+    assert cache.get("key") is token
+    with cache._lock:
+        cache.after_fork_in_child()
+        assert cache.get("key") is None
+        cache.set("key", token)
+    assert cache.get("key") is token
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from requests_cc_token.cache_store import MAX_HANGING, BoundedCalls
+from requests_cc_token import AccessToken
+from requests_cc_token.cache_encryption import TokenRecords
+from requests_cc_token.cache_store import MAX_HANGING, BoundedCalls, Claim, StoreTokenCache, Wait
 from requests_cc_token.exceptions import TokenCacheError
 
 from .scripted_server import PATIENCE
@@ -126,6 +129,75 @@ def test_a_smaller_share_is_a_shorter_time(calls: BoundedCalls) -> None:
     gate.set()
 
 
+def test_without_a_thread_there_is_no_operation(calls: BoundedCalls) -> None:
+    """Where the system gives no thread more, the operation does not run, and the error says so."""
+    ran: list[bool] = []
+    # No machine has room for such a stack: pthread_create fails as it does at the limit of threads.
+    before = threading.stack_size(1 << 46)
+    try:
+        with pytest.raises(TokenCacheError, match="the store: no thread can be started to read it"):
+            calls.call("read", lambda: ran.append(True))
+    finally:
+        threading.stack_size(before)
+    assert ran == []
+
+
+def test_where_the_system_tells_nothing_of_threads(
+    calls: BoundedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no /proc, the clock alone says when an operation's time is over, and what it took."""
+    for name in ("_THREADS", "_THIS_THREAD"):
+        monkeypatch.setattr(f"requests_cc_token.cache_store.{name}", tmp_path / "none")
+    gate = threading.Event()
+    with pytest.raises(TokenCacheError, match="the store did not answer within 40 ms"):
+        calls.call("read", lambda: gate.wait(PATIENCE))
+    gate.set()
+    patient = BoundedCalls("the store", PATIENCE)
+    result, spent = patient.call("read", lambda: TOKEN)
+    assert result == TOKEN
+    assert 0 < spent < 1
+
+
+class SlowStore(StoreTokenCache[str]):
+    """A store that answers a claim when its gate opens, and notes what it gets back."""
+
+    def __init__(self, claim: Claim[str]) -> None:
+        super().__init__("the store", TokenRecords(None), 10.0, 0.04, None)
+        self.gate = threading.Event()
+        self.claim = claim
+        self.back: list[str] = []
+
+    def _read(self, key: str) -> AccessToken | None:
+        return None
+
+    def _write(self, key: str, token: AccessToken | None, claim: Claim[str] | None) -> None:
+        raise AssertionError("nothing is written here")
+
+    def _claim(self, key: str, wait: Wait) -> Claim[str]:
+        self.gate.wait(PATIENCE)
+        return self.claim
+
+    def _let_go(self, key: str, holding: str) -> None:
+        self.back.append(holding)
+
+
+@pytest.mark.parametrize(
+    ("claim", "back"),
+    [(Claim(8, 7, None, "the lock"), ["the lock"]), (Claim(0, 7, None), [])],
+    ids=["granted", "another one's turn"],
+)
+def test_a_claim_granted_too_late_is_given_back(claim: Claim[str], back: list[str]) -> None:
+    """What a store grants to a caller that has left is given back; where it grants nothing there is nothing to give."""
+    store = SlowStore(claim)
+    with pytest.raises(TokenCacheError, match="did not answer"):
+        store.lease("key", lambda: False)
+    store.gate.set()
+    for thread in left_behind():
+        thread.join(PATIENCE)
+    assert store.back == back
+    assert claim.holding is None
+
+
 def test_a_busy_operation_is_not_the_stores_fault() -> None:
     """An operation that wants a processor all the time is waited for beyond its time, but not for ever."""
     calls = BoundedCalls("the store", 0.001)
@@ -138,6 +210,25 @@ def test_a_busy_operation_is_not_the_stores_fault() -> None:
 
     if os.path.exists("/proc/thread-self/schedstat"):  # noqa: PTH110
         assert calls.call("read", spin)[0] == "done"
+
+
+def test_what_a_child_does_about_what_hangs(calls: BoundedCalls) -> None:
+    """After a fork nothing hangs; an operation of before that ends all the same is not counted."""
+    gate = threading.Event()
+    for _ in range(MAX_HANGING):
+        with pytest.raises(TokenCacheError, match="did not answer"):
+            calls.call("read", lambda: gate.wait(PATIENCE))
+    calls.after_fork_in_child()
+    gate.set()
+    for thread in left_behind():
+        thread.join(PATIENCE)
+    gate.clear()
+    for _ in range(MAX_HANGING):
+        with pytest.raises(TokenCacheError, match="did not answer"):
+            calls.call("read", lambda: gate.wait(PATIENCE))
+    with pytest.raises(TokenCacheError, match="hang already"):
+        calls.call("read", lambda: "one more")
+    gate.set()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
