@@ -380,24 +380,23 @@ class AccessTokenService:
 
     def _run(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> None:
         """Fetch, and let everybody know. Whatever happens, the flight ends."""
-        token: AccessToken | None = None
-        error: TokenRequestError | None = None
+        brought: AccessToken | TokenRequestError
         unexpected: str | None = None
         try:
-            token = self._obtain(slot, flight, registration)
+            brought = self._obtain(slot, flight, registration)
         except TokenRequestError as failure:
-            error = failure
+            brought = failure
         except BaseException as failure:
             unexpected = type(failure).__name__
-            error = TokenRequestError(
+            brought = TokenRequestError(
                 f"token client {registration.name!r}: the fetch ended with {unexpected}",
                 client=registration.name,
                 transient=False,
             )
-        if error is not None:
+        if isinstance(brought, TokenRequestError):
             # The frames of the fetch are of no use to its waiters, and every one of them gets a copy.
-            error = error.for_caller()
-        self._land(slot, flight, registration, token, error)
+            brought = brought.for_caller()
+        self._land(slot, flight, registration, brought)
         if unexpected is not None:
             # Last, since a handler of somebody's may be what fails.
             logger.error("token client %r: the fetch ended with %s", registration.name, unexpected)
@@ -407,8 +406,7 @@ class AccessTokenService:
         slot: _Slot,
         flight: _Flight,
         registration: ClientCredentialsClient,
-        token: AccessToken | None,
-        error: TokenRequestError | None,
+        brought: AccessToken | TokenRequestError,
     ) -> None:
         """Put what a flight brought where callers find it, then wake those who wait."""
         events: list[TokenEvent] = []
@@ -416,26 +414,26 @@ class AccessTokenService:
         with self._lock:
             if flight.done.is_set():
                 return  # closed meanwhile
-            if slot.flight is flight:
-                slot.flight = None
+            slot.flight = None
             now = self._monotonic()
-            flight.token, flight.error = token, error
-            if token is not None:
+            if not isinstance(brought, TokenRequestError):
+                flight.token = brought
                 if flight.epoch == slot.epoch:
-                    slot.token = token
+                    slot.token = brought
                     self._forget_failures(slot)
                 kind: Any = "renewed" if flight.background else "obtained"
-                events.append(TokenEvent(kind, name, expires_in=_hard(token) - now))
-            elif error is not None:
+                events.append(TokenEvent(kind, name, expires_in=_hard(brought) - now))
+            else:
+                flight.error = brought
                 slot.failures += max(flight.tries, 1)
-                slot.error = error
+                slot.error = brought
                 slot.error_was_background = flight.background and not flight.waiting
                 slot.error_stamp = registration.stamp()
-                slot.next_try = now + _hold_off(slot.failures, error)
-                cause = _cause(error)
+                slot.next_try = now + _hold_off(slot.failures, brought)
+                cause = _cause(brought)
                 slot.failures_by_cause[cause] = slot.failures_by_cause.get(cause, 0) + 1
-                slot.last_error = str(error)
-                events.append(TokenEvent("failed", name, error=error, wait=slot.next_try - now))
+                slot.last_error = str(brought)
+                events.append(TokenEvent("failed", name, error=brought, wait=slot.next_try - now))
                 if slot.token is not None and now < _hard(slot.token):
                     events.append(TokenEvent("served_stale", name, expires_in=_hard(slot.token) - now))
         try:
@@ -605,7 +603,7 @@ class AccessTokenService:
             flights = []
             for slot in self._live_slots():
                 slot.token = None
-                if slot.flight is not None and slot.flight.error is None:
+                if slot.flight is not None:
                     slot.flight.error = _closed_error(None)
                     flights.append(slot.flight)
                     slot.flight = None

@@ -553,6 +553,20 @@ class TestRejection:
             harness.service.token_accepted(token)
             harness.service.token_rejected(token)
 
+    def test_an_older_token_that_is_accepted_ends_no_series(self, harness: Harness) -> None:
+        """The success of an older token's call says nothing of the current one, whose refusal is one more in a row."""
+        numbers = iter(range(100))
+        harness.server.respond = lambda request: token_answer(f"t{next(numbers)}")
+        old = harness.get()
+        harness.service.token_rejected(old)
+        new = harness.get()
+        harness.service.token_accepted(old)
+        harness.service.token_rejected(new)
+        assert harness.get() is new
+        harness.service.token_accepted(new)
+        harness.service.token_rejected(new)
+        assert harness.get().value == "t2"
+
     def test_the_cache_never_gives_the_rejected_token_back(self, harness: Harness) -> None:
         """The rejected token still lies in the cache; it is asked past, and overwritten."""
         harness.server.script.extend([token_answer("one"), token_answer("two")])
@@ -682,6 +696,26 @@ class TestClose:
         errors = join()
         assert {type(error) for error in errors} == {TokenRequestError}
         assert "closed" in str(errors[0])
+
+    def test_what_a_fetch_brings_after_close_goes_nowhere(self, harness: Harness) -> None:
+        """A fetch that ends after close() tells nobody what it brought; its caller has been answered."""
+        answered = threading.Event()
+
+        def secret() -> str:
+            harness.management.close()
+            assert answered.wait(PATIENCE)
+            return "T41NT"
+
+        harness.management.add_client(
+            "late", token_endpoint=harness.server.token_endpoint, client_id="m", client_secret=secret
+        )
+        with pytest.raises(TokenRequestError, match="closed"):
+            harness.service.get_access_token("late")
+        answered.set()
+        for thread in threading.enumerate():
+            if thread.name == "requests_cc_token late":
+                thread.join(PATIENCE)
+        assert harness.kinds() == ["requested"]
 
     def test_a_closed_management_gives_no_token(self, harness: Harness) -> None:
         """After close() a call gets an error that says so, and tokens are forgotten."""

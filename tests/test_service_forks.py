@@ -86,6 +86,23 @@ def test_r3_a_fork_during_a_fetch_does_not_hang_the_child(
     assert tokens == ["parent"]
 
 
+def test_r3_what_the_service_of_a_child_does(server: ScriptedServer, management: AccessTokenManagement) -> None:
+    """After a fork a held lock and a fetch under way are forgotten: the next call has a fetch of its own."""
+    release = threading.Event()
+    server.script.append(gated(release, token_answer("parent")))
+    tokens: list[str] = []
+    caller = threading.Thread(target=lambda: tokens.append(management.service.get_access_token().value))
+    caller.start()
+    server.wait_for_requests(1)
+    with management.service._lock:
+        management.service.after_fork_in_child()
+        assert management.service.get_access_token().value == "t"
+    release.set()
+    caller.join(PATIENCE)
+    assert tokens == ["parent"]
+    assert len(server.requests) == 2
+
+
 def test_r3_a_fork_while_every_lock_is_held_does_not_hang_the_child(
     server: ScriptedServer, management: AccessTokenManagement
 ) -> None:

@@ -1,0 +1,202 @@
+"""What the service makes of a shared cache's answers, each told by the test: leases granted, taken over, cancelled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestError, TokenRequestParameters
+from requests_cc_token.testing import ManualClock
+
+from .scripted_server import PATIENCE, ScriptedServer, error_answer, token_answer
+
+
+class ToldLease:
+    """A lease as the test tells it; notes what is done with it."""
+
+    def __init__(self, log: list[str], granted: bool, token: AccessToken | None, failing: bool = False) -> None:
+        self._log = log
+        self._failing = failing
+        self.granted = granted
+        self.token = token
+
+    def set(self, token: AccessToken) -> None:
+        self._log.append(f"set {token.value}")
+        self._maybe_fail()
+
+    def release(self) -> None:
+        self._log.append("release")
+        self._maybe_fail()
+
+    def _maybe_fail(self) -> None:
+        if self._failing:
+            raise ConnectionError("the store is down")
+
+
+class ToldCache:
+    """A shared cache that gives what it was told to."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.token: AccessToken | None = None
+        self.leases: list[ToldLease | None] = []
+        #: Called at each lease.
+        self.at_lease: Callable[[], object] = lambda: None
+
+    def get(self, key: str) -> AccessToken | None:
+        return self.token
+
+    def set(self, key: str, token: AccessToken) -> None:
+        self.log.append(f"set {token.value} without a lease")
+
+    def delete(self, key: str) -> None:
+        self.log.append("delete")
+
+    def lease(self, key: str, cancelled: Callable[[], bool]) -> ToldLease | None:
+        self.log.append("lease")
+        self.at_lease()
+        return self.leases.pop(0)
+
+    def tell(self, granted: bool, token: AccessToken | None = None, *, failing: bool = False) -> None:
+        self.leases.append(ToldLease(self.log, granted, token, failing))
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    numbers = iter(range(1, 100))
+    with ScriptedServer() as server:
+        server.respond = lambda request: token_answer(f"own-{next(numbers)}")
+        yield server
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def cache() -> ToldCache:
+    return ToldCache()
+
+
+@contextmanager
+def managed(cache: ToldCache, server: ScriptedServer, clock: ManualClock) -> Iterator[AccessTokenManagement]:
+    with AccessTokenManagement(cache=cache, clock=clock) as management:
+        management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
+        yield management
+
+
+@pytest.fixture
+def management(cache: ToldCache, server: ScriptedServer, clock: ManualClock) -> Iterator[AccessTokenManagement]:
+    with managed(cache, server, clock) as management:
+        yield management
+
+
+def stored(clock: ManualClock, value: str, lifetime: float = 3600.0) -> AccessToken:
+    """A token as it comes out of a store: with moments of the wall clock only."""
+    return AccessToken(value, expires_at=clock.time() + lifetime)
+
+
+def until_landed() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "requests_cc_token w":
+            thread.join(PATIENCE)
+
+
+def test_another_process_has_fetched(
+    management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer, clock: ManualClock
+) -> None:
+    """The token that another process left ends the wait: no token request, and the lease is given back."""
+    cache.tell(False, stored(clock, "theirs"))
+    token = management.service.get_access_token()
+    until_landed()
+    assert (token.value, token.hard_expiry is not None) == ("theirs", True)
+    assert cache.log == ["lease", "release"]
+    assert not server.requests
+
+
+def test_another_process_has_deleted(
+    management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer
+) -> None:
+    """A wait that ended without a token, because it was deleted, begins anew: one process at a time fetches."""
+    cache.tell(False)
+    cache.tell(True)
+    assert management.service.get_access_token().value == "own-1"
+    until_landed()
+    assert cache.log == ["lease", "lease", "set own-1", "release"]
+    assert len(server.requests) == 1
+
+
+def test_a_forced_renewal_takes_what_is_newer(
+    management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer, clock: ManualClock
+) -> None:
+    """A forced renewal does not take the stored token, but one that another process fetched while it waited."""
+    cache.token = stored(clock, "old")
+    forced = TokenRequestParameters(force_renewal=True)
+    cache.tell(True, cache.token)
+    assert management.service.get_access_token(parameters=forced).value == "own-1"
+    until_landed()
+    cache.tell(False, stored(clock, "newer", 7200.0))
+    assert management.service.get_access_token(parameters=forced).value == "newer"
+    assert len(server.requests) == 1
+
+
+def test_a_stored_token_that_has_expired_is_none(
+    management: AccessTokenManagement, cache: ToldCache, clock: ManualClock
+) -> None:
+    """What a store keeps beyond its expiry is not used, neither at once nor after the wait."""
+    cache.token = stored(clock, "expired", -1.0)
+    cache.tell(True, cache.token)
+    assert management.service.get_access_token().value == "own-1"
+
+
+def test_a_wait_that_is_cancelled_asks_for_itself(
+    management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer
+) -> None:
+    """A cache that stops waiting without a lease leaves the fetch to the process; the token is offered without one."""
+    cache.leases.append(None)
+    assert management.service.get_access_token().value == "own-1"
+    until_landed()
+    assert cache.log == ["lease", "set own-1 without a lease"]
+
+
+def test_a_store_that_breaks_twice_is_said_once(
+    management: AccessTokenManagement, cache: ToldCache, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that fails at the write and again at the release is one warning, and is left alone from then on."""
+    cache.tell(True, failing=True)
+    assert management.service.get_access_token().value == "own-1"
+    until_landed()
+    assert cache.log == ["lease", "set own-1", "release"]
+    assert [record.getMessage().partition(" the token cache")[0] for record in caplog.records] == [
+        "token client 'w': could not write to"
+    ]
+    clock.advance(1.0)
+    management.service.delete_access_token()
+    assert "delete" not in cache.log
+
+
+def test_a_deletion_while_waiting_keeps_the_token_out(
+    management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer
+) -> None:
+    """A fetch whose key was deleted while it waited for its lease answers its caller and writes nothing."""
+    cache.tell(True)
+    cache.at_lease = management.service.delete_access_token
+    assert management.service.get_access_token().value == "own-1"
+    until_landed()
+    assert cache.log == ["lease", "delete", "release"]
+
+
+def test_a_failed_fetch_gives_its_lease_back(
+    management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer
+) -> None:
+    """Where no token can be had, the next process may try."""
+    server.respond = lambda request: error_answer(400, "invalid_scope")
+    cache.tell(True)
+    with pytest.raises(TokenRequestError, match="invalid_scope"):
+        management.service.get_access_token()
+    until_landed()
+    assert cache.log == ["lease", "release"]
