@@ -41,13 +41,13 @@ import urllib3.poolmanager
 import urllib3.util.ssl_
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar, cookiejar_from_dict, extract_cookies_to_jar, merge_cookies
-from requests.exceptions import ChunkedEncodingError, ConnectionError, ContentDecodingError, SSLError  # noqa: A004
+from requests.exceptions import ChunkedEncodingError, ConnectionError, SSLError  # noqa: A004
 from requests.hooks import dispatch_hook
 from requests.models import REDIRECT_STATI, PreparedRequest, Request, Response
 from requests.sessions import Session, merge_hooks, merge_setting
 from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity, get_encoding_from_headers, select_proxy
-from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 from urllib3.exceptions import SSLError as TransportSSLError
 
 from .forks import renew_after_fork
@@ -492,11 +492,9 @@ def _read_at_once(r: Response) -> bytes | None:
     ):
         return None
     try:
-        content = raw.read(decode_content=True)
+        content = raw.read(decode_content=True)  # nothing is encoded here, so nothing fails to decode
     except ProtocolError as e:
         raise ChunkedEncodingError(e) from e
-    except DecodeError as e:
-        raise ContentDecodingError(e) from e
     except ReadTimeoutError as e:
         raise ConnectionError(e) from e
     except TransportSSLError as e:

@@ -36,6 +36,8 @@ from requests_cc_token import shortcuts
 from requests_cc_token.parameters import NoNetrc
 from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession
 
+from .scripted_server import Action, ScriptedServer, answer, half_a_body
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -446,6 +448,18 @@ def test_headers_changed_while_they_are_read_leave_nothing_behind() -> None:
     assert session.prepare_request(request).headers["X"] == "before"
 
 
+@pytest.mark.parametrize("value", [None, "line\nbreak", 5])
+def test_a_header_that_is_none_or_wrong_is_left_to_requests(value: Any) -> None:
+    """A header of the session without a value is not sent, a wrong one is the error of ``requests.Session``."""
+    values = {"method": "GET", "url": "http://a.test/"}
+
+    def with_header(session: requests.Session) -> Any:
+        session.headers["X"] = value
+        return prepared(session, values)
+
+    assert outcome(lambda: with_header(ShortcutSession())) == outcome(lambda: with_header(requests.Session()))
+
+
 def test_prepared_requests_share_nothing() -> None:
     """What is changed on one prepared request is not in the next one, nor in the session."""
     session = ShortcutSession()
@@ -580,6 +594,18 @@ def test_a_variable_that_takes_another_ones_place_is_seen() -> None:
             assert found["proxies"]["foo"] == "http://proxy.test"
 
 
+def test_a_proxy_that_is_replaced_in_its_place_is_seen() -> None:
+    """A variable that gets another value where it is counts, unless the session does not trust the environment."""
+    session = ShortcutSession()
+    with mock.patch.dict(os.environ, {"https_proxy": "http://one.test", "LAST_ONE": "long enough"}):
+        for proxy in ("http://one.test", "http://two.test"):
+            os.environ["https_proxy"] = proxy
+            found = session.merge_environment_settings("https://a.test/", {}, None, None, None)
+            assert found["proxies"] == {"https": proxy}
+        session.trust_env = False
+        assert not session.merge_environment_settings("https://a.test/", {}, None, None, None)["proxies"]
+
+
 def test_the_environment_is_not_read_again_while_it_stays() -> None:
     """Settings of an unchanged environment cost no reading of it, proxies or not."""
     session = ShortcutSession()
@@ -623,6 +649,66 @@ def test_an_environment_in_another_place_is_looked_at(monkeypatch: MonkeyPatch) 
     session.merge_environment_settings("https://a.test/", {}, None, None, None)
     monkeypatch.setattr(os, "environ", {"https_proxy": "http://proxy.test"})
     assert session.merge_environment_settings("https://a.test/", {}, None, None, None)["proxies"]["https"]
+
+
+class Restless(dict[bytes, bytes]):
+    """An environment that another thread changes while its last variable is looked at."""
+
+    change: Callable[[dict[bytes, bytes]], object]
+    #: Whether the change comes before the look begins or within it.
+    before: bool
+
+    def items(self) -> Any:
+        return RestlessItems(self)
+
+
+class RestlessItems:
+    def __init__(self, of: Restless) -> None:
+        self._of = of
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(dict.items(self._of))
+
+    def __reversed__(self) -> Iterator[tuple[bytes, bytes]]:
+        if self._of.before:
+            self._of.change(self._of)
+        found = reversed(dict.items(self._of))
+        if not self._of.before:
+            self._of.change(self._of)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("change", "before"), [(dict.clear, True), (lambda data: data.update({b"NEW": b"variable"}), False)]
+)
+def test_an_environment_that_changes_during_the_look_has_changed(
+    change: Callable[[dict[bytes, bytes]], object], before: bool
+) -> None:
+    """An environment that another thread empties or adds to at that moment counts as changed, and is no error."""
+    data = Restless({b"ONE": b"first", b"TWO": b"second"})
+    data.change, data.before = change, before
+    assert not shortcuts._Environment(data).is_unchanged(data)
+
+
+def test_proxies_of_a_changed_environment_are_not_kept() -> None:
+    """What is asked while the environment changes is answered as it is then, and not remembered as it was before."""
+    with mock.patch.dict(os.environ, {"https_proxy": "http://proxy.test", "LAST_ONE": "long enough"}):
+        known = shortcuts._current_environment()
+        assert known is not None
+        assert known.proxies_for("https://a.test/") == {"https": "http://proxy.test"}
+        os.environ["no_proxy"] = "b.test"
+        assert known.proxies_for("https://b.test/") == {}
+        assert known._proxies.keys() == {"https://a.test"}
+
+
+def test_the_proxies_kept_are_bounded() -> None:
+    """Of many origins only so many are remembered."""
+    with mock.patch.dict(os.environ, {"https_proxy": "http://proxy.test", "LAST_ONE": "long enough"}):
+        known = shortcuts._current_environment()
+        assert known is not None
+        for number in range(shortcuts.REMEMBERED + 1):
+            assert known.proxies_for(f"https://h{number}.test/") == {"https": "http://proxy.test"}
+        assert len(known._proxies) == 1
 
 
 # Answers: what send makes of them
@@ -787,6 +873,70 @@ def test_the_connection_is_used_again(server: ReplayServer) -> None:
     assert server.connections == before + 1
 
 
+def stalling(connection: socket.socket) -> bool:
+    """Promise ten bytes, send four, and keep the connection."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour")
+    return True
+
+
+def without_tls(connection: socket.socket) -> bool:
+    """Promise ten bytes, send four, and go on as if there were no TLS."""
+    stalling(connection)
+    with socket.socket(fileno=os.dup(connection.fileno())) as bare:
+        bare.sendall(b"sixsix")
+    return False
+
+
+@pytest.mark.parametrize(
+    ("action", "tls", "error"),
+    [
+        (stalling, False, requests.exceptions.ConnectionError),
+        (half_a_body(), False, requests.exceptions.ChunkedEncodingError),
+        (without_tls, True, requests.exceptions.SSLError),
+    ],
+)
+def test_a_body_that_breaks_off_is_the_error_of_requests(
+    action: Action, tls: bool, error: type[Exception], authority: Authority, tmp_path: Path
+) -> None:
+    """A body that stalls, ends early or leaves TLS raises what ``requests.Session`` raises."""
+    bundle = str(authority.bundle(tmp_path / "ca.pem"))
+    with ScriptedServer(default=action, tls=authority.context if tls else None) as server:
+        for session in (requests.Session(), short_session()):
+            with session, pytest.raises(requests.RequestException) as caught:
+                # The stalling server is not waited for: the wait is what is tested.
+                session.get(server.url, timeout=(PATIENCE, 0.2 if action is stalling else PATIENCE), verify=bundle)
+            assert type(caught.value) is error
+
+
+def test_cookies_of_a_request_are_sent_with_those_of_the_session() -> None:
+    """Cookies given as a dict or as a jar go with that request, beside the session's, and stay out of the session."""
+    jar = RequestsCookieJar()
+    jar.set("a", "1")
+    for cookies in ({"a": "1"}, jar):
+        for session in (requests.Session(), ShortcutSession()):
+            session.cookies.set("s", "2")
+            p = session.prepare_request(requests.Request("GET", "http://a.test/", cookies=cookies))
+            assert p.headers["Cookie"] == "s=2; a=1"
+            assert dict(session.cookies) == {"s": "2"}
+
+
+def test_redirects_are_followed_or_left() -> None:
+    """A redirect is followed, or is what comes next; without an address it is the answer."""
+    moved, nowhere = answer(302, b"moved", [("Location", "/other")]), answer(302, b"nowhere")
+    with ScriptedServer() as server:
+        for session in (requests.Session(), short_session()):
+            server.script.extend([moved, answer(200, b"there"), moved, nowhere, nowhere])
+            followed = session.get(server.url)
+            assert (followed.text, [r.text for r in followed.history]) == ("there", ["moved"])
+            left = session.get(server.url, allow_redirects=False)
+            assert (left.text, left.history) == ("moved", [])
+            assert left.next is not None and left.next.url == server.url + "other"
+            for follow in (True, False):
+                ended = session.get(server.url, allow_redirects=follow)
+                assert (ended.text, ended.history, ended.next) == ("nowhere", [], None)
+            session.close()
+
+
 def test_cookies_persist_between_calls(server: ReplayServer) -> None:
     """A cookie that was set is sent with the next request, and can be taken away."""
     session = short_session()
@@ -938,6 +1088,52 @@ def test_who_looks_just_after_another_thread_sees_the_same_jar() -> None:
     assert attribute("_cookies") is cookies
     assert state()["_cookies"] is cookies
     assert reduced(2)[2]["_cookies"] is cookies
+
+
+# Headers of other classes
+
+
+class OwnHeaders(CaseInsensitiveDict[Any]):
+    """Headers of a class of somebody else's."""
+
+
+class OwnRequest(requests.PreparedRequest):
+    """A request of a class of somebody else's."""
+
+
+@pytest.mark.parametrize("kind", [CaseInsensitiveDict, OwnHeaders])
+def test_a_header_is_found_in_any_headers(kind: type[CaseInsensitiveDict[Any]]) -> None:
+    """A header is found by its name in lower case, whatever class the headers are of."""
+    headers = kind({"Authorization": "Basic x"})
+    assert shortcuts.header_of(headers, "authorization") == "Basic x"
+    assert shortcuts.header_of(headers, "cookie") is None
+
+
+@pytest.mark.parametrize("kind", [requests.PreparedRequest, OwnRequest])
+@pytest.mark.parametrize("headers", [CaseInsensitiveDict, OwnHeaders])
+def test_a_copy_with_a_header_leaves_the_request_alone(
+    kind: type[requests.PreparedRequest], headers: type[CaseInsensitiveDict[Any]]
+) -> None:
+    """The copy is of the request's class and has the header; the request has not, whatever their classes are."""
+    request = kind()
+    request.prepare("GET", "http://a.test/", headers={"X": "1", "authorization": "theirs"})
+    request.headers = headers(request.headers)
+    copied = shortcuts.copy_with_header(request, "Authorization", "ours")
+    assert type(copied) is kind
+    assert dict(copied.headers.lower_items()) == {"x": "1", "authorization": "ours"}
+    assert dict(request.headers.lower_items()) == {"x": "1", "authorization": "theirs"}
+    assert copied.url == request.url
+
+
+def test_headers_on_their_way_out_are_headers() -> None:
+    """The headers of such a copy give names as they were written, and can be copied and changed."""
+    request = requests.Request("GET", "http://a.test/", headers={"X-One": "1"}).prepare()
+    sent = shortcuts.copy_with_header(request, "Authorization", "ours").headers
+    assert list(sent) == ["X-One", "Authorization"]
+    assert list(sent.items()) == [("X-One", "1"), ("Authorization", "ours")]
+    other = sent.copy()
+    other["x-one"] = "2"
+    assert (sent["X-One"], other["X-One"]) == ("1", "2")
 
 
 # Fallbacks: each private thing that is not as we know it
@@ -1240,6 +1436,63 @@ def test_the_least_recently_used_pool_goes_first() -> None:
     assert find(b, True) is not pool_b
 
 
+def test_pools_that_are_not_kept_are_not_looked_for() -> None:
+    """An adapter that keeps no pool makes one for each request, as in requests."""
+    adapter = ShortcutAdapter(pool_connections=0)
+    request = requests.Request("GET", "http://a.test/").prepare()
+    first = adapter.get_connection_with_tls_context(request, True)
+    assert adapter.get_connection_with_tls_context(request, True) is not first
+
+
+def test_the_pool_keys_kept_are_bounded() -> None:
+    """Of many origins only so many are remembered."""
+    adapter = ShortcutAdapter(pool_connections=2 * shortcuts.REMEMBERED)
+    for number in range(shortcuts.REMEMBERED + 1):
+        request = requests.Request("GET", f"http://h{number}.test/").prepare()
+        first = adapter.get_connection_with_tls_context(request, True)
+        assert adapter.get_connection_with_tls_context(request, True) is first
+    assert adapter._pool_keys is not None
+    assert len(adapter._pool_keys._keys) == 1
+
+
+def test_a_pool_manager_of_another_class_keeps_its_pools(monkeypatch: MonkeyPatch) -> None:
+    """Who puts a pool manager of another class into requests, as a tracer may, gets the pools of that class."""
+
+    class Other(urllib3.PoolManager):
+        pass
+
+    monkeypatch.setattr(requests.adapters, "PoolManager", Other)
+    manager = ShortcutAdapter().poolmanager
+    assert type(manager) is Other
+    assert manager.pool_classes_by_scheme["https"] is urllib3.HTTPSConnectionPool
+
+
+def test_a_pool_of_another_class_is_kept(monkeypatch: MonkeyPatch) -> None:
+    """Who puts another class of TLS pools into urllib3 gets pools of that class."""
+
+    class Other(urllib3.HTTPSConnectionPool):
+        pass
+
+    monkeypatch.setitem(urllib3.poolmanager.pool_classes_by_scheme, "https", Other)
+    request = requests.Request("GET", "https://a.test/").prepare()
+    assert type(ShortcutAdapter().get_connection_with_tls_context(request, True)) is Other
+
+
+def test_what_an_adapter_leaves_to_the_parent(server: ReplayServer) -> None:
+    """After a fork an adapter begins with empty pools, its proxies' too; one that was just being made stays so."""
+    adapter = ShortcutAdapter()
+    request = requests.Request("GET", server.origin + "/").prepare()
+    behind = adapter.proxy_manager_for("http://proxy.test:3128")
+    theirs = adapter.get_connection_with_tls_context(request, True), behind.connection_from_host("a.test", 80)
+    adapter.after_fork_in_child()
+    assert len(adapter.poolmanager.pools) == len(behind.pools) == 0
+    assert adapter.get_connection_with_tls_context(request, True) not in theirs
+    assert not any(pool.pool is None for pool in theirs), "closing them would wait for a lock"
+    half_made = HTTPAdapter.__new__(HTTPAdapter)
+    shortcuts.leave_to_parent(half_made)
+    assert vars(half_made) == {}
+
+
 def test_a_proxy_is_used_where_one_is_set(server: ReplayServer) -> None:
     """A request through a proxy goes to the proxy with its whole URL."""
     session = short_session()
@@ -1472,6 +1725,15 @@ def test_another_kind_of_tls_is_not_kept() -> None:
     contexts = shortcuts._TLSContexts()
     contexts.keep(("key",), object())
     assert contexts.get(("key",)) is None
+
+
+def test_a_child_keeps_no_context() -> None:
+    """After a fork nothing is kept, and a lock that was held is free."""
+    contexts = shortcuts._TLSContexts()
+    contexts.keep(("key",), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    with contexts._lock:
+        contexts.after_fork_in_child()
+        assert contexts.get(("key",)) is None
 
 
 def test_the_kept_contexts_are_bounded() -> None:
