@@ -18,11 +18,16 @@ ROOT = Path(__file__).parent.parent.parent
 #: Seconds after which a process that says nothing counts as hanging.
 PATIENCE = 120.0
 
+#: What has a child measured. These children are killed at any moment, some while they would save what was measured:
+#: neither a line that only they run nor a torn data file may decide about the gate.
+MEASURED = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+
 
 class Process:
     """A Python process in a group of its own, with a line to say to it and lines to hear from it."""
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         self.lines: list[str] = []
         self._new: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
@@ -32,7 +37,7 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={name: value for name, value in variables.items() if name not in MEASURED},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
