@@ -687,7 +687,7 @@ def test_an_environment_that_changes_during_the_look_has_changed(
     """An environment that another thread empties or adds to at that moment counts as changed, and is no error."""
     data = Restless({b"ONE": b"first", b"TWO": b"second"})
     data.change, data.before = change, before
-    assert not shortcuts._Environment(data).is_unchanged(data)
+    assert not shortcuts._Environment(data, list(dict.items(data))).is_unchanged(data)
 
 
 def test_proxies_of_a_changed_environment_are_not_kept() -> None:
