@@ -17,7 +17,7 @@ import threading
 import time
 import tracemalloc
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,10 @@ from typing import Any
 
 import requests
 
-from requests_cc_token import AccessTokenManagement, shortcuts
+from requests_cc_token import AccessTokenManagement
+from requests_cc_token.shortcuts import adapter as adapter_room
+from requests_cc_token.shortcuts import environment, messages
+from requests_cc_token.shortcuts import session as session_room
 
 from . import peers
 from .servers import LARGE
@@ -337,23 +340,23 @@ class Bench:
             used = session.make_session("api")
             if name == "netrc":
                 used.auth = None
-            calls[name] = self._closed(CLOSED.get(name, {}), partial(used.get, self.api))
+            calls[name] = self._closed(CLOSED.get(name, []), partial(used.get, self.api))
         plain = requests.Session()
         plain.headers["Authorization"] = f"Bearer {peers.TOKEN}"
-        calls["requests"] = self._closed({}, partial(plain.get, self.api))
+        calls["requests"] = self._closed([], partial(plain.get, self.api))
         found = rounds(calls, number=1, repeat=40, warming=2)
         return ratios({name: [time / GETS for time in times] for name, times in found.items()}, "requests")
 
     @staticmethod
-    def _closed(replaced: Mapping[str, Any], call: Call) -> Call:
+    def _closed(replaced: Sequence[tuple[Any, str, Any]], call: Call) -> Call:
         def with_them_closed() -> None:
-            kept = {name: getattr(shortcuts, name) for name in replaced}
-            for name, value in replaced.items():
-                setattr(shortcuts, name, value)
+            kept = [(module, name, getattr(module, name)) for module, name, _ in replaced]
+            for module, name, value in replaced:
+                setattr(module, name, value)
             for _ in range(GETS):
                 call()
-            for name, value in kept.items():
-                setattr(shortcuts, name, value)
+            for module, name, value in kept:
+                setattr(module, name, value)
 
         return with_them_closed
 
@@ -366,19 +369,22 @@ def _refused(*_: Any) -> bool:
     return False
 
 
-#: Short ways by name, and what closes each.
-CLOSED: dict[str, dict[str, Any]] = {
-    "environment kept": {"_current_environment": _never},
-    "request prepared in pieces": {"_PREPARE_REQUEST": None},
-    "canonical URLs": {"_canonical": _never},
-    "late jars, response built at once": {"_BUILD_RESPONSE": None},
-    "no cookies looked for": {"_brings_no_cookies": _refused, "_brought_no_cookies": _refused},
-    "proxies merged without a protocol check": {"_merged": requests.sessions.merge_setting},
-    "request URL cut, not parsed": {"_REQUEST_URL": None},
-    "headers for sending": {"_SentHeaders": requests.structures.CaseInsensitiveDict},
-    "pool by kept key": {"_GET_CONNECTION": None},
-    "body in one call": {"_read_at_once": _never},
-    "send without what follows nothing": {"_SEND": None},
+#: Short ways by name, and what closes each: a module's name, and what to put in its place.
+CLOSED: dict[str, list[tuple[Any, str, Any]]] = {
+    "environment kept": [(session_room, "current_environment", _never)],
+    "request prepared in pieces": [(session_room, "_PREPARE_REQUEST", None)],
+    "canonical URLs": [(module, "canonical", _never) for module in (adapter_room, environment, session_room)],
+    "late jars, response built at once": [(adapter_room, "_BUILD_RESPONSE", None)],
+    "no cookies looked for": [
+        (adapter_room, "brings_no_cookies", _refused),
+        (session_room, "brought_no_cookies", _refused),
+    ],
+    "proxies merged without a protocol check": [(session_room, "_merged", requests.sessions.merge_setting)],
+    "request URL cut, not parsed": [(adapter_room, "_REQUEST_URL", None)],
+    "headers for sending": [(messages, "_SentHeaders", requests.structures.CaseInsensitiveDict)],
+    "pool by kept key": [(adapter_room, "_GET_CONNECTION", None)],
+    "body in one call": [(session_room, "read_at_once", _never)],
+    "send without what follows nothing": [(session_room, "_SEND", None)],
 }
 
 MEASUREMENTS = [name for name in vars(Bench) if name[0] == "p" and name[1].isdigit()]

@@ -34,7 +34,8 @@ from requests.structures import CaseInsensitiveDict
 
 from requests_cc_token import shortcuts
 from requests_cc_token.parameters import NoNetrc
-from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession
+from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession, environment, ground, messages, urls
+from requests_cc_token.shortcuts import adapter as adapter_room
 
 from .scripted_server import Action, ScriptedServer, answer, half_a_body
 
@@ -343,7 +344,7 @@ def test_any_url_is_prepared_as_requests_does(url: Any, params: Any) -> None:
 def test_what_counts_as_canonical_is_what_requests_leaves_alone(tail: str) -> None:
     """Each URL taken for canonical comes back from requests' own preparation as it was, cut where it is parsed."""
     url = "https://api.example.com" + tail
-    found = shortcuts._canonical(url)
+    found = urls.canonical(url)
     if found is not None:
         p = requests.PreparedRequest()
         p.prepare_url(url, None)
@@ -359,13 +360,13 @@ def test_each_escape_is_left_alone_only_if_requests_leaves_it_alone(byte: int) -
     for url in (f"http://a/%{byte:02X}", f"http://a/?%{byte:02X}"):
         p = requests.PreparedRequest()
         p.prepare_url(url, None)
-        assert (shortcuts._canonical(url) is not None) == (p.url == url)
+        assert (urls.canonical(url) is not None) == (p.url == url)
 
 
 def test_an_ordinary_url_is_canonical() -> None:
     """The short way is taken for the URLs that people use; otherwise it would save nothing."""
     for url in ("http://127.0.0.1:8080/", "https://api.example.com/v1/items?page=2&q=a%20b", "https://a.test:64999/x"):
-        assert shortcuts._canonical(url) is not None
+        assert urls.canonical(url) is not None
 
 
 class Text(str):
@@ -638,7 +639,7 @@ def test_an_environment_that_cannot_be_told_apart_is_not_kept() -> None:
     with mock.patch.dict(os.environ, {"https_proxy": "http://proxy.test"}):
         os.environ.pop("_", None)
         os.environ["_"] = "x"
-        assert shortcuts._current_environment() is None
+        assert environment.current_environment() is None
         found = ShortcutSession().merge_environment_settings("https://a.test/", {}, None, None, None)
         assert found["proxies"]["https"] == "http://proxy.test"
 
@@ -687,13 +688,13 @@ def test_an_environment_that_changes_during_the_look_has_changed(
     """An environment that another thread empties or adds to at that moment counts as changed, and is no error."""
     data = Restless({b"ONE": b"first", b"TWO": b"second"})
     data.change, data.before = change, before
-    assert not shortcuts._Environment(data, list(dict.items(data))).is_unchanged(data)
+    assert not environment._Environment(data, list(dict.items(data))).is_unchanged(data)
 
 
 def test_proxies_of_a_changed_environment_are_not_kept() -> None:
     """What is asked while the environment changes is answered as it is then, and not remembered as it was before."""
     with mock.patch.dict(os.environ, {"https_proxy": "http://proxy.test", "LAST_ONE": "long enough"}):
-        known = shortcuts._current_environment()
+        known = environment.current_environment()
         assert known is not None
         assert known.proxies_for("https://a.test/") == {"https": "http://proxy.test"}
         os.environ["no_proxy"] = "b.test"
@@ -704,9 +705,9 @@ def test_proxies_of_a_changed_environment_are_not_kept() -> None:
 def test_the_proxies_kept_are_bounded() -> None:
     """Of many origins only so many are remembered."""
     with mock.patch.dict(os.environ, {"https_proxy": "http://proxy.test", "LAST_ONE": "long enough"}):
-        known = shortcuts._current_environment()
+        known = environment.current_environment()
         assert known is not None
-        for number in range(shortcuts.REMEMBERED + 1):
+        for number in range(ground.REMEMBERED + 1):
             assert known.proxies_for(f"https://h{number}.test/") == {"https": "http://proxy.test"}
         assert len(known._proxies) == 1
 
@@ -1047,7 +1048,7 @@ def test_a_late_jar_is_a_plain_jar_once_looked_at() -> None:
         lambda jar: jar.update({"a": "1"}),
     ]
     for look in looks:
-        jar = shortcuts._late_jar()
+        jar = messages.late_jar()
         look(jar)
         assert type(jar) is RequestsCookieJar
         assert vars(jar).keys() == vars(RequestsCookieJar()).keys()
@@ -1055,16 +1056,16 @@ def test_a_late_jar_is_a_plain_jar_once_looked_at() -> None:
 
 def test_a_late_jar_keeps_what_was_set_before_the_first_look() -> None:
     """A policy given to a jar that nobody looked at yet stays."""
-    jar = shortcuts._late_jar()
+    jar = messages.late_jar()
     policy = http.cookiejar.DefaultCookiePolicy()
     jar.set_policy(policy)
     assert jar.get_policy() is policy
-    assert not isinstance(copy.copy(jar), shortcuts._LateJar)
+    assert not isinstance(copy.copy(jar), messages.LateJar)
 
 
 def test_threads_that_look_at_once_see_one_jar() -> None:
     """No cookie is lost when several threads are the first to look."""
-    jar = shortcuts._late_jar()
+    jar = messages.late_jar()
     start = threading.Barrier(8)
 
     def look(number: int) -> None:
@@ -1081,7 +1082,7 @@ def test_threads_that_look_at_once_see_one_jar() -> None:
 
 def test_who_looks_just_after_another_thread_sees_the_same_jar() -> None:
     """A look that began at the late jar and goes on at the plain one, another thread having been first, finds it."""
-    late = shortcuts._late_jar()
+    late = messages.late_jar()
     attribute, state, reduced = late.__getattr__, late.__getstate__, late.__reduce_ex__
     late.set("a", "1")
     cookies = vars(late)["_cookies"]
@@ -1139,12 +1140,12 @@ def test_headers_on_their_way_out_are_headers() -> None:
 # Fallbacks: each private thing that is not as we know it
 
 
-@pytest.mark.parametrize("field", shortcuts.Ground._fields)
+@pytest.mark.parametrize("field", ground.Ground._fields)
 def test_each_short_way_that_is_closed_leaves_the_long_way(
     field: str, server: ReplayServer, monkeypatch: MonkeyPatch
 ) -> None:
     """With any one private thing unknown, and so its short way closed, requests still work the same."""
-    monkeypatch.setattr(shortcuts, "ground", shortcuts.ground._replace(**{field: False}))
+    monkeypatch.setattr(ground, "known", ground.known._replace(**{field: False}))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     session, plain = short_session(), requests.Session()
@@ -1165,7 +1166,7 @@ def test_each_short_way_that_is_closed_leaves_the_long_way(
         ("prepared_fields", lambda s, r: type(r.request._cookies) is RequestsCookieJar),
         ("header_lines", lambda s, r: type(r.cookies) is RequestsCookieJar),
         ("jar_store", lambda s, r: type(r.cookies) is RequestsCookieJar),
-        ("environment_data", lambda s, r: shortcuts._current_environment() is None),
+        ("environment_data", lambda s, r: environment.current_environment() is None),
     ],
 )
 def test_what_is_not_known_is_not_touched(
@@ -1174,13 +1175,13 @@ def test_what_is_not_known_is_not_touched(
     """A closed short way is seen not to be taken; open, it is seen to be taken."""
     session = short_session()
     assert not closed(session, session.get(server.origin))
-    monkeypatch.setattr(shortcuts, "ground", shortcuts.ground._replace(**{field: False}))
+    monkeypatch.setattr(ground, "known", ground.known._replace(**{field: False}))
     assert closed(session, session.get(server.origin))
 
 
 def test_everything_private_is_known_in_the_installed_versions() -> None:
     """On the versions of this environment all short ways are open."""
-    assert shortcuts.survey() == shortcuts.Ground(*[True] * len(shortcuts.Ground._fields))
+    assert ground.survey() == ground.Ground(*[True] * len(ground.Ground._fields))
 
 
 def test_a_library_that_changed_is_noticed(monkeypatch: MonkeyPatch) -> None:
@@ -1211,14 +1212,14 @@ def test_a_library_that_changed_is_noticed(monkeypatch: MonkeyPatch) -> None:
             super().__init__()
             self._cookies = None
 
-    assert not shortcuts._header_store_is_known(Headers)
-    assert not shortcuts._response_fields_are_known(Answer)
-    assert not shortcuts._prepared_fields_are_known(Prepared)
-    assert not shortcuts._header_lines_are_known(Lines)
-    assert not shortcuts._jar_store_is_known(Jar)
-    assert not shortcuts._environment_data_is_known({})
+    assert not ground._header_store_is_known(Headers)
+    assert not ground._response_fields_are_known(Answer)
+    assert not ground._prepared_fields_are_known(Prepared)
+    assert not ground._header_lines_are_known(Lines)
+    assert not ground._jar_store_is_known(Jar)
+    assert not ground._environment_data_is_known({})
     monkeypatch.setattr(urllib.request, "getproxies", dict)
-    assert not shortcuts._environment_data_is_known(os.environ)
+    assert not ground._environment_data_is_known(os.environ)
 
 
 # Whoever replaces something is called
@@ -1332,9 +1333,9 @@ def test_what_was_replaced_before_the_import_is_never_passed_by() -> None:
         __module__ = requests.Session.__module__
         send = staticmethod(lambda: None)
 
-    assert shortcuts._shipped(Patched, "send") is not Patched.send
-    assert shortcuts._shipped(Patched, "missing") is not None
-    assert shortcuts._shipped(requests.Session, "send") is requests.Session.send
+    assert ground.shipped(Patched, "send") is not Patched.send
+    assert ground.shipped(Patched, "missing") is not None
+    assert ground.shipped(requests.Session, "send") is requests.Session.send
 
 
 def test_a_session_may_have_any_cookie_jar(server: ReplayServer) -> None:
@@ -1446,8 +1447,8 @@ def test_pools_that_are_not_kept_are_not_looked_for() -> None:
 
 def test_the_pool_keys_kept_are_bounded() -> None:
     """Of many origins only so many are remembered."""
-    adapter = ShortcutAdapter(pool_connections=2 * shortcuts.REMEMBERED)
-    for number in range(shortcuts.REMEMBERED + 1):
+    adapter = ShortcutAdapter(pool_connections=2 * ground.REMEMBERED)
+    for number in range(ground.REMEMBERED + 1):
         request = requests.Request("GET", f"http://h{number}.test/").prepare()
         first = adapter.get_connection_with_tls_context(request, True)
         assert adapter.get_connection_with_tls_context(request, True) is first
@@ -1517,7 +1518,7 @@ def test_a_forked_child_has_connections_of_its_own(server: ReplayServer) -> None
     before = server.connections
     child = os.fork()
     if child == 0:
-        good = session.get(server.origin).text == "ok" and not shortcuts._tls_contexts._contexts
+        good = session.get(server.origin).text == "ok" and not adapter_room._tls_contexts._contexts
         os._exit(0 if good else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
@@ -1592,7 +1593,7 @@ def tls_server(authority: Authority) -> Iterator[ReplayServer]:
 
 @pytest.fixture(autouse=True)
 def no_kept_contexts(monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setattr(shortcuts, "_tls_contexts", shortcuts._TLSContexts())
+    monkeypatch.setattr(adapter_room, "_tls_contexts", adapter_room._TLSContexts())
 
 
 @contextlib.contextmanager
@@ -1710,26 +1711,26 @@ def test_client_certificates_are_loaded_once_and_kept_apart(authority: Authority
 )
 def test_connections_with_settings_of_their_own_share_nothing(given: dict[str, Any]) -> None:
     """A context of the user's own, or settings that urllib3 writes into the context, are left to urllib3."""
-    assert shortcuts._Connection("a.test", **given)._context_key() is None
-    assert shortcuts._Connection("a.test")._context_key() is not None
+    assert adapter_room._Connection("a.test", **given)._context_key() is None
+    assert adapter_room._Connection("a.test")._context_key() is not None
 
 
 def test_connections_through_a_proxy_share_nothing() -> None:
     """A connection through a proxy may speak TLS twice; urllib3 makes its contexts."""
     proxy = urllib3.util.parse_url("http://proxy.test")
-    assert shortcuts._Connection("a.test", proxy=proxy)._context_key() is None
+    assert adapter_room._Connection("a.test", proxy=proxy)._context_key() is None
 
 
 def test_another_kind_of_tls_is_not_kept() -> None:
     """A context that is not urllib3's, as truststore or pyOpenSSL inject it, is not shared."""
-    contexts = shortcuts._TLSContexts()
+    contexts = adapter_room._TLSContexts()
     contexts.keep(("key",), object())
     assert contexts.get(("key",)) is None
 
 
 def test_a_child_keeps_no_context() -> None:
     """After a fork nothing is kept, and a lock that was held is free."""
-    contexts = shortcuts._TLSContexts()
+    contexts = adapter_room._TLSContexts()
     contexts.keep(("key",), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     with contexts._lock:
         contexts.after_fork_in_child()
@@ -1738,9 +1739,9 @@ def test_a_child_keeps_no_context() -> None:
 
 def test_the_kept_contexts_are_bounded() -> None:
     """The context that was not used longest goes first."""
-    contexts = shortcuts._TLSContexts()
+    contexts = adapter_room._TLSContexts()
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for number in range(shortcuts.REMEMBERED):
+    for number in range(ground.REMEMBERED):
         contexts.keep((number,), made)
     assert contexts.get((0,)) is made
     contexts.keep(("one more",), made)
@@ -1759,7 +1760,7 @@ def test_who_replaces_the_connection_class_is_used(monkeypatch: MonkeyPatch) -> 
     ours: Any = pool.ConnectionCls
     monkeypatch.setattr(urllib3.HTTPSConnectionPool, "ConnectionCls", Other)
     theirs: Any = pool.ConnectionCls
-    assert ours is shortcuts._Connection
+    assert ours is adapter_room._Connection
     assert theirs is Other
 
 
@@ -1780,4 +1781,4 @@ def test_an_adapter_with_a_context_of_its_own_uses_it(tls_server: ReplayServer, 
             return "refused"  # requests 2.32.2 puts a context of its own in its place
 
     assert trusting(ShortcutAdapter) == trusting(HTTPAdapter)
-    assert not shortcuts._tls_contexts._contexts
+    assert not adapter_room._tls_contexts._contexts
