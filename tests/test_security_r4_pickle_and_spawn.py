@@ -166,6 +166,25 @@ def test_r4_the_default_management(
     default.close()
 
 
+def test_r4_what_a_reference_means_where_nothing_is_configured(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name means nothing there; a path, or a default that came of one, is a management made of the file, once."""
+    monkeypatch.setattr(requests_cc_token._default, "management", None)
+    with pytest.raises(ConfigurationError, match="reference to the management 'r4-unknown'"):
+        management_of(Reference("name", "r4-unknown"))
+    made = management_of(Reference("path", str(config)))
+    assert management_of(Reference("path", str(config))) is made
+    assert management_of(Reference("default", str(config))) is made
+    monkeypatch.setenv("REQUESTS_CC_TOKEN_CONFIG", str(config))
+    default = management_of(Reference("default", str(config)))
+    assert isinstance(default, AccessTokenManagement)
+    assert requests_cc_token._default.management is default
+    assert default is not made
+    default.close()
+    made.close()
+
+
 def test_r4_the_default_management_of_the_environment(
     config: Path, monkeypatch: pytest.MonkeyPatch, spawned: concurrent.futures.Executor
 ) -> None:
