@@ -23,7 +23,7 @@ from .scripted_server import PATIENCE
 BUS = 10_000
 
 
-def executable() -> str:
+def usual_executable() -> str:
     """The server's path; skips the test, loudly, where there is none."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found is None:
@@ -38,8 +38,8 @@ def executable() -> str:
 class RedisServer:
     """A server process on a port of loopback that stays the same over `kill` and `start`."""
 
-    def __init__(self, *options: str) -> None:
-        self._executable = executable()
+    def __init__(self, *options: str, executable: str | None = None) -> None:
+        self._executable = executable or usual_executable()
         self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="requests_cc_token-redis-")
         self._process: subprocess.Popen[bytes] | None = None

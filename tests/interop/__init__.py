@@ -1,1 +1,1 @@
-"""Tests against authorization servers that nobody here wrote."""
+"""Tests against authorization servers and stores that nobody here wrote."""

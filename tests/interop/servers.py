@@ -91,6 +91,18 @@ def _program(name: str) -> str:
     return found
 
 
+def redis_executable(name: str) -> str:
+    """The command that starts ``redis-server`` or ``valkey-server`` as the distribution packages it.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
+    command = _installed("redis") / name
+    if not command.exists():
+        raise UnavailableError(f"there was no {name} where .ci/interop-setup looked for it")
+    return str(command)
+
+
 def _java_major() -> int:
     said = subprocess.run(
         [_program("java"), "-version"], capture_output=True, text=True, timeout=60, check=False
