@@ -374,7 +374,11 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)):
         return "did not answer in time"
     if isinstance(error, requests.exceptions.SSLError):
-        return f"the TLS connection failed ({_innermost(error)}); check its certificate and your CA settings"
+        said = _innermost(error)
+        # An alert is what the other side says (RFC 8446 section 6.2): it means the client's certificate.
+        if "alert" in said.lower() and ("certificate" in said.lower() or "unknown ca" in said.lower()):
+            return f"the server refused the TLS connection ({said}); check the client certificate (auth=..., cert=...)"
+        return f"the TLS connection failed ({said}); check its certificate and your CA settings"
     if isinstance(error, requests.exceptions.ProxyError):
         return f"the proxy failed ({_innermost(error)})"
     if isinstance(error, urllib3.exceptions.HTTPError):

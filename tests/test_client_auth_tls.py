@@ -21,6 +21,7 @@ from requests_cc_token import (
     DPoPKey,
     PrivateKeyJwt,
     TlsClientAuth,
+    TokenEndpointConnectionError,
     TokenEndpointError,
     TokenRequestError,
 )
@@ -320,6 +321,23 @@ def test_a_refused_certificate(
         with pytest.raises(TokenEndpointError, match="invalid_client"):
             management.service.get_access_token("w")
     assert len(service.requests) == 1
+
+
+def test_a_certificate_refused_in_the_handshake(
+    management: AccessTokenManagement, authority: Authority, tmp_path: Path
+) -> None:
+    """A server that ends the handshake over the client's certificate is an error that names that certificate."""
+    context = authority.server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    # In TLS 1.3 the refusal comes after the handshake and may be lost: the end of the connection overtakes it.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    stranger = Authority(tmp_path).issue("worker")
+    with StrictTokenService(tls=context) as service:
+        add(management, service, auth=TlsClientAuth(stranger.cert, stranger.key))
+        with pytest.raises(TokenEndpointConnectionError, match=r"check the client certificate \(auth=") as caught:
+            management.service.get_access_token("w")
+        assert service.requests == []
+    assert "your CA settings" not in str(caught.value)
 
 
 def test_a_certificate_that_is_replaced_after_a_refusal(

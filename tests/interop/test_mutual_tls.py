@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 import requests
 
-from requests_cc_token import PrivateKeyJwt, TlsClientAuth, TokenEndpointError
+from requests_cc_token import (
+    PrivateKeyJwt,
+    TlsClientAuth,
+    TokenEndpointConnectionError,
+    TokenEndpointError,
+    TokenRequestError,
+)
 
 from .api import ProtectedApi
-from .pki import Certificate
+from .pki import Authority, Certificate
 from .registrations import Identity
 from .servers import RunningServer
 from .worker import Worker, working
@@ -117,7 +123,7 @@ def test_a_certificate_that_is_replaced(
 
 
 @pytest.mark.conformance("C24")
-def test_a_certificate_that_nobody_nobody_registered(
+def test_a_certificate_that_nobody_registered(
     server: RunningServer, api: ProtectedApi, identity: Identity
 ) -> None:
     """A certificate of the same authority with another subject is a permanent error by its name."""
@@ -128,4 +134,45 @@ def test_a_certificate_that_nobody_nobody_registered(
     ):
         worker.token()
     assert (refused.value.status_code, refused.value.error) == (401, "invalid_client")
+    assert not refused.value.transient
+
+
+@pytest.mark.parametrize("issuer", ["itself", "another authority"])
+@pytest.mark.conformance("C24")
+@pytest.mark.conformance("C45")
+def test_a_certificate_that_nobody_vouches_for(
+    server: RunningServer, api: ProtectedApi, identity: Identity, tmp_path: Path, issuer: str
+) -> None:
+    """The registered subject in a self-signed certificate, or in one of another authority, gets an error by its name.
+
+    Keycloak ends the connection, which a network may do too: a transient error. oidc-provider refuses the client.
+    """
+    authority = identity.authority if issuer == "itself" else Authority(tmp_path)
+    certificate = authority.issue("tls-subject", self_signed=issuer == "itself", folder=tmp_path)
+    assert certificate.subject == identity.by_subject.subject
+    auth = TlsClientAuth(*certificate.pair)
+    with working(server, api, "tls-subject", auth=auth, issuer=server.issuer) as worker:
+        worker.management.configure_backchannel(wait=())
+        with pytest.raises(TokenRequestError) as refused:
+            worker.session.get("introspected/")
+    if server.name == "Keycloak":
+        assert isinstance(refused.value, TokenEndpointConnectionError)
+        assert refused.value.transient
+    else:
+        assert isinstance(refused.value, TokenEndpointError)
+        assert (refused.value.status_code, refused.value.error) == (401, "invalid_client")
+        assert not refused.value.transient
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("server", ["Keycloak"], indirect=True)
+@pytest.mark.conformance("C45")
+def test_a_method_that_keycloak_lacks(server: RunningServer, api: ProtectedApi, identity: Identity) -> None:
+    """The metadata of Keycloak has no self_signed_tls_client_auth: the error says so and lists what there is."""
+    auth = TlsClientAuth(*identity.self_signed.pair, self_signed=True)
+    with (
+        working(server, api, "tls-subject", auth=auth, issuer=server.issuer) as worker,
+        pytest.raises(TokenRequestError, match="by self_signed_tls_client_auth; it offers") as refused,
+    ):
+        worker.token()
     assert not refused.value.transient
