@@ -6,6 +6,7 @@ Each page is one program: its ``python`` blocks, unchanged, in order, in a proce
   the embedded token service and API, under a certificate of an authority made for the run (``REQUESTS_CA_BUNDLE``).
   Both are how requests is told about proxies and authorities anywhere; no line of the examples is changed.
 * A block that begins with a comment naming a file (``# worker.toml``) is that file.
+* A ``toml`` block, named or not, is a configuration that loads. Its absolute paths are below the test's own folder.
 * ``export NAME=value`` in an ``sh`` block holds for the page.
 * ``<!-- not executed: why -->`` above a block leaves it out.
 """
@@ -33,6 +34,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 import requests
 import trustme
+from cryptography.fernet import Fernet
 
 import requests_cc_token
 from requests_cc_token.demo.api import ProtectedApi
@@ -172,6 +174,8 @@ class Page:
     #: The program: as many lines as the page has, so that a traceback names the page's lines.
     program: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    #: The ``toml`` blocks, by the lines at which they begin.
+    configurations: dict[int, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -187,12 +191,14 @@ def read_page(path: Path) -> Page:
     for block in FENCE.finditer(text):
         body = block["body"]
         named = re.match(r"# ([\w/.-]+\.\w+)\n", body)
+        first = text.count("\n", 0, block.start("body"))
         if block["skip"]:
             continue
+        if block["language"] == "toml":
+            page.configurations[first + 1] = body
         if named:
             page.files[named[1]] = body
         elif block["language"] == "python":
-            first = text.count("\n", 0, block.start("body"))
             lines[first : first + body.count("\n")] = body.splitlines()
         elif block["language"] == "sh":
             page.environment.update(re.findall(r"^export (\w+)=(\S+)$", body, re.MULTILINE))
@@ -230,6 +236,43 @@ def test_the_code_of_a_page_runs_as_printed(path: Path, world: World, tmp_path: 
     done = run([str(program)], tmp_path, world.environment(tmp_path, **page.environment))
 
     assert done.returncode == 0, f"{path.name} (the line numbers are the page's):\n{done.stdout}{done.stderr}"
+
+
+def configurations() -> list[Any]:
+    found = [(path, line, body) for path in PAGES for line, body in read_page(path).configurations.items()]
+    return [pytest.param(body, id=f"{path.name}:{line}") for path, line, body in found]
+
+
+@pytest.mark.parametrize("toml", configurations())
+def test_a_configuration_loads_as_printed(
+    toml: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A toml block is a configuration whose secrets are found where it says; loading it sends nothing."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{world.proxy.server_address[1]}")
+    world.proxy.hosts.clear()
+    # A key too, so that it may be that of a cache.
+    secret = Fernet.generate_key().decode()
+    monkeypatch.setenv("M2M_SECRET", secret)
+    toml = re.sub(r'(?<=["/])/(?=(?:run|var)/)', f"{tmp_path}/", toml)
+    for name in re.findall(r'\bfile = "([^"]+)"', toml):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(f"{secret}\n", encoding="utf-8")
+    path = tmp_path / "worker.toml"
+    path.write_text(toml, encoding="utf-8")
+
+    with requests_cc_token.AccessTokenManagement.from_config(path) as management:
+        for client in management.clients.values():
+            assert client.client_secret is not None
+            assert client.client_secret.read() == secret
+        assert management.clients or "[cache]" in toml
+    assert world.proxy.hosts == set()
+
+
+def test_every_server_has_a_configuration() -> None:
+    """Each server of docs/servers.md has one block that loads."""
+    page = (DOCS / "servers.md").read_text(encoding="utf-8")
+    tested = re.findall(r"^(?:Tested|Not tested)\b", page, re.MULTILINE)
+    assert len(read_page(DOCS / "servers.md").configurations) == len(tested) == 7
 
 
 def test_a_page_that_is_wrong_fails(world: World, tmp_path: Path) -> None:
