@@ -14,6 +14,7 @@ from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
 from .conftest_conformance import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401 - hooks
+from .scripted_server import ScriptedServer
 from .skipping_clock import SkippingClock
 from .taint import pytest_configure as pytest_configure
 
@@ -50,6 +51,13 @@ def api(token_service: TokenService) -> Iterator[ProtectedApi]:
     """The embedded API, which takes the tokens of ``token_service``."""
     with ProtectedApi(token_service) as api:
         yield api
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """A token service that answers what the test tells it to."""
+    with ScriptedServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import trustme
+
+from requests_cc_token import AccessTokenManagement
 
 from .scripted_server import Action, Request, ScriptedServer, answer, token_answer
 
+#: Where the API of ``managing`` is.
+API = "https://api.example.com/v1/"
 #: What every secret of the tests contains; see `taint`.
 TOKEN = "T41NT-token"
 SECRET = "T41NT-secret"
@@ -113,3 +118,24 @@ def internet(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Internet
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield net
+
+
+@contextmanager
+def managing(**backchannel: Any) -> Iterator[AccessTokenManagement]:
+    """A management of the client ``worker`` and of the session ``api``."""
+    with AccessTokenManagement() as management:
+        management.configure_backchannel(**backchannel)
+        management.add_client(
+            "worker", token_endpoint="https://token.example.com/token", client_id="m2m", client_secret=SECRET
+        )
+        management.add_session("api", base_url=API)
+        yield management
+
+
+#: A way to a session for ``API``.
+Door = Callable[[AccessTokenManagement], requests.Session]
+
+
+def by_make_session(management: AccessTokenManagement) -> requests.Session:
+    """``make_session``."""
+    return management.make_session("api")

@@ -63,12 +63,6 @@ from .skipping_clock import SkippingClock
 TAINT = "t41nted-s3cret"
 
 
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
-        yield server
-
-
 def managed(server: ScriptedServer, clock: Any = None) -> AccessTokenManagement:
     management = AccessTokenManagement(clock=clock)
     if isinstance(clock, SkippingClock):

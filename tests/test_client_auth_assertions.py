@@ -29,6 +29,7 @@ from requests_cc_token.signing_key import SIGNING_ALGORITHMS, generated, signed
 
 from .scripted_server import error_answer
 from .skipping_clock import SkippingClock
+from .strict_fixtures import empty_management  # noqa: F401 - fixtures
 from .strict_service import Authority, StrictTokenService, unverified
 
 SECRET = "T41NT-" + "s3cret-of-more-than-sixty-four-octets-for-the-longest-hash-of-all-of-them"
@@ -41,13 +42,6 @@ def service() -> Iterator[StrictTokenService]:
     with StrictTokenService() as service:
         service.keys["worker"] = RSA.as_dict(private=False)
         yield service
-
-
-@pytest.fixture
-def management(clock: SkippingClock) -> Iterator[AccessTokenManagement]:
-    with AccessTokenManagement(clock=clock) as management:
-        clock.skip_waits_of(management)
-        yield management
 
 
 def add(management: AccessTokenManagement, service: StrictTokenService, **options: Any) -> None:

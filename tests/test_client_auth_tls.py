@@ -7,6 +7,7 @@ import os
 import pickle
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +27,11 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.client_certificate import ClientCertificate
-from requests_cc_token.signing_key import generated
 
 from .scripted_server import ScriptedServer, answer, error_answer
 from .skipping_clock import SkippingClock
+from .strict_fixtures import KEY, authority_of_the_module, files_of_the_worker, service_on_tls  # noqa: F401 - fixtures
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture
-def files(authority: Authority) -> ClientFiles:
-    return authority.issue("worker")
-
-
-@pytest.fixture
-def service(authority: Authority, files: ClientFiles) -> Iterator[StrictTokenService]:
-    with StrictTokenService(tls=authority.server_context()) as service:
-        service.certificates["worker"] = files.thumbprint
-        yield service
 
 
 @pytest.fixture
@@ -71,10 +55,34 @@ def add(management: AccessTokenManagement, service: StrictTokenService, **option
     management.add_client("w", token_endpoint=service.token_endpoint, client_id="worker", **options)
 
 
-def session_of(management: AccessTokenManagement, authority: Authority) -> requests.Session:
-    session = management.make_session("api")
-    session.verify = authority.file
-    return session
+@dataclass
+class World:
+    """A client, registered by ``add``, and the two servers that take its certificate."""
+
+    management: AccessTokenManagement
+    service: StrictTokenService
+    api: StrictApi
+    authority: Authority
+    files: ClientFiles
+
+    def add(self, **options: Any) -> None:
+        add(self.management, self.service, **options)
+
+    def session(self) -> requests.Session:
+        session = self.management.make_session("api")
+        session.verify = self.authority.file
+        return session
+
+
+@pytest.fixture
+def world(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+) -> World:
+    return World(management, service, api, authority, files)
 
 
 def in_one_file(files: ClientFiles, folder: Path) -> Path:
@@ -83,23 +91,17 @@ def in_one_file(files: ClientFiles, folder: Path) -> Path:
     return path
 
 
-def test_a_certificate_is_the_proof_and_the_binding(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-) -> None:
+def test_a_certificate_is_the_proof_and_the_binding(world: World) -> None:
     """Token request and API call come with the same certificate; a request without it would be refused."""
-    add(management, service, auth=TlsClientAuth(files.cert, files.key))
-    with session_of(management, authority) as session:
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
         assert session.get("x").json() == {"token": "token-1"}
         assert session.get("y").status_code == 200
-    assert api.certificates == [files.thumbprint] * 2
-    assert service.issued[0].certificate == files.thumbprint
-    assert service.requests[0].form == {"grant_type": ["client_credentials"], "client_id": ["worker"]}
-    assert "authorization" not in service.requests[0].headers
-    assert api.connections == 1
+    assert world.api.certificates == [world.files.thumbprint] * 2
+    assert world.service.issued[0].certificate == world.files.thumbprint
+    assert world.service.requests[0].form == {"grant_type": ["client_credentials"], "client_id": ["worker"]}
+    assert "authorization" not in world.service.requests[0].headers
+    assert world.api.connections == 1
 
 
 @pytest.mark.parametrize("method", ["tls_client_auth", "self_signed_tls_client_auth"])
@@ -133,83 +135,55 @@ def test_an_encrypted_key(
         assert "T41NT" not in str(refused.value)
 
 
-def test_tokens_bound_with_another_method(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-) -> None:
+def test_tokens_bound_with_another_method(world: World) -> None:
     """With ``cert`` the token of ``private_key_jwt`` is bound to the certificate as well (RFC 8705 section 3)."""
-    key = generated("ES256", "a test")
-    service.keys["worker"] = key.public_jwk
-    add(management, service, auth=PrivateKeyJwt(key, "ES256"), cert=(files.cert, files.key))
-    with session_of(management, authority) as session:
+    world.add(auth=PrivateKeyJwt(KEY, "ES256"), cert=(world.files.cert, world.files.key))
+    with world.session() as session:
         assert session.get("x").status_code == 200
-    assert service.issued[0].certificate == files.thumbprint == api.certificates[0]
+    assert world.service.issued[0].certificate == world.files.thumbprint == world.api.certificates[0]
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_the_server_is_verified_as_the_session_says(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-    verify: bool,
-) -> None:
+def test_the_server_is_verified_as_the_session_says(world: World, verify: bool) -> None:
     """A client certificate changes nothing about the server's."""
-    add(management, service, auth=TlsClientAuth(files.cert, files.key))
-    with session_of(management, authority) as session:
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
         session.verify = verify
         if verify:
             with pytest.raises(requests.exceptions.SSLError):
                 session.get("x")
-            assert not api.requests
+            assert not world.api.requests
         else:
             with pytest.warns(Warning, match="Unverified HTTPS request"):
                 assert session.get("x").status_code == 200
-        session.verify = authority.file
+        session.verify = world.authority.file
         assert session.get("x").status_code == 200
 
 
-def test_a_certificate_of_the_caller_goes_before(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-) -> None:
+def test_a_certificate_of_the_caller_goes_before(world: World) -> None:
     """``session.cert`` is what somebody wrote down for this API, so it is used, even where the API refuses it."""
-    other = authority.issue("other")
-    add(management, service, auth=TlsClientAuth(files.cert, files.key))
-    with session_of(management, authority) as session:
+    other = world.authority.issue("other")
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
         session.cert = (str(other.cert), str(other.key))
         assert session.get("x").status_code == 401
-    assert set(api.certificates) == {other.thumbprint}
+    assert set(world.api.certificates) == {other.thumbprint}
 
 
-def test_other_adapters_get_the_files(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-    tmp_path: Path,
-) -> None:
+def test_other_adapters_get_the_files(world: World, tmp_path: Path) -> None:
     """An inner adapter and a backchannel session of the user's are given the paths, as requests takes them."""
     backchannel = requests.Session()
-    backchannel.verify = authority.file
-    management.configure_backchannel(session=backchannel, verify=True)
-    path = in_one_file(files, tmp_path)
-    for name, auth in (("w", TlsClientAuth(files.cert, files.key)), ("one file", TlsClientAuth(path))):
-        management.add_client(name, token_endpoint=service.token_endpoint, client_id="worker", auth=auth)
+    backchannel.verify = world.authority.file
+    world.management.configure_backchannel(session=backchannel, verify=True)
+    path = in_one_file(world.files, tmp_path)
+    for name, auth in (("w", TlsClientAuth(world.files.cert, world.files.key)), ("one file", TlsClientAuth(path))):
+        world.management.add_client(name, token_endpoint=world.service.token_endpoint, client_id="worker", auth=auth)
         session = requests.Session()
-        session.verify = authority.file
-        management.mount(session, api.url, name, inner=HTTPAdapter())
+        session.verify = world.authority.file
+        world.management.mount(session, world.api.url, name, inner=HTTPAdapter())
         with session:
-            assert session.get(api.url + "x").status_code == 200
-    assert set(api.certificates) == {files.thumbprint}
+            assert session.get(world.api.url + "x").status_code == 200
+    assert set(world.api.certificates) == {world.files.thumbprint}
 
 
 def test_through_a_proxy_manager(files: ClientFiles, authority: Authority, service: StrictTokenService) -> None:
@@ -233,68 +207,54 @@ def test_through_a_proxy_manager(files: ClientFiles, authority: Authority, servi
 # Rotation: guarantee T13
 
 
-def test_a_rotated_certificate_makes_for_a_new_token_and_new_connections(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-) -> None:
+def test_a_rotated_certificate_makes_for_a_new_token_and_new_connections(world: World) -> None:
     """The next call asks for a token with the new certificate and uses it; the old connections are closed."""
-    add(management, service, auth=TlsClientAuth(files.cert, files.key))
-    with session_of(management, authority) as session:
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
         assert session.get("x").json() == {"token": "token-1"}
-        fresh = authority.issue("worker")
-        service.certificates["worker"] = fresh.thumbprint
+        fresh = world.authority.issue("worker")
+        world.service.certificates["worker"] = fresh.thumbprint
         assert session.get("x").json() == {"token": "token-2"}
         assert session.get("x").json() == {"token": "token-2"}
-    assert api.certificates == [files.thumbprint, fresh.thumbprint, fresh.thumbprint]
-    assert api.connections == 2
-    assert len(service.requests) == 2
-    figures = management.stats()
+    assert world.api.certificates == [world.files.thumbprint, fresh.thumbprint, fresh.thumbprint]
+    assert world.api.connections == 2
+    assert len(world.service.requests) == 2
+    figures = world.management.stats()
     assert figures["w"]["requests"] == 1
     assert figures["w"]["hits"] == 1
     assert len(figures) == 2
 
 
 @pytest.mark.parametrize("step", ["key empty", "certificate half written", "key not yet replaced", "gone", "no PEM"])
-def test_a_rotation_halfway(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-    step: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_rotation_halfway(world: World, step: str, caplog: pytest.LogCaptureFixture) -> None:
     """While the files are no pair, the last good one is used, for new connections too; one warning says so."""
-    add(management, service, auth=TlsClientAuth(files.cert, files.key))
-    with session_of(management, authority) as session:
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
         assert session.get("x").json() == {"token": "token-1"}
-        issued, old_key = authority.issue("worker"), files.key_pem
+        issued, old_key = world.authority.issue("worker"), world.files.key_pem
         if step == "key empty":
-            files.key.write_bytes(b"")
+            world.files.key.write_bytes(b"")
         elif step == "certificate half written":
-            files.cert.write_bytes(issued.cert_pem[:300])
+            world.files.cert.write_bytes(issued.cert_pem[:300])
         elif step == "key not yet replaced":
-            files.key.write_bytes(old_key)
+            world.files.key.write_bytes(old_key)
         elif step == "gone":
-            files.key.unlink()
+            world.files.key.unlink()
         else:
-            files.cert.write_bytes(b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+            world.files.cert.write_bytes(b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
         with caplog.at_level(logging.WARNING):
             assert session.get("x").json() == {"token": "token-1"}
             session.close()
-            management._backchannel._own_session().close()
-            management.service.delete_access_token("w")
+            world.management._backchannel._own_session().close()
+            world.management.service.delete_access_token("w")
             assert session.get("x").json() == {"token": "token-2"}
         assert caplog.text.count("going on with the last good one") == 1
-        assert set(api.certificates) == {files.thumbprint}
-        files.cert.write_bytes(issued.cert_pem)
-        files.key.write_bytes(issued.key_pem)
-        service.certificates["worker"] = issued.thumbprint
+        assert set(world.api.certificates) == {world.files.thumbprint}
+        world.files.cert.write_bytes(issued.cert_pem)
+        world.files.key.write_bytes(issued.key_pem)
+        world.service.certificates["worker"] = issued.thumbprint
         assert session.get("x").json() == {"token": "token-3"}
-    assert api.certificates[-1] == issued.thumbprint
+    assert world.api.certificates[-1] == issued.thumbprint
 
 
 def test_files_that_never_were_a_pair(
@@ -352,16 +312,10 @@ def test_a_certificate_that_is_replaced_after_a_refusal(
     assert management.service.get_access_token("w").value == "T41NT-token-1"
 
 
-def test_a_forked_child_makes_contexts_of_its_own(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-) -> None:
+def test_a_forked_child_makes_contexts_of_its_own(world: World) -> None:
     """A child goes on with the token and the certificate, on connections of its own."""
-    add(management, service, auth=TlsClientAuth(files.cert, files.key))
-    with session_of(management, authority) as session:
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
         assert session.get("x").status_code == 200
         child = os.fork()
         if child == 0:
@@ -372,8 +326,8 @@ def test_a_forked_child_makes_contexts_of_its_own(
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
         assert session.get("x").status_code == 200
-    assert api.connections == 2
-    assert set(api.certificates) == {files.thumbprint}
+    assert world.api.connections == 2
+    assert set(world.api.certificates) == {world.files.thumbprint}
 
 
 def test_a_child_never_waits_for_a_context_of_its_parent(files: ClientFiles) -> None:
@@ -387,24 +341,22 @@ def test_a_child_never_waits_for_a_context_of_its_parent(files: ClientFiles) -> 
 # Registrations
 
 
-def test_a_certificate_with_a_key_of_this_process(
-    management: AccessTokenManagement,
-    service: StrictTokenService,
-    api: StrictApi,
-    authority: Authority,
-    files: ClientFiles,
-) -> None:
+def test_a_certificate_with_a_key_of_this_process(world: World) -> None:
     """A token may be bound to a DPoP key and a certificate at once, and one certificate serves several clients."""
-    certificate = ClientCertificate(files.cert, files.key)
-    add(management, service, auth="tls_client_auth", cert=certificate, dpop=DPoPKey.generate())
-    management.add_client(
-        "other", token_endpoint=service.token_endpoint, client_id="worker", auth="tls_client_auth", cert=certificate
+    certificate = ClientCertificate(world.files.cert, world.files.key)
+    world.add(auth="tls_client_auth", cert=certificate, dpop=DPoPKey.generate())
+    world.management.add_client(
+        "other",
+        token_endpoint=world.service.token_endpoint,
+        client_id="worker",
+        auth="tls_client_auth",
+        cert=certificate,
     )
-    with session_of(management, authority) as session:
+    with world.session() as session:
         assert session.get("x").status_code == 200
-    assert service.issued[0].thumbprint is not None
-    assert service.issued[0].certificate == files.thumbprint
-    assert management.service.get_access_token("other").value == "T41NT-token-2"
+    assert world.service.issued[0].thumbprint is not None
+    assert world.service.issued[0].certificate == world.files.thumbprint
+    assert world.management.service.get_access_token("other").value == "T41NT-token-2"
 
 
 def test_an_api_without_tls(

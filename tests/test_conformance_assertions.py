@@ -23,22 +23,14 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.client_assertion import ASSERTION_LIFETIME, JWT_BEARER, JWT_SPIFFE
-from requests_cc_token.signing_key import generated
 
 from .scripted_server import Action, answer, error_answer, reset
 from .skipping_clock import SkippingClock
+from .strict_fixtures import KEY, fetch, service_that_knows_the_key  # noqa: F401 - fixtures
 from .strict_service import Authority, StrictTokenService, unverified
 
-KEY = generated("ES256", "a test")
 SECRET = "T41NT-" + "s3cret" * 10
 ISSUER = "https://login.example.com"
-
-
-@pytest.fixture
-def service() -> Iterator[StrictTokenService]:
-    with StrictTokenService() as service:
-        service.keys["worker"] = KEY.public_jwk
-        yield service
 
 
 @pytest.fixture
@@ -52,10 +44,6 @@ def management(clock: SkippingClock) -> Iterator[AccessTokenManagement]:
 def add(management: AccessTokenManagement, service: StrictTokenService, name: str = "w", **options: Any) -> None:
     options = {"issuer": ISSUER, "client_id": "worker", **options}
     management.add_client(name, token_endpoint=service.token_endpoint, **options)
-
-
-def fetch(management: AccessTokenManagement, name: str = "w") -> str:
-    return management.service.get_access_token(name).value
 
 
 @pytest.mark.conformance("C37")

@@ -18,31 +18,18 @@ from requests_cc_token import (
     TokenRequestParameters,
 )
 from requests_cc_token.discovery import METADATA_LIFETIME, well_known_urls
-from requests_cc_token.signing_key import generated
 
 from .skipping_clock import SkippingClock
+from .strict_fixtures import (  # noqa: F401 - fixtures
+    KEY,
+    authority_of_the_module,
+    fetch,
+    files_of_the_worker,
+    service_on_tls,
+)
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
 
-KEY = generated("ES256", "a test")
 PLACE = "/.well-known/oauth-authorization-server/realm"
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture
-def files(authority: Authority) -> ClientFiles:
-    return authority.issue("worker")
-
-
-@pytest.fixture
-def service(authority: Authority, files: ClientFiles) -> Iterator[StrictTokenService]:
-    with StrictTokenService(tls=authority.server_context()) as service:
-        service.keys["worker"] = KEY.public_jwk
-        service.certificates["worker"] = files.thumbprint
-        yield service
 
 
 @pytest.fixture
@@ -61,10 +48,6 @@ def publish(service: StrictTokenService, **members: Any) -> None:
 def add(management: AccessTokenManagement, service: StrictTokenService, name: str = "w", **options: Any) -> None:
     options = {"issuer": service.url + "realm", "client_id": "worker", **options}
     management.add_client(name, **options)
-
-
-def fetch(management: AccessTokenManagement, name: str = "w") -> str:
-    return management.service.get_access_token(name).value
 
 
 @pytest.mark.conformance("C43")

@@ -25,19 +25,8 @@ from requests_cc_token.signing_key import SIGNING_ALGORITHMS
 
 from .scripted_server import answer, error_answer, reset, token_answer
 from .skipping_clock import SkippingClock
+from .strict_fixtures import add_with_secret, plain_api, plain_service, session_of_the_api  # noqa: F401 - fixtures
 from .strict_service import StrictApi, StrictTokenService, unverified, verified
-
-
-@pytest.fixture
-def service() -> Iterator[StrictTokenService]:
-    with StrictTokenService() as service:
-        yield service
-
-
-@pytest.fixture
-def api(service: StrictTokenService) -> Iterator[StrictApi]:
-    with StrictApi(service) as api:
-        yield api
 
 
 @pytest.fixture
@@ -45,21 +34,9 @@ def management(clock: SkippingClock, service: StrictTokenService, api: StrictApi
     with AccessTokenManagement(clock=clock) as management:
         clock.skip_waits_of(management)
         management.configure_backchannel(wait=[1, 1])
-        add(management, service, dpop=DPoPKey.generate())
+        add_with_secret(management, service, dpop=DPoPKey.generate())
         management.add_session("api", base_url=api.url, client="w", retries=urllib3.Retry(2, backoff_factor=0))
         yield management
-
-
-@pytest.fixture
-def session(management: AccessTokenManagement) -> Iterator[requests.Session]:
-    with management.make_session("api") as session:
-        yield session
-
-
-def add(management: AccessTokenManagement, service: StrictTokenService, name: str = "w", **options: Any) -> None:
-    management.add_client(
-        name, token_endpoint=service.token_endpoint, client_id="worker", client_secret="T41NT-s3cret", **options
-    )
 
 
 def proofs_of(server: Any) -> list[dict[str, Any]]:
@@ -246,7 +223,7 @@ def test_a_rotated_key(service: StrictTokenService, api: StrictApi, clock: Skipp
     old, new = (ECKey.generate_key("P-256") for _ in range(2))
     path.write_text(json.dumps(old.as_dict(private=True)))
     with AccessTokenManagement(clock=clock) as management:
-        add(management, service, dpop=DPoPKey({"file": path}))
+        add_with_secret(management, service, dpop=DPoPKey({"file": path}))
         management.add_session("api", base_url=api.url)
         with management.make_session("api") as session:
             session.get("x").raise_for_status()

@@ -31,12 +31,6 @@ TOKEN = "T41NT-token"
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
-        yield server
-
-
-@pytest.fixture
 def management(server: ScriptedServer, clock: SkippingClock) -> Iterator[AccessTokenManagement]:
     with AccessTokenManagement(clock=clock) as management:
         clock.skip_waits_of(management)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,13 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.discovery import METADATA_LIFETIME, REFRESH_PAUSE, well_known_urls
-from requests_cc_token.signing_key import generated
 
 from .scripted_server import Action, Request, answer, error_answer, reset, token_answer
 from .skipping_clock import SkippingClock
+from .strict_fixtures import KEY, empty_management, fetch, service_that_knows_the_key  # noqa: F401 - fixtures
 from .strict_service import Authority, StrictTokenService
 
 INSERTED, APPENDED = "/.well-known/oauth-authorization-server/realm", "/realm/.well-known/openid-configuration"
-KEY = generated("ES256", "a test")
-
-
-@pytest.fixture
-def service() -> Iterator[StrictTokenService]:
-    with StrictTokenService() as service:
-        service.keys["worker"] = KEY.public_jwk
-        yield service
-
-
-@pytest.fixture
-def management(clock: SkippingClock) -> Iterator[AccessTokenManagement]:
-    with AccessTokenManagement(clock=clock) as management:
-        clock.skip_waits_of(management)
-        yield management
 
 
 def issuer_of(service: StrictTokenService) -> str:
@@ -64,10 +49,6 @@ def add(management: AccessTokenManagement, service: StrictTokenService, name: st
     if "auth" not in options or isinstance(options["auth"], ClientSecretJwt):
         options.setdefault("client_secret", "T41NT-" + "s3cret" * 8)
     management.add_client(name, client_id="worker", **options)
-
-
-def fetch(management: AccessTokenManagement, name: str = "w") -> str:
-    return management.service.get_access_token(name).value
 
 
 def targets(service: StrictTokenService) -> list[str]:

@@ -31,19 +31,8 @@ from requests_cc_token.signing_key import SIGNING_ALGORITHMS
 
 from .scripted_server import answer, error_answer, reset, token_answer
 from .skipping_clock import SkippingClock
+from .strict_fixtures import add_with_secret, plain_api, plain_service, session_of_the_api  # noqa: F401 - fixtures
 from .strict_service import StrictApi, StrictTokenService, hash_of, unverified
-
-
-@pytest.fixture
-def service() -> Iterator[StrictTokenService]:
-    with StrictTokenService() as service:
-        yield service
-
-
-@pytest.fixture
-def api(service: StrictTokenService) -> Iterator[StrictApi]:
-    with StrictApi(service) as api:
-        yield api
 
 
 @pytest.fixture
@@ -57,21 +46,9 @@ def management(
 ) -> Iterator[AccessTokenManagement]:
     with AccessTokenManagement(clock=clock) as management:
         clock.skip_waits_of(management)
-        add(management, service, dpop=key)
+        add_with_secret(management, service, dpop=key)
         management.add_session("api", base_url=api.url, client="w")
         yield management
-
-
-@pytest.fixture
-def session(management: AccessTokenManagement) -> Iterator[requests.Session]:
-    with management.make_session("api") as session:
-        yield session
-
-
-def add(management: AccessTokenManagement, service: StrictTokenService, name: str = "w", **options: Any) -> None:
-    management.add_client(
-        name, token_endpoint=service.token_endpoint, client_id="worker", client_secret="T41NT-s3cret", **options
-    )
 
 
 def claims_of(proofs: list[Any]) -> list[dict[str, Any]]:
@@ -85,7 +62,7 @@ def claims_of(proofs: list[Any]) -> list[dict[str, Any]]:
 def test_every_algorithm(service: StrictTokenService, api: StrictApi, algorithm: str) -> None:
     """A key of each algorithm proves itself to a library that is told nothing but the header."""
     with AccessTokenManagement() as management:
-        add(management, service, dpop=DPoPKey.generate(algorithm))
+        add_with_secret(management, service, dpop=DPoPKey.generate(algorithm))
         session = requests.Session()
         management.mount(session, api.url)
         with session:
@@ -99,7 +76,7 @@ def test_a_key_of_a_file(service: StrictTokenService, api: StrictApi, clock: Ski
     first, second = (ECKey.generate_key("P-256") for _ in range(2))
     path.write_text(json.dumps(first.as_dict(private=True)))
     with AccessTokenManagement(clock=clock) as management:
-        add(management, service, dpop=DPoPKey({"file": path}))
+        add_with_secret(management, service, dpop=DPoPKey({"file": path}))
         management.add_session("api", base_url=api.url)
         with management.make_session("api") as session:
             assert session.get("x").json() == {"token": "token-1"}
@@ -120,7 +97,7 @@ def test_a_key_of_a_file(service: StrictTokenService, api: StrictApi, clock: Ski
 def test_a_key_file_that_is_no_good(service: StrictTokenService, tmp_path: Path) -> None:
     """Without a key there is no token request; the error names client and file."""
     with AccessTokenManagement() as management:
-        add(management, service, dpop=DPoPKey({"file": tmp_path / "none"}))
+        add_with_secret(management, service, dpop=DPoPKey({"file": tmp_path / "none"}))
         with pytest.raises(TokenRequestError, match=r"token client 'w': the key file, '.*none': No such file"):
             management.service.get_access_token("w")
     assert not service.requests
@@ -155,7 +132,7 @@ def test_keys_that_cannot_work(make: Any) -> None:
 def test_something_else_is_no_key(service: StrictTokenService) -> None:
     """``dpop`` takes a key object; no guessing."""
     with AccessTokenManagement() as management, pytest.raises(ConfigurationError, match="dpop must be a DPoPKey"):
-        add(management, service, dpop=True)
+        add_with_secret(management, service, dpop=True)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +152,8 @@ def test_the_target(url: str, htu: str) -> None:
 
 def test_two_keys_two_tokens(management: AccessTokenManagement, service: StrictTokenService) -> None:
     """Clients that differ by the key alone never share a token."""
-    add(management, service, "other", dpop=DPoPKey.generate())
-    add(management, service, "none")
+    add_with_secret(management, service, "other", dpop=DPoPKey.generate())
+    add_with_secret(management, service, "none")
     values = {management.service.get_access_token(name).value for name in ("w", "other", "none", "w")}
     assert values == {f"T41NT-token-{n}" for n in (1, 2, 3)}
 
@@ -232,7 +209,7 @@ def test_a_token_that_is_not_bound(management: AccessTokenManagement, service: S
     service.script.append(token_answer("t", token_type="Bearer"))
     with pytest.raises(InvalidTokenResponseError, match="not bound to the DPoP key"):
         management.service.get_access_token("w")
-    add(management, service, "bearer")
+    add_with_secret(management, service, "bearer")
     service.script.append(token_answer("t", token_type="DPoP"))
     with pytest.raises(InvalidTokenResponseError, match="the client has none"):
         management.service.get_access_token("bearer")

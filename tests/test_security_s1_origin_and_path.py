@@ -17,10 +17,8 @@ import requests
 
 from requests_cc_token import AccessTokenAdapter, AccessTokenManagement, ConfigurationError
 
-from .internet import SECRET, TOKEN, Internet, internet
+from .internet import API, TOKEN, Door, Internet, by_make_session, internet, managing
 from .scripted_server import answer, error_answer
-
-PREFIX = "https://api.example.com/v1/"
 
 
 @pytest.fixture
@@ -33,41 +31,28 @@ def net(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Internet]:
 @pytest.fixture
 def management(net: Internet) -> Iterator[AccessTokenManagement]:
     """A management of one client and one session."""
-    with AccessTokenManagement() as management:
-        management.configure_backchannel(verify=net.ca)
-        management.add_client(
-            "worker", token_endpoint="https://token.example.com/token", client_id="m2m", client_secret=SECRET
-        )
-        management.add_session("api", base_url=PREFIX)
+    with managing(verify=net.ca) as management:
         yield management
-
-
-Door = Callable[[AccessTokenManagement], requests.Session]
-
-
-def by_make_session(management: AccessTokenManagement) -> requests.Session:
-    """``make_session``."""
-    return management.make_session("api")
 
 
 def by_management_mount(management: AccessTokenManagement) -> requests.Session:
     """``management.mount`` on a session that existed already."""
     session = requests.Session()
-    management.mount(session, PREFIX, client="worker")
+    management.mount(session, API, client="worker")
     return session
 
 
 def by_plain_mount(management: AccessTokenManagement) -> requests.Session:
     """``session.mount`` of an adapter that was not told its prefix."""
     session = requests.Session()
-    session.mount(PREFIX, AccessTokenAdapter(management.service, "worker"))
+    session.mount(API, AccessTokenAdapter(management.service, "worker"))
     return session
 
 
 def by_mount_on_everything(management: AccessTokenManagement) -> requests.Session:
     """``session.mount`` of an adapter on all of https and http, that was told its prefix."""
     session = requests.Session()
-    adapter = AccessTokenAdapter(management.service, "worker", prefix=PREFIX)
+    adapter = AccessTokenAdapter(management.service, "worker", prefix=API)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
@@ -76,7 +61,7 @@ def by_mount_on_everything(management: AccessTokenManagement) -> requests.Sessio
 def by_sloppy_mount(management: AccessTokenManagement) -> requests.Session:
     """``session.mount`` on a prefix that lookalikes match, of an adapter that was told the right one."""
     session = requests.Session()
-    adapter = AccessTokenAdapter(management.service, "worker", prefix=PREFIX)
+    adapter = AccessTokenAdapter(management.service, "worker", prefix=API)
     session.mount("https://api.example.com", adapter)
     return session
 
@@ -105,12 +90,12 @@ def session(new_session: Callable[[], requests.Session]) -> requests.Session:
 
 
 UNDER_THE_MOUNT = [
-    PREFIX,
-    PREFIX + "things?next=https://evil.test/../",
-    PREFIX + "a%20b/c;d",
-    PREFIX + "a/../b",
-    PREFIX + "a/%2e%2e/b",
-    PREFIX + "%76%31",
+    API,
+    API + "things?next=https://evil.test/../",
+    API + "a%20b/c;d",
+    API + "a/../b",
+    API + "a/%2e%2e/b",
+    API + "%76%31",
     "HTTPS://API.EXAMPLE.COM/v1/things",
 ]
 
@@ -177,10 +162,10 @@ def test_s1_the_token_goes_where_it_was_mounted(net: Internet, session: requests
 @pytest.mark.conformance("C30")
 def test_s1_the_token_goes_nowhere_else(net: Internet, session: requests.Session) -> None:
     """A request to a lookalike host, another port or scheme, or out of the mounted path never carries the token."""
-    session.get(PREFIX)
+    session.get(API)
     for url in ELSEWHERE:
         get(session, url)
-        assert net.carried == [PREFIX], url
+        assert net.carried == [API], url
 
 
 @pytest.mark.conformance("C30")
@@ -192,15 +177,15 @@ def test_s1_an_adapter_knows_its_mount_before_its_first_request(
         session = new_session()
         get(session, url)
         assert net.carried == [], url
-        session.get(PREFIX)
-        assert net.carried == [PREFIX], url
+        session.get(API)
+        assert net.carried == [API], url
         net.seen.clear()
 
 
 @pytest.mark.conformance("C30")
 def test_s1_redirects_out_of_the_mount(net: Internet, session: requests.Session) -> None:
     """A redirect to another host, port or scheme, or out of the mounted path never takes the token along."""
-    start = PREFIX + "start"
+    start = API + "start"
     statuses = itertools.cycle([301, 302, 303, 307, 308])
     followed = 0
     for location in (*ELSEWHERE, "//evil.test/v1/", "/admin", "../admin"):
@@ -217,18 +202,18 @@ def test_s1_redirects_out_of_the_mount(net: Internet, session: requests.Session)
 @pytest.mark.conformance("C30")
 def test_s1_redirects_within_the_mount(net: Internet, session: requests.Session) -> None:
     """A redirect that stays under the mounted path carries the token on."""
-    net.pages[PREFIX + "start"] = answer(302, b"", [("Location", "/v1/end")])
-    response = session.get(PREFIX + "start")
-    assert net.carried == [PREFIX + "start", PREFIX + "end"]
+    net.pages[API + "start"] = answer(302, b"", [("Location", "/v1/end")])
+    response = session.get(API + "start")
+    assert net.carried == [API + "start", API + "end"]
     assert [r.status_code for r in (*response.history, response)] == [302, 200]
 
 
 @pytest.mark.conformance("C30")
 def test_s1_back_from_elsewhere(net: Internet, session: requests.Session) -> None:
     """A chain that leaves the mount and comes back carries the token under the mount only."""
-    net.pages[PREFIX + "start"] = answer(302, b"", [("Location", "https://evil.test/bounce")])
-    net.pages["https://evil.test/bounce"] = answer(302, b"", [("Location", PREFIX + "end")])
-    session.get(PREFIX + "start")
+    net.pages[API + "start"] = answer(302, b"", [("Location", "https://evil.test/bounce")])
+    net.pages["https://evil.test/bounce"] = answer(302, b"", [("Location", API + "end")])
+    session.get(API + "start")
     assert [(seen.host, seen.holds_the_token) for seen in net.seen if seen.host != "token.example.com"] == [
         ("api.example.com", True),
         ("evil.test", False),
@@ -239,13 +224,13 @@ def test_s1_back_from_elsewhere(net: Internet, session: requests.Session) -> Non
 @pytest.mark.conformance("C30")
 def test_s1_following_redirects_by_hand(net: Internet, session: requests.Session) -> None:
     """``response.next`` is the caller's own request to the next address, without the token."""
-    net.pages[PREFIX + "start"] = answer(307, b"", [("Location", "/admin")])
-    response = session.post(PREFIX + "start", data="body", allow_redirects=False)
+    net.pages[API + "start"] = answer(307, b"", [("Location", "/admin")])
+    response = session.post(API + "start", data="body", allow_redirects=False)
     following = response.next
     assert following is not None
     assert "Authorization" not in following.headers
     session.send(following, verify=net.ca)
-    assert net.carried == [PREFIX + "start"]
+    assert net.carried == [API + "start"]
 
 
 @pytest.mark.parametrize("door", [by_make_session, by_management_mount, by_mount_on_everything])
@@ -321,8 +306,8 @@ def test_s1_a_near_miss_is_told_once(
 @pytest.mark.conformance("C28")
 def test_s1_the_response_holds_the_callers_own_request(net: Internet, session: requests.Session) -> None:
     """The request on response, on its history and on an error is the caller's, who never held the token."""
-    net.pages[PREFIX + "start"] = answer(302, b"", [("Location", "/v1/end")])
-    prepared = session.prepare_request(requests.Request("GET", PREFIX + "start"))
+    net.pages[API + "start"] = answer(302, b"", [("Location", "/v1/end")])
+    prepared = session.prepare_request(requests.Request("GET", API + "start"))
     response = session.send(prepared, verify=net.ca)
     assert response.history[0].request is prepared
     for request in (prepared, response.request, *(r.request for r in response.history)):
@@ -332,8 +317,8 @@ def test_s1_the_response_holds_the_callers_own_request(net: Internet, session: r
 
 def test_s1_the_refusal_before_a_renewal(net: Internet, session: requests.Session) -> None:
     """Neither the refused response in the history nor the pickled answer holds a token."""
-    net.pages[PREFIX] = error_answer(401, "no", [("WWW-Authenticate", 'Bearer error="invalid_token"')])
-    response = session.get(PREFIX)
+    net.pages[API] = error_answer(401, "no", [("WWW-Authenticate", 'Bearer error="invalid_token"')])
+    response = session.get(API)
     for request in (response.request, *(r.request for r in response.history)):
         assert "Authorization" not in request.headers
     assert TOKEN.encode() not in pickle.dumps(response)

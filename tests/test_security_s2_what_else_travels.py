@@ -6,7 +6,7 @@ The environment's proxies and CA settings count on both.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,9 @@ import requests
 
 from requests_cc_token import AccessTokenAdapter, AccessTokenManagement, TokenEndpointConnectionError
 
-from .internet import SECRET, TOKEN, Internet, internet
+from .internet import API, SECRET, TOKEN, Door, Internet, by_make_session, internet, managing
 from .scripted_server import ScriptedServer, answer, token_answer
 
-API = "https://api.example.com/v1/"
 BEARER = f"Bearer {TOKEN}"
 OF_NETRC = "Basic " + base64.b64encode(b"T41NT-login:T41NT-password").decode()
 OF_CLIENT = "Basic " + base64.b64encode(f"m2m:{SECRET}".encode()).decode()
@@ -47,21 +46,8 @@ def netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def management(net: Internet) -> Iterator[AccessTokenManagement]:
     """A management of one client and one session."""
-    with AccessTokenManagement() as management:
-        management.configure_backchannel(wait=())
-        management.add_client(
-            "worker", token_endpoint="https://token.example.com/token", client_id="m2m", client_secret=SECRET
-        )
-        management.add_session("api", base_url=API)
+    with managing(wait=()) as management:
         yield management
-
-
-Door = Callable[[AccessTokenManagement], requests.Session]
-
-
-def by_make_session(management: AccessTokenManagement) -> requests.Session:
-    """``make_session``."""
-    return management.make_session("api")
 
 
 def by_management_mount(management: AccessTokenManagement) -> requests.Session:

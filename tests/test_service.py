@@ -97,12 +97,6 @@ class Harness:
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
-        yield server
-
-
-@pytest.fixture
 def harness(server: ScriptedServer) -> Iterator[Harness]:
     harness = Harness(server)
     with harness.management:

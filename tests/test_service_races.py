@@ -25,12 +25,6 @@ FORCED = TokenRequestParameters(force_renewal=True)
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
-        yield server
-
-
-@pytest.fixture
 def harness(server: ScriptedServer) -> Iterator[Harness]:
     harness = Harness(server, wait=())
     with harness.management:

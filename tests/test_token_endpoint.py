@@ -361,12 +361,6 @@ def test_shown_text(text: str, limit: int) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
-        yield server
-
-
-@pytest.fixture
 def worker(clock: SkippingClock) -> Iterator[AccessTokenManagement]:
     with AccessTokenManagement(clock=clock) as management:
         clock.skip_waits_of(management)
