@@ -253,6 +253,7 @@ def test_a_configuration_loads_as_printed(
     # A key too, so that it may be that of a cache.
     secret = Fernet.generate_key().decode()
     monkeypatch.setenv("M2M_SECRET", secret)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1")
     toml = re.sub(r'(?<=["/])/(?=(?:run|var)/)', f"{tmp_path}/", toml)
     for name in re.findall(r'\bfile = "([^"]+)"', toml):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
