@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -142,9 +142,10 @@ class Watched:
         named = {sentinel.client().sentinel_get_master_addr_by_name("main")[1] for sentinel in self.sentinels}
         return named == {self.replica.port} and bool(_role(self.replica) == b"master")
 
-    def has_changed_places(self) -> bool:
-        """Whether the old master, back again, is the replica of the new one."""
-        return bool(_role(self.master) == b"slave")
+    def demote(self) -> None:
+        """Make the old master, back again, the replica of the new one; the Sentinels take ten seconds and more."""
+        with suppress(RedisError):  # they were faster, and have closed its connections
+            self.master.client().replicaof("127.0.0.1", self.replica.port)
 
     def close(self) -> None:
         self._started.close()
