@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import requests
 import urllib3
@@ -46,14 +46,27 @@ REVOCATION_TIME = 5.0
 ClientResolver = Callable[[str], Union[ClientCredentialsClient, None]]
 
 
-class _SessionRegistration(NamedTuple):
-    base_url: str
-    client: str | None
-    allow_http: bool
-    timeout: Timeout
-    adapter_options: Mapping[str, Any]
-    adapters: Mapping[str, BaseAdapter]
-    headers: Mapping[str, str]
+class _SessionRegistration:
+    """What ``make_session`` makes a session of."""
+
+    def __init__(
+        self,
+        base_url: str,
+        client: str | None,
+        *,
+        allow_http: bool,
+        timeout: Timeout,
+        adapter_options: Mapping[str, Any],
+        adapters: Mapping[str, BaseAdapter],
+        headers: Mapping[str, str],
+    ) -> None:
+        self.base_url = base_url
+        self.client = client
+        self.allow_http = allow_http
+        self.timeout = timeout
+        self.adapter_options = adapter_options
+        self.adapters = adapters
+        self.headers = headers
 
 
 class AccessTokenManagement:
@@ -308,7 +321,13 @@ class AccessTokenManagement:
         else:
             options.update(pool_maxsize=pool_size, max_retries=retries)
         registration = _SessionRegistration(
-            url, client, allow_http, timeout, options, dict(adapters or {}), _texts(headers, f"{what} headers")
+            url,
+            client,
+            allow_http=allow_http,
+            timeout=timeout,
+            adapter_options=options,
+            adapters=dict(adapters or {}),
+            headers=_texts(headers, f"{what} headers"),
         )
         with self._lock:
             if name in self._sessions:

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .cache import Lease, SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient
@@ -617,11 +617,14 @@ class AccessTokenService:
             slot.flight = None
 
 
-class _HeldOff(NamedTuple):
+class _HeldOff:
     """The error of the last failed fetch, and the moment until which it is everybody's answer."""
 
-    error: TokenRequestError
-    until: float
+    __slots__ = ("error", "until")
+
+    def __init__(self, error: TokenRequestError, until: float) -> None:
+        self.error = error
+        self.until = until
 
 
 def _hold_off(failures: int, error: TokenRequestError) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from .values import Value
 
@@ -19,14 +19,20 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 RECORD_FORMAT = 1
 
 
-class Binding(NamedTuple):
+class Binding(Value):
     """What a token is bound to: a DPoP key (RFC 9449), a client certificate (RFC 8705), or both.
 
     The API wants proof of the key, or a connection with that certificate.
     """
 
-    dpop: DPoPKey | None = None
-    certificate: LoadedCertificate | None = None
+    __slots__ = ("dpop", "certificate")
+
+    dpop: DPoPKey | None
+    certificate: LoadedCertificate | None
+
+    def __init__(self, dpop: DPoPKey | None, certificate: LoadedCertificate | None) -> None:
+        object.__setattr__(self, "dpop", dpop)
+        object.__setattr__(self, "certificate", certificate)
 
 
 class AccessToken(

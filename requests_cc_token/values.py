@@ -1,7 +1,8 @@
 """Frozen values that are quick to import.
 
 ``dataclasses`` would do, but brings ``inspect``, ``ast`` and ``dis`` with it and compiles what it generates, each time
-a program starts: a tenth of what ``import requests`` takes, twice what is left of this package without it.
+a program starts: a tenth of what ``import requests`` takes, twice what is left of this package without it. A
+``NamedTuple`` compiles too, 0.15 ms for each class.
 """
 
 from __future__ import annotations
