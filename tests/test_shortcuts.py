@@ -691,6 +691,15 @@ def test_an_environment_that_changes_during_the_look_has_changed(
     assert not environment._Environment(data, list(dict.items(data))).is_unchanged(data)
 
 
+def test_an_empty_environment_is_left_to_requests(monkeypatch: MonkeyPatch) -> None:
+    """Of an environment without any variable nothing is known beforehand, and the settings are those of requests."""
+    monkeypatch.setattr(os.environ, "_data", {})
+    assert environment.current_environment() is None
+    given: Any = ("https://a.test/", {}, None, None, None)
+    found = [session.merge_environment_settings(*given) for session in (ShortcutSession(), requests.Session())]
+    assert found[0] == found[1]
+
+
 def test_proxies_of_a_changed_environment_are_not_kept() -> None:
     """What is asked while the environment changes is answered as it is then, and not remembered as it was before."""
     with mock.patch.dict(os.environ, {"https_proxy": "http://proxy.test", "LAST_ONE": "long enough"}):
