@@ -8,12 +8,6 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import requests
-
-from .adapter import AccessTokenAdapter
-from .cache import MemoryTokenCache, TokenCache
-from .client_auth import ClientSecretBasic, ClientSecretPost
-from .clients import ClientCredentialsClient
 from .exceptions import (
     CCTokenError,
     ConfigurationError,
@@ -26,18 +20,24 @@ from .exceptions import (
 )
 from .forks import importing, renew_after_fork
 from .frames import hides_arguments
-from .management import AccessTokenManagement
-from .parameters import NO_TOKEN, TokenRequestParameters
 from .references import managements
-from .service import AccessTokenService
-from .tokens import AccessToken
 
 if TYPE_CHECKING:
+    import requests
+
+    from .adapter import AccessTokenAdapter
+    from .cache import MemoryTokenCache, TokenCache
     from .cache_file import FileTokenCache
     from .cache_redis import RedisTokenCache
     from .client_assertion import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+    from .client_auth import ClientSecretBasic, ClientSecretPost
+    from .clients import ClientCredentialsClient
     from .dpop import DPoPKey
+    from .management import AccessTokenManagement
+    from .parameters import NO_TOKEN, TokenRequestParameters
+    from .service import AccessTokenService
     from .tls_client_auth import TlsClientAuth
+    from .tokens import AccessToken
 
 __all__ = [
     "NO_TOKEN",
@@ -73,28 +73,40 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-#: The rooms of names that most programs do not use; loaded when such a name is first asked for.
-_LATE = {
+#: Where the names are that are loaded when they are first asked for. A program that prints its help and ends, or only
+#: catches our errors, does not pay for the rest.
+_ROOMS = {
+    "NO_TOKEN": "parameters",
+    "AccessToken": "tokens",
+    "AccessTokenAdapter": "adapter",
+    "AccessTokenManagement": "management",
+    "AccessTokenService": "service",
     "ClientAssertion": "client_assertion",
+    "ClientCredentialsClient": "clients",
+    "ClientSecretBasic": "client_auth",
     "ClientSecretJwt": "client_assertion",
+    "ClientSecretPost": "client_auth",
     "DPoPKey": "dpop",
     "FileTokenCache": "cache_file",
+    "MemoryTokenCache": "cache",
     "PrivateKeyJwt": "client_assertion",
     "RedisTokenCache": "cache_redis",
     "TlsClientAuth": "tls_client_auth",
+    "TokenCache": "cache",
+    "TokenRequestParameters": "parameters",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
+    if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with importing:
-        value = globals()[name] = getattr(importlib.import_module(f".{_LATE[name]}", __name__), name)
+        value = globals()[name] = getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *_ROOMS})
 
 
 class _Default:
@@ -118,14 +130,22 @@ class _Default:
                         "the default management is not configured: call requests_cc_token.configure(...), "
                         f"or set {CONFIG_VARIABLE} to the path of a TOML file"
                     )
-                self.management = AccessTokenManagement.from_config(path)
+                self.management = _made_of(path)
             return self.management
 
     def after_fork_in_child(self) -> None:
         self.lock = threading.Lock()
 
 
+def _made_of(path: str) -> AccessTokenManagement:
+    """The management of a TOML file, for sessions and adapters that came by its path from another process."""
+    with importing:
+        from .management import AccessTokenManagement
+    return AccessTokenManagement.from_config(path)
+
+
 _default = managements.default = _Default()
+managements.make = _made_of
 
 
 @hides_arguments
@@ -136,6 +156,8 @@ def configure(
 
     Returns it. Raises ``ConfigurationError``.
     """
+    with importing:
+        from .management import AccessTokenManagement
     if not isinstance(management, AccessTokenManagement):
         management = AccessTokenManagement.from_config(management)
     with _default.lock:

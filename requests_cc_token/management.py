@@ -470,8 +470,6 @@ class AccessTokenManagement:
         self._lock = threading.Lock()
 
 
-managements.make = AccessTokenManagement.from_config
-
 
 class _Clients:
     """The token clients by name, and the resolvers."""

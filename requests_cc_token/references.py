@@ -41,7 +41,7 @@ class Managements:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._found: dict[Reference, Any] = {}
-        #: Makes a management of a path; ``AccessTokenManagement.from_config``.
+        #: Makes a management of a path; set by the package's ``__init__``.
         self.make: Callable[[str], Any] | None = None
         #: The module's default management; set by the package's ``__init__``.
         self.default: Default | None = None

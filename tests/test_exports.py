@@ -66,18 +66,29 @@ def test_optional_parts_are_not_loaded_with_the_package() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_importing_the_package_loads_little() -> None:
-    """What only a token request or an optional part needs is loaded when that is there, and not with the package."""
-    program = (
-        "import sys, requests; before = set(sys.modules); import requests_cc_token; "
-        "print(*sorted(set(sys.modules) - before))"
-    )
+def loaded_by(program: str) -> set[str]:
+    """What a program loads beyond requests."""
+    program = f"import sys, requests; before = set(sys.modules); {program}; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    loaded = set(done.stdout.split())
-    assert "requests_cc_token.management" in loaded
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_little() -> None:
+    """Rooms are loaded with the first name that is asked for, what only a token request needs when one is made."""
+    room = "requests_cc_token.{}".format
+    assert loaded_by("import requests_cc_token").isdisjoint(map(room, ("adapter", "management", "service", "session")))
+    loaded = loaded_by("from requests_cc_token import AccessTokenManagement, TokenRequestError")
+    assert room("management") in loaded
     late = "backchannel cache_file cache_redis challenges client_assertion discovery dpop revocation token_endpoint"
-    assert loaded.isdisjoint(f"requests_cc_token.{room}" for room in late.split())
+    assert loaded.isdisjoint(map(room, late.split()))
     assert loaded.isdisjoint({"asyncio", "backoff", "cachetools", "dataclasses", "inspect", "contextvars"})
+
+
+def test_each_name_is_where_it_is_said_to_be() -> None:
+    """Whichever name is asked for first, in a new process, is the one of its room."""
+    program = "import requests_cc_token as r; assert r.{0} is r.{0}; assert '{0}' in vars(r)".format
+    for name in ("NO_TOKEN", "AccessTokenAdapter", "make_session", "RedisTokenCache", "TokenEndpointError"):
+        loaded_by(program(name))
 
 
 def test_a_name_that_there_is_not() -> None:

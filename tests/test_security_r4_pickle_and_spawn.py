@@ -8,10 +8,13 @@ from __future__ import annotations
 import concurrent.futures
 import copy
 import copyreg
+import hashlib
 import io
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,6 +139,18 @@ def test_r4_by_path(server: ScriptedServer, config: Path, spawned: concurrent.fu
         assert spawned.submit(one_of_many, str(config), session).result(60)
         assert spawned.submit(told, management).result(60).endswith("['api']")
     assert [request.target for request in server.requests].count("/token") == 1
+
+
+def test_r4_by_path_where_nothing_is_imported(config: Path) -> None:
+    """A process that knows nothing but the pickle finds all that it needs."""
+    program = (
+        "import hashlib, pickle, sys; sent = pickle.load(sys.stdin.buffer).get('test', timeout=20).content; "
+        "print(hashlib.sha256(sent).hexdigest())"
+    )
+    with AccessTokenManagement.from_config(config) as management:
+        pickled = pickle.dumps(management.make_session("api"))
+    done = subprocess.run([sys.executable, "-c", program], input=pickled, capture_output=True, check=True, timeout=60)
+    assert done.stdout.decode().strip() == hashlib.sha256(f"Bearer {TOKEN}".encode()).hexdigest()
 
 
 def test_r4_by_relative_path(
