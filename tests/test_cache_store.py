@@ -132,8 +132,8 @@ def test_a_smaller_share_is_a_shorter_time(calls: BoundedCalls) -> None:
 def test_without_a_thread_there_is_no_operation(calls: BoundedCalls) -> None:
     """Where the system gives no thread more, the operation does not run, and the error says so."""
     ran: list[bool] = []
-    # No machine has room for such a stack: pthread_create fails as it does at the limit of threads.
-    before = threading.stack_size(1 << 46)
+    # No address space has room for such a stack: pthread_create fails as it does at the limit of threads.
+    before = threading.stack_size(1 << 60)
     try:
         with pytest.raises(TokenCacheError, match="the store: no thread can be started to read it"):
             calls.call("read", lambda: ran.append(True))
