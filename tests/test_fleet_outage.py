@@ -31,6 +31,8 @@ from .scripted_server import PATIENCE
 
 #: Seconds that a store may add to a call, for each cool-down.
 BOUND = 0.05
+#: Cool-downs after which a machine that is busy has had its chance to show one within the bound.
+MOST_COOL_DOWNS = 60
 
 
 @pytest.fixture
@@ -46,18 +48,28 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-def check(figures: Figures, least_warnings: int = COOL_DOWNS) -> None:
+def within_bound(figures: Figures) -> bool:
+    """Whether a cool-down was within the bound. The best of several: the others measure what else this machine does."""
+    return min(figures.delays) <= BOUND
+
+
+def told(figures: Figures) -> bool:
+    """Whether the figures tell: within the bound, or never within it however often it was measured."""
+    return within_bound(figures) or len(figures.delays) >= MOST_COOL_DOWNS
+
+
+def check(figures: Figures, least_warnings: int | None = None) -> None:
+    cool_downs = len(figures.delays)
     assert figures.failed == 0
-    assert least_warnings <= figures.warnings <= COOL_DOWNS
-    # The best of several: the others measure what else this machine does.
-    assert min(figures.delays) <= BOUND
+    assert (cool_downs if least_warnings is None else least_warnings) <= figures.warnings <= cool_downs
+    assert within_bound(figures), figures
 
 
 @pytest.mark.parametrize("trouble", redis_troubles())
 def test_a_broken_redis(tokens: TokenService, server: RedisServer, trouble: str) -> None:
     """Killed, frozen, read-only or full: no call fails, and each cool-down has its one warning."""
     begin = redis_troubles()[trouble]
-    check(measure(tokens, lambda clock: RedisTokenCache(server.url, clock=clock), lambda: begin(server)))
+    check(measure(tokens, lambda clock: RedisTokenCache(server.url, clock=clock), lambda: begin(server), told))
 
 
 @pytest.mark.parametrize("delay", [0.025, 0.2])
@@ -70,7 +82,7 @@ def test_a_slow_redis(tokens: TokenService, server: RedisServer, delay: float) -
 
     try:
         # On a busy machine a little lateness is forgiven, now and then.
-        check(measure(tokens, lambda clock: RedisTokenCache(relay.url, clock=clock), trouble), least_warnings=1)
+        check(measure(tokens, lambda clock: RedisTokenCache(relay.url, clock=clock), trouble, told), least_warnings=1)
     finally:
         relay.close()
 
@@ -78,13 +90,13 @@ def test_a_slow_redis(tokens: TokenService, server: RedisServer, delay: float) -
 def test_a_silent_host(tokens: TokenService) -> None:
     """A host that does not even answer to a connection is no different."""
     with silent_host() as url:
-        check(measure(tokens, lambda clock: RedisTokenCache(url, clock=clock), lambda: None))
+        check(measure(tokens, lambda clock: RedisTokenCache(url, clock=clock), lambda: None, told))
 
 
 def test_a_broken_folder(tokens: TokenService, tmp_path: Path) -> None:
     """A folder that cannot be used is no different."""
     path = tmp_path / "tokens"
-    check(measure(tokens, lambda clock: FileTokenCache(path, clock=clock), lambda: replace_by_file(path)))
+    check(measure(tokens, lambda clock: FileTokenCache(path, clock=clock), lambda: replace_by_file(path), told))
 
 
 def test_a_corrupt_folder(tokens: TokenService, tmp_path: Path) -> None:

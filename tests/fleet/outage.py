@@ -114,7 +114,7 @@ def measure(
     tokens: TokenService,
     cache: Callable[[ManualClock], Any],
     trouble: Callable[[], object],
-    over: Callable[[], bool] = lambda: True,
+    over: Callable[[Figures], bool] = lambda figures: True,
 ) -> Figures:
     """Figures of a worker whose store gets into trouble after a good start; of more cool-downs until it is over."""
     alone = Worker(tokens, lambda clock: MemoryTokenCache(clock=clock), ManualClock())
@@ -125,7 +125,7 @@ def measure(
         with_store.cool_down()
         trouble()
         before = len(texts)
-        while len(figures.delays) < COOL_DOWNS or not over():
+        while len(figures.delays) < COOL_DOWNS or not over(figures):
             figures.delays.append(with_store.cool_down(figures) - usual)
         figures.warnings = len(texts) - before
     return figures
@@ -187,7 +187,7 @@ def main() -> None:
                     return RedisTokenCache(client, lease=0.01, clock=clock)
 
                 begin = partial(outage, watched.master)
-                figures = measure(tokens, master, begin, over=watched.has_failed_over)
+                figures = measure(tokens, master, begin, over=lambda _, w=watched: w.has_failed_over())  # type: ignore[misc]
                 client.close()
                 say(f"Redis master {name}, until its replica has taken over: {figures}")
         with silent_host() as url:
