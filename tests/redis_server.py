@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +130,10 @@ class RedisServer:
         if self._process is not None:
             self.kill()
         self._folder.cleanup()
+        # What hangs in a client holds its socket until it has learnt of the server's end.
+        for thread in threading.enumerate():
+            if thread.name == "requests_cc_token cache":
+                thread.join(PATIENCE)
         # Clients that a test has dropped leave their sockets to the collector. It comes here, where that is expected,
         # and not in the middle of another test.
         with warnings.catch_warnings():
