@@ -470,7 +470,6 @@ class AccessTokenManagement:
         self._lock = threading.Lock()
 
 
-
 class _Clients:
     """The token clients by name, and the resolvers."""
 
