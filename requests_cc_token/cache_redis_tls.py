@@ -11,10 +11,11 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import redis
+
+from .watched_files import file_stamp
 
 
 class PreparedConnection(redis.SSLConnection):
@@ -49,14 +50,7 @@ class PreparedConnection(redis.SSLConnection):
         """Inode, size and time of the last change of each file that the context is made of."""
         machine = ssl.get_default_verify_paths()
         named = (self.ca_certs, self.ca_path, self.certfile, self.keyfile)
-        stamps: list[tuple[int, int, int] | None] = []
-        for path in (*named, machine.cafile, machine.capath):
-            try:
-                status = Path(path).stat() if path else None
-            except OSError:
-                status = None
-            stamps.append(status and (status.st_ino, status.st_size, status.st_mtime_ns))
-        return tuple(stamps)
+        return tuple(file_stamp(path) if path else None for path in (*named, machine.cafile, machine.capath))
 
 
 def prepared_connections() -> type[PreparedConnection]:

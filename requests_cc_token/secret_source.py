@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Union
 
 from .exceptions import ConfigurationError, TokenRequestError
+from .watched_files import file_stamp
 
 #: What ``client_secret`` and its like may be given as.
 SecretLike = Union[str, Callable[[], str], Mapping[str, Any], "SecretSource"]
@@ -105,11 +106,7 @@ class FileSecret(SecretSource):
 
     def stamp(self) -> Hashable:
         """Inode, size and time of the last change."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_size, status.st_mtime_ns
+        return file_stamp(self._path)
 
 
 class EnvironmentSecret(SecretSource):

@@ -20,6 +20,15 @@ _T = TypeVar("_T")
 SETTLED_AFTER = 2.0
 
 
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """Inode, size and time of the last change of a file; None where it cannot be had."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - of texts and paths alike
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class UnusableFileError(Exception):
     """Why the content of files is of no use; its text holds nothing of the content. Stays within the package."""
 
@@ -67,15 +76,7 @@ class WatchedFiles(Generic[_T]):
 
     def stamp(self) -> Hashable:
         """Inode, size and time of the last change of each file."""
-        stamps: list[tuple[int, int, int] | None] = []
-        for path in self.paths:
-            try:
-                status = path.stat()
-            except OSError:
-                stamps.append(None)
-            else:
-                stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
-        return tuple(stamps)
+        return tuple(map(file_stamp, self.paths))
 
     def _read(self, stamp: Hashable) -> None:
         newest = max((entry[2] for entry in stamp if entry is not None), default=0)  # type: ignore[attr-defined]
