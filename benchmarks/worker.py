@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -42,8 +43,6 @@ OURS = "requests_cc_token, make_session"
 #: Environment variables whose number P5 varies.
 ENVIRONMENTS = (10, 100, 1000)
 THREADS = 32
-#: A plain session as it comes.
-WAITING = "requests, without a timeout"
 #: GETs of one round.
 GETS = 50
 #: GETs before them that do not count: the interpreter specializes its code anew after some sixty calls.
@@ -106,19 +105,23 @@ class Bench:
     """The servers, and the measurements by name."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.bundle = folder / "ca.pem"
-        self.server = self._started("benchmarks.servers", str(folder))
+        self.made: list[AccessTokenManagement] = []
+        self.missing: dict[str, str] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Start the servers."""
+        self.server = self._started("benchmarks.servers", str(self.folder))
         plain, tls = _line(self.server).split()
         os.utime(self.bundle, (time.time() - 3600, time.time() - 3600))  # as a bundle is: not just written
         self.http, self.https = f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}"
         self.api, self.tokens = f"{self.http}/v1/items", f"{self.http}/token"
-        self.made: list[AccessTokenManagement] = []
-        self.missing: dict[str, str] = {}
 
     def close(self) -> None:
-        assert self.server.stdin is not None
-        self.server.stdin.close()
-        self.server.wait()
+        """Stop the servers."""
+        self.server.communicate()
 
     def sessions(self, url: str) -> dict[str, requests.Session]:
         """A plain session with a static header, and one of ``make_session``; both trust the benchmark's bundle."""
@@ -220,37 +223,84 @@ class Bench:
         """Wall time of 64 MiB down and up, in one piece and streamed.
 
         With a timeout each read and each write waits for the socket first, which plain requests only does when told.
-        What the kernel makes of a connection at its beginning stays with it, so there are several of each; of each
-        one the best round counts, the others measure how kernel and server share two cores with us.
+        So there are two plain sessions to compare with: one that waits for ever, as it comes, and one with the timeout
+        that a session of ours has; this one is measured twice, to show what of a ratio is chance.
         """
         body = bytes(LARGE)
+        file = self.folder / "body"
+        file.write_bytes(body)
 
         def pieces() -> Any:
             view = memoryview(body)
             return (bytes(view[at : at + 65_536]) for at in range(0, LARGE, 65_536))
 
-        def streamed(session: requests.Session, timeout: Any) -> None:
+        def streamed(size: int, session: requests.Session, timeout: Any) -> None:
             with session.get(f"{self.http}/v1/large", stream=True, timeout=timeout) as response:
-                for _ in response.iter_content(65_536):
+                for _ in response.iter_content(size):
                     pass
 
-        ways: dict[str, Callable[[requests.Session, Any], Any]] = {
-            "down": lambda session, timeout: session.get(f"{self.http}/v1/large", timeout=timeout),
-            "down, streamed": streamed,
-            "up": lambda session, timeout: session.post(self.api, data=body, timeout=timeout),
-            "up, streamed": lambda session, timeout: session.post(self.api, data=pieces(), timeout=timeout),
+        def from_file(session: requests.Session, timeout: Any) -> None:
+            with file.open("rb") as opened:
+                session.post(self.api, data=opened, timeout=timeout)
+
+        #: Each way, on how many connections it is measured, and how often on each: the closer, the more.
+        ways: dict[str, tuple[Callable[[requests.Session, Any], Any], int, int]] = {
+            "down": (lambda session, timeout: session.get(f"{self.http}/v1/large", timeout=timeout), 5, 4),
+            "down, streamed by 64 KiB": (partial(streamed, 65_536), 30, 12),
+            "down, streamed by 8 KiB": (partial(streamed, 8192), 10, 4),
+            "up": (lambda session, timeout: session.post(self.api, data=body, timeout=timeout), 30, 12),
+            "up, streamed from a file": (from_file, 10, 6),
+            "up, streamed from a generator": (
+                lambda session, timeout: session.post(self.api, data=pieces(), timeout=timeout),
+                30,
+                12,
+            ),
         }
-        shown = {}
-        for way, call in ways.items():
-            found: dict[str, list[float]] = {}
-            for _ in range(15):
-                sessions = self.sessions(self.api)
-                calls = {name: partial(call, session, DEFAULT_TIMEOUT) for name, session in sessions.items()}
-                calls[WAITING] = partial(call, self.sessions(self.api)["requests"], None)
-                for name, times in rounds(calls, number=1, repeat=6, clock=time.perf_counter).items():
-                    found.setdefault(name, []).append(min(times))
-            shown[way] = ratios(found, "requests")
-        return shown
+        return {way: self._moved(*what) for way, what in ways.items()}
+
+    def _moved(self, call: Callable[[requests.Session, Any], Any], connections: int, number: int) -> Any:
+        """Throughput of ours against each plain session, and of one plain session against its double.
+
+        What the system makes of a connection and of a server at their beginning stays with them, so there are several
+        of both, and an interval comes of drawing from them again. The order is drawn too: what ran before leaves its
+        traces.
+        """
+        chance = random.Random(6)
+        taken: list[dict[str, float]] = []
+        for _ in range(connections):
+            self.close()
+            self.start()
+            one, two, three = (self.sessions(self.api) for _ in range(3))
+            calls = {
+                "ours": partial(call, one["requests_cc_token"], DEFAULT_TIMEOUT),
+                "same timeout": partial(call, one["requests"], DEFAULT_TIMEOUT),
+                "as it comes": partial(call, two["requests"], None),
+                "double": partial(call, three["requests"], DEFAULT_TIMEOUT),
+            }
+            for transfer in calls.values():
+                transfer()
+            taken.append(dict.fromkeys(calls, 0.0))
+            for _ in range(number):
+                for name in chance.sample(list(calls), k=len(calls)):
+                    start = time.perf_counter()
+                    calls[name]()
+                    taken[-1][name] += time.perf_counter() - start
+            for session in (*one.values(), *two.values(), *three.values()):
+                session.close()
+        drawn = [chance.choices(taken, k=connections) for _ in range(1000)]
+
+        def against(base: str, who: str) -> dict[str, float]:
+            def ratio(of: Sequence[Mapping[str, float]]) -> float:
+                return sum(each[base] for each in of) / sum(each[who] for each in of)
+
+            low, *_, high = statistics.quantiles(map(ratio, drawn), n=40)
+            return {"ratio": ratio(taken), "low": low, "high": high}
+
+        return {
+            "same timeout": against("same timeout", "ours"),
+            "as it comes": against("as it comes", "ours"),
+            "double": against("same timeout", "double"),
+        }
 
     def p7_token_from_the_cache(self) -> Any:
         """A token that is there, in one thread and in 32: CPU per call."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
-import gzip
 import http.cookiejar
 import io
 import os
@@ -15,7 +14,6 @@ import ssl
 import threading
 import time
 import urllib.request
-import zlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -26,7 +24,7 @@ import requests.utils
 import responses
 import urllib3
 import urllib3.connection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
@@ -34,9 +32,28 @@ from requests.structures import CaseInsensitiveDict
 
 from requests_cc_token import shortcuts
 from requests_cc_token.parameters import NoNetrc
-from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession, environment, ground, messages, urls
-from requests_cc_token.shortcuts import adapter as adapter_room
+from requests_cc_token.shortcuts import (
+    ShortcutAdapter,
+    ShortcutSession,
+    connections,
+    environment,
+    ground,
+    messages,
+    urls,
+)
 
+from .replay import (  # noqa: F401 - fixtures among them
+    LARGE,
+    OK,
+    PATIENCE,
+    PROPERTY,
+    ReplayServer,
+    answers,
+    no_foreign_environment,
+    outcome,
+    replay_server,
+    short_session,
+)
 from .scripted_server import Action, ScriptedServer, answer, half_a_body
 
 if TYPE_CHECKING:
@@ -44,111 +61,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from _pytest.monkeypatch import MonkeyPatch
-
-#: Seconds: no test waits that long; one that would hang fails instead.
-PATIENCE = 30.0
-
-#: One example may start a connection; a busy machine is no reason to fail.
-PROPERTY = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
-LARGE = settings(PROPERTY, max_examples=400)
-
-
-# A server that sends back what its client asks for
-
-
-class ReplayServer:
-    """Sends the bytes that the request's ``Replay`` header holds in base64; closes if ``Close`` says so."""
-
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.origin = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
-        self.connections = 0
-        self.heads: list[bytes] = []
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-            self._open.append(connection)
-            connection.settimeout(PATIENCE)
-            with connection, connection.makefile("rb") as incoming:
-                while self._answer(connection, incoming):
-                    pass
-
-    def _answer(self, connection: socket.socket, incoming: Any) -> bool:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            line = incoming.readline()
-            if not line:
-                return False
-            head += line
-        self.heads.append(head)
-        headers = {
-            name.strip().lower(): value.strip()
-            for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
-        }
-        incoming.read(int(headers.get(b"content-length", b"0")))
-        connection.sendall(base64.b64decode(headers[b"replay"]) if b"replay" in headers else OK)
-        return b"close" not in headers
-
-    def stop(self) -> None:
-        self._listener.close()
-        for connection in self._open:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ReplayServer]:
-    replay = ReplayServer()
-    yield replay
-    replay.stop()
-
-
-@pytest.fixture(autouse=True)
-def no_foreign_environment(monkeypatch: MonkeyPatch) -> None:
-    """No proxy or netrc of the machine takes part, unless a test sets one."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name in {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"}:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", os.devnull)
-
-
-def short_session() -> ShortcutSession:
-    session = ShortcutSession()
-    session.mount("http://", ShortcutAdapter())
-    session.mount("https://", ShortcutAdapter())
-    return session
-
-
-def outcome(function: Callable[[], Any]) -> Any:
-    """What a call comes to: its value, or its error's type and text."""
-    try:
-        return function()
-    except Exception as error:
-        return type(error), _without_addresses(str(error))
-
-
-def _without_addresses(text: str) -> str:
-    return " ".join(word for word in text.split() if "0x" not in word)
-
 
 # Requests: what prepare_request makes of them
 
@@ -723,67 +635,6 @@ def test_the_proxies_kept_are_bounded() -> None:
 
 # Answers: what send makes of them
 
-STATUSES = st.sampled_from([200, 201, 204, 301, 302, 303, 304, 307, 308, 401, 404, 500, 0, 999])
-ANSWER_HEADERS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            [
-                *("Set-Cookie", "set-cookie", "Set-Cookie2", "Content-Type", "content-type", "X-One", "x-one", "Link"),
-                *("WWW-Authenticate", "Retry-After"),
-            ]
-        ),
-        st.sampled_from(
-            [
-                *("a=1", "b=2; Path=/", 'c="3"; Version=1', "text/html", "application/json; charset=latin-1", "x" * 50),
-                *("close", "", "1", "text/plain; charset"),
-            ]
-        ),
-    ),
-    max_size=5,
-)
-
-
-@st.composite
-def answers(draw: st.DrawFn) -> tuple[bytes, bool]:
-    """The bytes of an answer, proper or not, and whether the connection ends with it."""
-    body = draw(st.one_of(st.just(b""), st.binary(max_size=64), st.just(b"x" * 20_000)))
-    lines = [f"{n}: {v}".encode() for n, v in draw(ANSWER_HEADERS)]
-    coding = draw(st.sampled_from([None, None, "gzip", "deflate", "gzip broken", "identity", "br"]))
-    if coding is not None:
-        lines.append(b"Content-Encoding: " + coding.split()[0].encode())
-        codings: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
-        body = codings.get(coding, bytes)(body)
-    close = draw(st.booleans())
-    framing = draw(st.sampled_from(["length", "length", "chunked", "none", "short", "two", "bad", "both"]))
-    if framing in {"chunked", "both"}:
-        lines.append(b"Transfer-Encoding: chunked")
-        if framing == "both":
-            lines.append(b"Content-Length: 1")
-        body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-        ending = draw(st.sampled_from([b"0\r\n\r\n", b"0\r\n\r\n", b"", b"zz\r\n"]))
-        body += ending
-        close = close or ending != b"0\r\n\r\n"
-    elif framing == "none":
-        close = True
-    else:
-        length = len(body) + (7 if framing == "short" else 0)
-        lines.append(
-            b"Content-Length: " + {"two": b"%d, %d" % (length, length), "bad": b"many"}.get(framing, b"%d" % length)
-        )
-        close = close or framing in {"short", "two", "bad"}
-    status = draw(STATUSES)
-    if status in {204, 304}:
-        body = b""
-        close = close or framing in {"chunked", "both"}  # urllib3 waits for chunks all the same
-    if close:
-        lines.append(b"Connection: close")  # unannounced, who is first would be a matter of luck
-    if status in {301, 302, 303, 307, 308} and draw(st.booleans()):
-        lines.append(
-            b"Location: " + draw(st.sampled_from([b"/other", b"/other?x=1#f", b"http://[bad", b"mailto:x", b"//"]))
-        )
-    return b"HTTP/1.1 %03d Reason\r\n" % status + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body, close
-
-
 def shown(response: requests.Response, session: requests.Session) -> Any:
     assert type(response) is requests.Response
     assert type(response.headers) is CaseInsensitiveDict
@@ -1175,6 +1026,7 @@ def test_each_short_way_that_is_closed_leaves_the_long_way(
         ("prepared_fields", lambda s, r: type(r.request._cookies) is RequestsCookieJar),
         ("header_lines", lambda s, r: type(r.cookies) is RequestsCookieJar),
         ("jar_store", lambda s, r: type(r.cookies) is RequestsCookieJar),
+        ("raw_fields", lambda s, r: type(r.raw) is urllib3.HTTPResponse),
         ("environment_data", lambda s, r: environment.current_environment() is None),
     ],
 )
@@ -1527,7 +1379,7 @@ def test_a_forked_child_has_connections_of_its_own(server: ReplayServer) -> None
     before = server.connections
     child = os.fork()
     if child == 0:
-        good = session.get(server.origin).text == "ok" and not adapter_room._tls_contexts._contexts
+        good = session.get(server.origin).text == "ok" and not connections._tls_contexts._contexts
         os._exit(0 if good else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
@@ -1602,7 +1454,7 @@ def tls_server(authority: Authority) -> Iterator[ReplayServer]:
 
 @pytest.fixture(autouse=True)
 def no_kept_contexts(monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_room, "_tls_contexts", adapter_room._TLSContexts())
+    monkeypatch.setattr(connections, "_tls_contexts", connections._TLSContexts())
 
 
 @contextlib.contextmanager
@@ -1720,26 +1572,26 @@ def test_client_certificates_are_loaded_once_and_kept_apart(authority: Authority
 )
 def test_connections_with_settings_of_their_own_share_nothing(given: dict[str, Any]) -> None:
     """A context of the user's own, or settings that urllib3 writes into the context, are left to urllib3."""
-    assert adapter_room._Connection("a.test", **given)._context_key() is None
-    assert adapter_room._Connection("a.test")._context_key() is not None
+    assert connections.HTTPSConnection("a.test", **given)._context_key() is None
+    assert connections.HTTPSConnection("a.test")._context_key() is not None
 
 
 def test_connections_through_a_proxy_share_nothing() -> None:
     """A connection through a proxy may speak TLS twice; urllib3 makes its contexts."""
     proxy = urllib3.util.parse_url("http://proxy.test")
-    assert adapter_room._Connection("a.test", proxy=proxy)._context_key() is None
+    assert connections.HTTPSConnection("a.test", proxy=proxy)._context_key() is None
 
 
 def test_another_kind_of_tls_is_not_kept() -> None:
     """A context that is not urllib3's, as truststore or pyOpenSSL inject it, is not shared."""
-    contexts = adapter_room._TLSContexts()
+    contexts = connections._TLSContexts()
     contexts.keep(("key",), object())
     assert contexts.get(("key",)) is None
 
 
 def test_a_child_keeps_no_context() -> None:
     """After a fork nothing is kept, and a lock that was held is free."""
-    contexts = adapter_room._TLSContexts()
+    contexts = connections._TLSContexts()
     contexts.keep(("key",), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     with contexts._lock:
         contexts.after_fork_in_child()
@@ -1748,7 +1600,7 @@ def test_a_child_keeps_no_context() -> None:
 
 def test_the_kept_contexts_are_bounded() -> None:
     """The context that was not used longest goes first."""
-    contexts = adapter_room._TLSContexts()
+    contexts = connections._TLSContexts()
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for number in range(ground.REMEMBERED):
         contexts.keep((number,), made)
@@ -1769,7 +1621,7 @@ def test_who_replaces_the_connection_class_is_used(monkeypatch: MonkeyPatch) -> 
     ours: Any = pool.ConnectionCls
     monkeypatch.setattr(urllib3.HTTPSConnectionPool, "ConnectionCls", Other)
     theirs: Any = pool.ConnectionCls
-    assert ours is adapter_room._Connection
+    assert ours is connections.HTTPSConnection
     assert theirs is Other
 
 
@@ -1790,4 +1642,4 @@ def test_an_adapter_with_a_context_of_its_own_uses_it(tls_server: ReplayServer, 
             return "refused"  # requests 2.32.2 puts a context of its own in its place
 
     assert trusting(ShortcutAdapter) == trusting(HTTPAdapter)
-    assert not adapter_room._tls_contexts._contexts
+    assert not connections._tls_contexts._contexts

@@ -1,20 +1,15 @@
-"""An adapter that finds its pool, its TLS context and its response's parts without making them again."""
+"""An adapter that finds its pool and its response's parts without making them again."""
 
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections import OrderedDict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests.adapters
 import urllib3
-import urllib3.connection
 import urllib3.connectionpool
 import urllib3.poolmanager
-import urllib3.util.ssl_
 from requests.adapters import HTTPAdapter
 from requests.models import PreparedRequest, Response
 from requests.utils import select_proxy
@@ -22,140 +17,21 @@ from requests.utils import select_proxy
 from requests_cc_token.forks import renew_after_fork
 
 from . import ground
+from .bodies import PlainAnswer, stream_with_less
+from .connections import use_our_connections
 from .ground import REMEMBERED, shipped
 from .messages import brings_no_cookies, encoding_of, headers_of, late_jar
 from .urls import canonical
 
-if TYPE_CHECKING:
-    import ssl
-
-# Names that this module uses but does not declare.
-_urllib3_ssl: Any = urllib3.util.ssl_
-
 #: Connections kept per host: the threads that share a session, usually. urllib3 keeps 10, so of 32 threads 22 connect
 #: anew for each request. None is opened before it is used.
 DEFAULT_POOL_SIZE = 64
-
-#: Seconds. A certificate file younger than this is read again at each connection: two writes within the same tick of
-#: the file system's clock cannot be told apart.
-SETTLED_AFTER = 2.0
 
 _GET_CONNECTION = shipped(HTTPAdapter, "get_connection_with_tls_context")
 _POOL_KEY_ATTRIBUTES = shipped(HTTPAdapter, "build_connection_pool_key_attributes")
 _REQUEST_URL = shipped(HTTPAdapter, "request_url")
 _BUILD_RESPONSE = shipped(HTTPAdapter, "build_response")
 _RESPONSE_INIT = shipped(Response, "__init__")
-
-
-# TLS contexts
-
-
-class _TLSContexts:
-    """TLS contexts that urllib3 made for a connection, kept for the next connections with the same settings.
-
-    Saves about 90 % of a new TLS connection: urllib3 loads the CA bundle anew for each. A context is dropped when one
-    of its files has changed, and in a forked child, which must not wait for a lock that a thread of its parent held.
-    """
-
-    def __init__(self) -> None:
-        self._contexts: OrderedDict[tuple[Any, ...], ssl.SSLContext] = OrderedDict()
-        self._lock = threading.Lock()
-        renew_after_fork(self)
-
-    def after_fork_in_child(self) -> None:
-        """Drop what may be locked."""
-        self._contexts = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[Any, ...]) -> ssl.SSLContext | None:
-        with self._lock:
-            context = self._contexts.get(key)
-            if context is not None:
-                self._contexts.move_to_end(key)
-            return context
-
-    def keep(self, key: tuple[Any, ...], context: Any) -> None:
-        if type(context) is not _urllib3_ssl.SSLContext:
-            return  # another kind of TLS, injected
-        with self._lock:
-            self._contexts[key] = context
-            while len(self._contexts) > REMEMBERED:
-                self._contexts.popitem(last=False)
-
-
-_tls_contexts = _TLSContexts()
-
-
-def _state_of(path: str | None) -> tuple[int, ...] | None:
-    """What changes when a file is replaced or written to; None for no file, an error for what is not to be kept."""
-    if path is None:
-        return None
-    found = os.stat(path)  # noqa: PTH116 - urllib3 has a string here
-    if os.path.isdir(path) or time.time() - found.st_mtime < SETTLED_AFTER:  # noqa: PTH112
-        raise OSError
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-class _Connection(urllib3.connection.HTTPSConnection):
-    """A TLS connection that takes its context from the one before it."""
-
-    def connect(self) -> None:
-        """Open the connection, with a kept context where one fits."""
-        key = self._context_key()
-        if key is None:
-            super().connect()
-            return
-        context = _tls_contexts.get(key)
-        if context is None:
-            super().connect()
-            _tls_contexts.keep(key, getattr(self.sock, "context", None))
-            return
-        files = self.ca_certs, self.cert_file, self.key_file
-        self.ssl_context = context
-        self.ca_certs = self.cert_file = self.key_file = None  # they are in the context
-        try:
-            super().connect()
-        finally:
-            self.ssl_context = None
-            self.ca_certs, self.cert_file, self.key_file = files
-
-    def _context_key(self) -> tuple[Any, ...] | None:
-        """All that shapes the context; None where it is the user's own, or is changed by the connection."""
-        if (
-            self.ssl_context is not None
-            or self.proxy is not None
-            or self.assert_hostname is not None
-            or self.assert_fingerprint is not None
-            or self.ca_cert_dir is not None
-            or self.ca_cert_data is not None
-            or self.key_password is not None
-            or self.ssl_version is not None
-        ):
-            return None
-        files = self.ca_certs, self.cert_file, self.key_file
-        try:
-            states = tuple(map(_state_of, files))
-        except OSError:
-            return None
-        return (
-            _urllib3_ssl.SSLContext,
-            tuple(_urllib3_ssl.ALPN_PROTOCOLS),
-            os.environ.get("SSLKEYLOGFILE"),
-            self.cert_reqs,
-            self.ssl_minimum_version,
-            self.ssl_maximum_version,
-            files,
-            states,
-        )
-
-
-class _Pool(urllib3.HTTPSConnectionPool):
-    """A pool whose connections share their TLS context."""
-
-    @property
-    def ConnectionCls(self) -> Any:  # type: ignore[override]  # noqa: N802
-        shipped = urllib3.HTTPSConnectionPool.ConnectionCls
-        return _Connection if shipped is urllib3.connection.HTTPSConnection else shipped
 
 
 # Pools
@@ -228,13 +104,9 @@ class ShortcutAdapter(HTTPAdapter):
         super().__init__(pool_connections, pool_maxsize, max_retries, pool_block)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        """As ``HTTPAdapter.init_poolmanager``, with pools whose connections share their TLS context."""
+        """As ``HTTPAdapter.init_poolmanager``, with pools of our connections."""
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        manager = self.poolmanager
-        if type(manager) is urllib3.PoolManager:
-            pools = manager.pool_classes_by_scheme
-            if pools.get("https") is urllib3.HTTPSConnectionPool:
-                manager.pool_classes_by_scheme = {**pools, "https": _Pool}
+        use_our_connections(self.poolmanager)
         renew_after_fork(self)
 
     def after_fork_in_child(self) -> None:
@@ -278,11 +150,12 @@ class ShortcutAdapter(HTTPAdapter):
 
     def build_response(self, req: Any, resp: Any) -> Response:
         """As ``HTTPAdapter.build_response``; a jar that nobody looks at is not filled in."""
+        stream_with_less(resp)
         known = ground.known
         if (
             HTTPAdapter.build_response is not _BUILD_RESPONSE
             or not (known.response_fields and known.header_store and known.jar_store and known.header_lines)
-            or type(resp) is not urllib3.HTTPResponse
+            or type(resp) not in (PlainAnswer, urllib3.HTTPResponse)
             or type(req.url) is not str
             or Response.__init__ is not _RESPONSE_INIT
             or not brings_no_cookies(resp)

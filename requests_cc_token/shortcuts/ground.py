@@ -34,6 +34,8 @@ class Ground(NamedTuple):
     header_lines: bool
     #: ``RequestsCookieJar._cookies`` is a dict, empty in an empty jar.
     jar_store: bool
+    #: ``urllib3.HTTPResponse`` counts what it read, keeps what it decoded and translates errors as we know it.
+    raw_fields: bool
     #: ``os.environ._data`` is the dict behind the environment, and proxies come from nowhere else.
     environment_data: bool
 
@@ -70,6 +72,15 @@ def _jar_store_is_known(jar: type[RequestsCookieJar]) -> bool:
     return vars(jar()).get("_cookies") == {}
 
 
+def _raw_fields_are_known(raw: type[urllib3.HTTPResponse]) -> bool:
+    fields = vars(raw())
+    return (
+        {"_fp", "_fp_bytes_read", "_decoder", "_decoded_buffer", "length_remaining"} <= fields.keys()
+        and callable(getattr(fields["_decoded_buffer"], "put", None))
+        and callable(getattr(raw, "_error_catcher", None))
+    )
+
+
 def _environment_data_is_known(environ: Any) -> bool:
     return (
         type(getattr(environ, "_data", None)) is dict
@@ -86,6 +97,7 @@ def survey() -> Ground:
         prepared_fields=_prepared_fields_are_known(PreparedRequest),
         header_lines=_header_lines_are_known(urllib3.HTTPHeaderDict),
         jar_store=_jar_store_is_known(RequestsCookieJar),
+        raw_fields=_raw_fields_are_known(urllib3.HTTPResponse),
         environment_data=_environment_data_is_known(os.environ),
     )
 

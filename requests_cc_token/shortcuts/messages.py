@@ -1,4 +1,4 @@
-"""Requests and responses put together without doing the same work again: cookie jars, headers, bodies."""
+"""Requests and responses put together without doing the same work again: cookie jars, headers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 import requests.cookies
-import urllib3
 from requests.cookies import RequestsCookieJar
-from requests.exceptions import ChunkedEncodingError, ConnectionError, SSLError  # noqa: A004
 from requests.models import PreparedRequest, Response
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
-from urllib3.exceptions import ProtocolError, ReadTimeoutError
-from urllib3.exceptions import SSLError as TransportSSLError
 
 from . import ground
 from .ground import REMEMBERED, shipped
@@ -24,8 +20,6 @@ from .ground import REMEMBERED, shipped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CONTENT = shipped(Response, "content")
-_ITER_CONTENT = shipped(Response, "iter_content")
 _EXTRACT_COOKIES = shipped(requests.cookies, "extract_cookies_to_jar")
 
 
@@ -149,38 +143,3 @@ def copy_with_header(request: PreparedRequest, name: str, value: str) -> Prepare
     store[name.lower()] = (name, value)
     copied.headers = sent
     return copied
-
-
-# Bodies
-
-
-def read_at_once(r: Response) -> bytes | None:
-    """The body that ``r.content`` would give, read in one call; None where only requests' own way will do.
-
-    Saves 2 to 6 %, and for large bodies the joining of ten-kilobyte pieces.
-    """
-    raw = r.raw
-    if (
-        type(r) is not Response
-        or not ground.known.response_fields
-        or r._content is not False
-        or r._content_consumed
-        or type(raw) is not urllib3.HTTPResponse
-        or raw.chunked
-        or raw.tell()
-        or "content-encoding" in raw.headers
-        or Response.content is not _CONTENT
-        or Response.iter_content is not _ITER_CONTENT
-    ):
-        return None
-    try:
-        content = raw.read(decode_content=True)  # nothing is encoded here, so nothing fails to decode
-    except ProtocolError as e:
-        raise ChunkedEncodingError(e) from e
-    except ReadTimeoutError as e:
-        raise ConnectionError(e) from e
-    except TransportSSLError as e:
-        raise SSLError(e) from e
-    r._content = content
-    r._content_consumed = True
-    return content

@@ -19,9 +19,10 @@ from requests.utils import check_header_validity
 from requests_cc_token.parameters import NoNetrc
 
 from . import ground
+from .bodies import read_at_once
 from .environment import current_environment
 from .ground import NEW_REQUEST, shipped
-from .messages import brought_no_cookies, headers_of, late_jar, read_at_once
+from .messages import brought_no_cookies, headers_of, late_jar
 from .urls import canonical
 
 if TYPE_CHECKING:

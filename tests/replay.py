@@ -1,0 +1,191 @@
+"""A server that sends back what its client asks for, any answer that it could be asked for, and sessions to compare.
+
+A module imports the fixtures that it needs; its tests ask for them by the names in the decorators.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import os
+import socket
+import ssl
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from _pytest.monkeypatch import MonkeyPatch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession
+
+#: Seconds: no test waits that long; one that would hang fails instead.
+PATIENCE = 30.0
+
+#: One example may start a connection; a busy machine is no reason to fail.
+PROPERTY = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+LARGE = settings(PROPERTY, max_examples=400)
+
+
+# A server that sends back what its client asks for
+
+
+class ReplayServer:
+    """Sends the bytes that the request's ``Replay`` header holds in base64; closes if ``Close`` says so."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.origin = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
+        self.connections = 0
+        self.heads: list[bytes] = []
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            self._open.append(connection)
+            connection.settimeout(PATIENCE)
+            with connection, connection.makefile("rb") as incoming:
+                while self._answer(connection, incoming):
+                    pass
+
+    def _answer(self, connection: socket.socket, incoming: Any) -> bool:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = incoming.readline()
+            if not line:
+                return False
+            head += line
+        self.heads.append(head)
+        headers = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
+        }
+        incoming.read(int(headers.get(b"content-length", b"0")))
+        connection.sendall(base64.b64decode(headers[b"replay"]) if b"replay" in headers else OK)
+        return b"close" not in headers
+
+    def stop(self) -> None:
+        self._listener.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture(scope="module", name="server")
+def replay_server() -> Iterator[ReplayServer]:
+    replay = ReplayServer()
+    yield replay
+    replay.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_foreign_environment(monkeypatch: MonkeyPatch) -> None:
+    """No proxy or netrc of the machine takes part, unless a test sets one."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", os.devnull)
+
+
+def short_session() -> ShortcutSession:
+    session = ShortcutSession()
+    session.mount("http://", ShortcutAdapter())
+    session.mount("https://", ShortcutAdapter())
+    return session
+
+
+def outcome(function: Callable[[], Any]) -> Any:
+    """What a call comes to: its value, or its error's type and text."""
+    try:
+        return function()
+    except Exception as error:
+        return type(error), _without_addresses(str(error))
+
+
+def _without_addresses(text: str) -> str:
+    return " ".join(word for word in text.split() if "0x" not in word)
+
+
+# Answers
+
+STATUSES = st.sampled_from([200, 201, 204, 301, 302, 303, 304, 307, 308, 401, 404, 500, 0, 999])
+ANSWER_HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                *("Set-Cookie", "set-cookie", "Set-Cookie2", "Content-Type", "content-type", "X-One", "x-one", "Link"),
+                *("WWW-Authenticate", "Retry-After"),
+            ]
+        ),
+        st.sampled_from(
+            [
+                *("a=1", "b=2; Path=/", 'c="3"; Version=1', "text/html", "application/json; charset=latin-1", "x" * 50),
+                *("close", "", "1", "text/plain; charset"),
+            ]
+        ),
+    ),
+    max_size=5,
+)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[bytes, bool]:
+    """The bytes of an answer, proper or not, and whether the connection ends with it."""
+    body = draw(st.one_of(st.just(b""), st.binary(max_size=64), st.just(b"x" * 20_000)))
+    lines = [f"{n}: {v}".encode() for n, v in draw(ANSWER_HEADERS)]
+    coding = draw(st.sampled_from([None, None, "gzip", "deflate", "gzip broken", "identity", "br"]))
+    if coding is not None:
+        lines.append(b"Content-Encoding: " + coding.split()[0].encode())
+        codings: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+        body = codings.get(coding, bytes)(body)
+    close = draw(st.booleans())
+    framing = draw(st.sampled_from(["length", "length", "chunked", "none", "short", "two", "bad", "both"]))
+    if framing in {"chunked", "both"}:
+        lines.append(b"Transfer-Encoding: chunked")
+        if framing == "both":
+            lines.append(b"Content-Length: 1")
+        body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        ending = draw(st.sampled_from([b"0\r\n\r\n", b"0\r\n\r\n", b"", b"zz\r\n"]))
+        body += ending
+        close = close or ending != b"0\r\n\r\n"
+    elif framing == "none":
+        close = True
+    else:
+        length = len(body) + (7 if framing == "short" else 0)
+        lines.append(
+            b"Content-Length: " + {"two": b"%d, %d" % (length, length), "bad": b"many"}.get(framing, b"%d" % length)
+        )
+        close = close or framing in {"short", "two", "bad"}
+    status = draw(STATUSES)
+    if status in {204, 304}:
+        body = b""
+        close = close or framing in {"chunked", "both"}  # urllib3 waits for chunks all the same
+    if close:
+        lines.append(b"Connection: close")  # unannounced, who is first would be a matter of luck
+    if status in {301, 302, 303, 307, 308} and draw(st.booleans()):
+        lines.append(
+            b"Location: " + draw(st.sampled_from([b"/other", b"/other?x=1#f", b"http://[bad", b"mailto:x", b"//"]))
+        )
+    return b"HTTP/1.1 %03d Reason\r\n" % status + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body, close

@@ -1,0 +1,456 @@
+"""Bodies come and go as with requests, whatever is done less for each of their pieces."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import http.client
+import io
+import os
+import socket
+import tempfile
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import urllib3
+import urllib3.connection
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.adapters import HTTPAdapter
+
+from requests_cc_token.parameters import NoNetrc
+from requests_cc_token.shortcuts import ShortcutAdapter, bodies, connections, ground
+
+from .replay import (  # noqa: F401 - fixtures among them
+    LARGE,
+    OK,
+    PATIENCE,
+    ReplayServer,
+    answers,
+    no_foreign_environment,
+    outcome,
+    replay_server,
+    short_session,
+)
+from .scripted_server import Action, ScriptedServer, answer, broken_off
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from _pytest.monkeypatch import MonkeyPatch
+
+#: Bytes of a body that is more than one block, whichever.
+LONG = 100_000
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[requests.Session, requests.Session]]:
+    """A plain session and a short one."""
+    long, short = requests.Session(), short_session()
+    for session in (long, short):
+        session.auth = NoNetrc()
+    yield long, short
+    long.close()
+    short.close()
+
+
+def replaying(data: bytes) -> dict[str, str]:
+    return {"Replay": base64.b64encode(data).decode()}
+
+
+def with_body(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+# Answers
+
+
+def taken(response: requests.Response, size: int | None, pieces: int) -> list[Any]:
+    """So many pieces of a body, or the error that comes in their place, and what is known of it after each."""
+    found: list[Any] = []
+    coming = response.iter_content(size)
+    for _ in range(pieces):
+        piece = outcome(lambda: next(coming, None))
+        found += [piece, response.raw.tell(), response.raw.length_remaining]
+        if not isinstance(piece, bytes):
+            break
+    return found
+
+
+@given(
+    answer=answers(),
+    size=st.sampled_from([1, 2, 7, 63, 64, 1000, 8192, 19_999, 20_000, 30_000, None, 0, -1]),
+    pieces=st.integers(1, 30),
+    then=st.sampled_from(["nothing", "read", "stream", "content", "data", "raw stream"]),
+    peeked=st.booleans(),
+)
+@LARGE
+def test_any_body_streams_as_in_requests(
+    server: ReplayServer,
+    pair: tuple[requests.Session, requests.Session],
+    answer: tuple[bytes, bool],
+    size: int | None,
+    pieces: int,
+    then: str,
+    peeked: bool,
+) -> None:
+    """The same pieces, the same errors at the same places, and the same for who reads on in another way."""
+    data, close = answer
+    headers = replaying(data) | ({"Close": "1"} if close else {})
+
+    def call(session: requests.Session) -> Any:
+        address, ways = server.origin + "/start", {"stream": True, "allow_redirects": False, "timeout": PATIENCE}
+        with session.get(address, headers=headers, **ways) as response:  # type: ignore[arg-type]
+            if peeked:
+                outcome(lambda: response.raw.read(1))
+            found = taken(response, size, pieces)
+            after: dict[str, Callable[[], Any]] = {
+                "nothing": lambda: None,
+                "read": lambda: response.raw.read(5),
+                "stream": lambda: list(response.iter_content(3)),
+                "content": lambda: response.content,
+                "data": lambda: response.raw.data,
+                "raw stream": lambda: list(response.raw.stream(4)),
+            }
+            return [*found, outcome(after[then]), response.raw.tell(), response.raw.closed]
+
+    long, short = pair
+    assert outcome(lambda: call(short)) == outcome(lambda: call(long))
+
+
+def test_a_body_that_comes_as_it_is_takes_the_short_way(server: ReplayServer, monkeypatch: MonkeyPatch) -> None:
+    """Only its end is read in the way of urllib3, whose count is right all the while."""
+    asked: list[Any] = []
+
+    def stream(self: Any, amt: Any = None, decode_content: Any = None) -> Any:
+        asked.append(self.tell())
+        yield self.read(amt, decode_content)
+
+    monkeypatch.setattr(urllib3.HTTPResponse, "stream", stream)
+    monkeypatch.setattr(bodies, "_STREAM", stream)
+    with short_session().get(server.origin, headers=replaying(with_body(b"0123456789")), stream=True) as response:
+        assert isinstance(response.raw, urllib3.HTTPResponse)
+        assert list(response.iter_content(4)) == [b"0123", b"4567", b"89"]
+    assert asked == [8]
+
+
+def test_a_streamed_body_frees_its_connection_at_its_end(server: ReplayServer) -> None:
+    """Read to its end it leaves the connection to the next request; given up before, it does not."""
+    session = short_session()
+    before = server.connections
+    for _ in range(3):
+        with session.get(server.origin, headers=replaying(with_body(b"0123456789")), stream=True) as response:
+            assert b"".join(response.iter_content(3)) == b"0123456789"
+    assert server.connections == before + 1
+    with session.get(server.origin, headers=replaying(with_body(b"0123456789")), stream=True) as response:
+        assert next(response.iter_content(3)) == b"012"
+    assert session.get(server.origin).text == "ok"
+    assert server.connections == before + 2
+
+
+def stalling(connection: socket.socket) -> bool:
+    """Promise ten bytes, send five, and keep the connection."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfives")
+    return True
+
+
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [
+        (stalling, requests.exceptions.ConnectionError),
+        (broken_off(with_body(b"0123456789")[:-5]), requests.exceptions.ChunkedEncodingError),
+    ],
+)
+@pytest.mark.parametrize("size", [2, 3, 5, 100])
+def test_a_stream_that_breaks_off_is_the_error_of_requests(action: Action, error: type[Exception], size: int) -> None:
+    """A body that stalls or ends early gives the pieces before, and then the error that ``requests.Session`` gives."""
+    found = []
+    with ScriptedServer(default=action) as server:
+        for session in (requests.Session(), short_session()):
+            pieces: list[bytes] = []
+            # The stalling server is not waited for: the wait is what is tested.
+            timeout = (PATIENCE, 0.2 if action is stalling else PATIENCE)
+            with session, session.get(server.url, timeout=timeout, stream=True) as response:
+                with pytest.raises(requests.RequestException) as caught:
+                    pieces.extend(response.iter_content(size))
+                assert type(caught.value) is error
+                found.append((pieces, type(caught.value.__context__), response.raw.tell(), response.raw.closed))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["read", "stream"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_who_replaces_a_function_of_urllib3_is_called(
+    name: str, streamed: bool, server: ReplayServer, monkeypatch: MonkeyPatch
+) -> None:
+    """Whoever puts his own way of reading into urllib3 has it used, for answers that came before, too."""
+    calls: list[str] = []
+    shipped: Any = getattr(urllib3.HTTPResponse, name)
+
+    def replacement(*given: Any, **options: Any) -> Any:
+        calls.append(name)
+        return shipped(*given, **options)
+
+    session = short_session()
+    with session.get(server.origin, stream=True) as early:
+        monkeypatch.setattr(urllib3.HTTPResponse, name, replacement)
+        assert list(early.iter_content(1)) == [b"o", b"k"]
+        assert calls
+    calls.clear()
+    response = session.get(server.origin, stream=streamed)
+    assert b"".join(response.iter_content(1)) == b"ok"
+    assert calls
+
+
+class Counted:
+    """Stands between a response and its connection, as caching adapters do."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.amounts: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def read(self, *given: Any) -> Any:
+        self.amounts += given or [None]
+        return self._inner.read(*given)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_what_stands_between_sees_all_that_is_read(streamed: bool, server: ReplayServer) -> None:
+    """A file that a hook puts in the place of the answer's own is read from as with requests."""
+    seen = []
+    for session in (requests.Session(), short_session()):
+        counted: list[Counted] = []
+
+        def wrap(response: requests.Response, counted: list[Counted] = counted, **_: Any) -> None:
+            counted.append(Counted(response.raw._fp))
+            response.raw._fp = counted[0]
+
+        with session.get(server.origin, hooks={"response": wrap}, stream=streamed) as response:
+            assert b"".join(response.iter_content(1)) == b"ok"
+        seen.append(counted[0].amounts)
+    assert seen[0] == seen[1] != []
+
+
+@pytest.mark.parametrize("action", [stalling, None])
+def test_an_answer_of_unknown_length_is_read_at_once(action: Action | None) -> None:
+    """What ends with its connection is read to that end."""
+
+    def ending(connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * LONG)
+        return False
+
+    with ScriptedServer(default=ending) as server, short_session() as session:
+        assert session.get(server.url, timeout=PATIENCE).content == b"x" * LONG
+
+
+def test_raw_answers_of_another_kind_are_not_known(monkeypatch: MonkeyPatch) -> None:
+    """A response that keeps its counts elsewhere, or has no buffer to put a piece back, closes the short way."""
+
+    class Elsewhere(urllib3.HTTPResponse):
+        def __init__(self) -> None:
+            super().__init__()
+            self._decoded_buffer = None  # type: ignore[assignment]
+
+    assert ground._raw_fields_are_known(urllib3.HTTPResponse)
+    assert not ground._raw_fields_are_known(Elsewhere)
+    monkeypatch.setattr(urllib3.HTTPResponse, "_error_catcher", None)
+    assert not ground._raw_fields_are_known(urllib3.HTTPResponse)
+
+
+# Requests
+
+
+class Sent:
+    """The lengths of what is given to connections to be sent."""
+
+    def __init__(self, monkeypatch: MonkeyPatch) -> None:
+        self.lengths: list[int] = []
+        send = http.client.HTTPConnection.send
+
+        def recorded(connection: Any, data: Any) -> None:
+            self.lengths.append(len(data))
+            send(connection, data)
+
+        monkeypatch.setattr(http.client.HTTPConnection, "send", recorded)
+
+    def of_body(self) -> list[int]:
+        """All but the head, which comes first."""
+        return self.lengths[1:]
+
+
+@pytest.fixture
+def sent(monkeypatch: MonkeyPatch) -> Sent:
+    """What is sent from here on."""
+    return Sent(monkeypatch)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of ``LONG`` bytes, no two blocks of it alike."""
+    made = tmp_path / "body"
+    made.write_bytes(content())
+    return made
+
+
+def content() -> bytes:
+    return b"".join(b"%07d\n" % number for number in range(LONG // 8))
+
+
+def temporary(_: Path) -> Any:
+    opened = tempfile.TemporaryFile()  # noqa: SIM115 - the test closes it
+    opened.write(content())
+    opened.seek(0)
+    return opened
+
+
+def piped(_: Path) -> Any:
+    out, into = os.pipe()
+
+    def fill() -> None:
+        with os.fdopen(into, "wb") as end:
+            end.write(content())
+
+    threading.Thread(target=fill, daemon=True).start()
+    return os.fdopen(out, "rb")
+
+
+def zipped(path: Path) -> Any:
+    path.write_bytes(gzip.compress(content()))
+    return gzip.open(path)
+
+
+WHOLE = [65_536, LONG - 65_536]
+USUAL = [16_384] * 6 + [LONG - 6 * 16_384]
+
+
+@pytest.mark.parametrize(
+    ("opened", "blocks"),
+    [
+        pytest.param(lambda path: path.open("rb"), WHOLE, id="file"),
+        pytest.param(lambda path: path.open("r+b"), WHOLE, id="file to be changed"),
+        pytest.param(temporary, WHOLE, id="temporary file"),
+        pytest.param(lambda _: io.BytesIO(content()), WHOLE, id="file in memory"),
+        pytest.param(lambda path: path.open("rb", buffering=0), USUAL, id="unbuffered file"),
+        pytest.param(
+            lambda path: path.open("r"),
+            USUAL,
+            id="text",
+            marks=pytest.mark.filterwarnings("ignore::requests.exceptions.FileModeWarning"),
+        ),
+        pytest.param(zipped, None, id="zipped file"),
+        pytest.param(piped, None, id="pipe"),
+    ],
+)
+def test_a_file_arrives_whole(
+    opened: Callable[[Path], Any], blocks: list[int] | None, path: Path, sent: Sent
+) -> None:
+    """Files go in larger blocks, and what may have to wait for its next bytes goes as requests sends it."""
+    arrived, lengths = [], []
+    with ScriptedServer(default=answer(200)) as server:
+        for session in (requests.Session(), short_session()):
+            sent.lengths.clear()
+            path.write_bytes(content())
+            with session, opened(path) as body:
+                assert session.post(server.url, data=body, timeout=PATIENCE).ok
+            lengths.append(sent.of_body())
+        arrived = [request.body for request in server.requests]
+    assert arrived[0] == arrived[1]
+    if blocks is None:
+        assert lengths[0] == lengths[1]
+    else:
+        assert arrived[0] == content()
+        assert lengths == [USUAL, blocks]
+
+
+def test_a_file_is_sent_from_where_it_stands(path: Path) -> None:
+    """The rest of a file that was read from goes, and with another try after a lost connection, the same again."""
+    with (
+        ScriptedServer(broken_off(b""), answer(200)) as server,
+        requests.Session() as session,
+        path.open("rb") as body,
+    ):
+        session.mount("http://", ShortcutAdapter(max_retries=urllib3.Retry(1, allowed_methods=None)))
+        body.seek(80_000)
+        assert session.post(server.url, data=body, timeout=PATIENCE).ok
+        assert [request.body for request in server.requests] == [content()[80_000:]] * 2
+
+
+def test_a_file_of_no_known_length_goes_in_chunks(path: Path, sent: Sent) -> None:
+    """Where the caller says so the blocks are chunks."""
+    with ScriptedServer(default=answer(200)) as server, short_session() as session, path.open("rb") as body:
+        assert session.post(server.url, data=iter(body), timeout=PATIENCE).ok
+        chunked = urllib3.HTTPConnectionPool("127.0.0.1", server.port)
+        chunked.ConnectionCls = connections.HTTPConnection
+        body.seek(0)
+        sent.lengths.clear()
+        assert chunked.urlopen("POST", "/", body=body, chunked=True).status == 200
+        assert [request.body for request in server.requests] == [content()] * 2
+    assert sent.of_body()[0] == 65_536 + len(b"10000\r\n\r\n")
+
+
+def test_who_sets_a_block_size_means_it(path: Path, sent: Sent) -> None:
+    """Blocks that are asked for are sent, small or large."""
+
+    class Small(ShortcutAdapter):
+        def init_poolmanager(self, *given: Any, **options: Any) -> None:
+            super().init_poolmanager(*given, blocksize=30_000, **options)
+
+    with ScriptedServer(default=answer(200)) as server, requests.Session() as session, path.open("rb") as body:
+        session.mount("http://", Small())
+        assert session.post(server.url, data=body, timeout=PATIENCE).ok
+    assert sent.of_body() == [30_000, 30_000, 30_000, 10_000]
+
+
+@pytest.mark.parametrize("spoil", ["close", "detach"])
+def test_a_file_that_cannot_be_read_is_the_error_of_requests(spoil: str, path: Path) -> None:
+    """A closed or detached file fails as with ``requests.Session``, and the connection sends on as before."""
+    found = []
+    with ScriptedServer(default=answer(200)) as server:
+        for adapter in (HTTPAdapter(), ShortcutAdapter()):
+            body = path.open("rb")
+            with requests.Session() as session, contextlib.closing(body.raw):
+                session.mount("http://", adapter)
+                prepared = session.prepare_request(requests.Request("POST", server.url, data=body))
+                getattr(body, spoil)()
+                found.append(outcome(lambda: adapter.send(prepared, timeout=PATIENCE)))  # noqa: B023 - called here
+    assert found[0] == found[1]
+    assert issubclass(found[0][0], ValueError)
+
+
+def test_the_usual_blocks_come_back_after_a_file(path: Path, sent: Sent) -> None:
+    """After a file, and after one whose sending failed, whatever else is sent goes in the blocks of urllib3."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    connection = connections.HTTPConnection("127.0.0.1", port, blocksize=16_384)
+    with path.open("rb") as body, pytest.raises(urllib3.exceptions.NewConnectionError):
+        connection.request("POST", "/", body)
+    assert connection.blocksize == 16_384
+    with ScriptedServer(default=answer(200)) as server, short_session() as session:
+        for buffering, blocks in ((-1, WHOLE), (0, USUAL)):
+            sent.lengths.clear()
+            with path.open("rb", buffering=buffering) as body:
+                assert session.post(server.url, data=body, timeout=PATIENCE).ok
+            assert sent.of_body() == blocks
+        assert server.connections == 1
+
+
+def test_who_replaces_the_connection_class_without_tls_is_used(monkeypatch: MonkeyPatch) -> None:
+    """VCR and others put a connection class into urllib3's pool; ours steps aside."""
+
+    class Other(urllib3.connection.HTTPConnection):
+        pass
+
+    request = requests.Request("GET", "http://a.test/").prepare()
+    pool: Any = ShortcutAdapter().get_connection_with_tls_context(request, True)
+    ours: Any = pool.ConnectionCls
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "ConnectionCls", Other)
+    theirs: Any = pool.ConnectionCls
+    assert ours is connections.HTTPConnection
+    assert theirs is Other
