@@ -83,7 +83,7 @@ def taken(response: requests.Response, size: int | None, pieces: int) -> list[An
 
 @given(
     answer=answers(),
-    size=st.sampled_from([1, 2, 7, 63, 64, 1000, 8192, 19_999, 20_000, 30_000, None, 0, -1]),
+    size=st.sampled_from([1, 2, 7, 63, 64, 1000, 8192, 19_999, 20_000, 30_000, None]),
     pieces=st.integers(1, 30),
     then=st.sampled_from(["nothing", "read", "stream", "content", "data", "raw stream"]),
     peeked=st.booleans(),
@@ -105,7 +105,7 @@ def test_any_body_streams_as_in_requests(
     def call(session: requests.Session) -> Any:
         address, ways = server.origin + "/start", {"stream": True, "allow_redirects": False, "timeout": PATIENCE}
         with session.get(address, headers=headers, **ways) as response:  # type: ignore[arg-type]
-            if peeked:
+            if peeked and b"chunked" not in data:  # urllib3 would wait for chunks that it has passed by
                 outcome(lambda: response.raw.read(1))
             found = taken(response, size, pieces)
             after: dict[str, Callable[[], Any]] = {
@@ -114,7 +114,8 @@ def test_any_body_streams_as_in_requests(
                 "stream": lambda: list(response.iter_content(3)),
                 "content": lambda: response.content,
                 "data": lambda: response.raw.data,
-                "raw stream": lambda: list(response.raw.stream(4)),
+                # Undecoded, urllib3 would go on for ever after some errors.
+                "raw stream": lambda: list(response.raw.stream(4, decode_content=True)),
             }
             return [*found, outcome(after[then]), response.raw.tell(), response.raw.closed]
 
@@ -386,7 +387,7 @@ def test_a_file_of_no_known_length_goes_in_chunks(path: Path, sent: Sent) -> Non
     """Where the caller says so the blocks are chunks."""
     with ScriptedServer(default=answer(200)) as server, short_session() as session, path.open("rb") as body:
         assert session.post(server.url, data=iter(body), timeout=PATIENCE).ok
-        chunked = urllib3.HTTPConnectionPool("127.0.0.1", server.port)
+        chunked = urllib3.HTTPConnectionPool("127.0.0.1", server.port, blocksize=16_384)
         chunked.ConnectionCls = connections.HTTPConnection
         body.seek(0)
         sent.lengths.clear()
