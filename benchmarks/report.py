@@ -74,8 +74,8 @@ def summary(results: Mapping[str, Any]) -> list[Row]:
         "p1": lambda r: found.extend(
             [
                 ("P1", "one authenticated GET, warm connection: CPU against a plain session", r[OURS]["ratio"], ""),
-                ("P2", "the adapter mounted on a plain session, `session.mount`", r[ALONE]["ratio"], ""),
-                ("P2", "the same by `management.mount`, which changes the session's class", r[MOUNTED]["ratio"], ""),
+                ("P2", "the adapter mounted on a plain session, by `management.mount`", r[MOUNTED]["ratio"], ""),
+                ("P2", "the same by `session.mount`: the session's own work stays as it is", r[ALONE]["ratio"], ""),
             ]
         ),
         "p3": lambda r: found.append(

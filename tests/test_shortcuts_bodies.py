@@ -411,18 +411,25 @@ def test_who_sets_a_block_size_means_it(path: Path, sent: Sent) -> None:
 
 @pytest.mark.parametrize("spoil", ["close", "detach"])
 def test_a_file_that_cannot_be_read_is_the_error_of_requests(spoil: str, path: Path) -> None:
-    """A closed or detached file fails as with ``requests.Session``, and the connection sends on as before."""
-    found = []
+    """A closed or detached file fails as with ``requests.Session``, whoever comes to it first."""
+
+    def failures(adapter: HTTPAdapter, kind: type[urllib3.connection.HTTPConnection]) -> list[Any]:
+        body = path.open("rb")
+        with requests.Session() as session, contextlib.closing(body.raw):
+            session.mount("http://", adapter)
+            prepared = session.prepare_request(requests.Request("POST", server.url, data=body))
+            getattr(body, spoil)()
+            connection = kind("127.0.0.1", server.port, blocksize=16_384)
+            with contextlib.closing(connection):
+                return [
+                    outcome(lambda: adapter.send(prepared, timeout=PATIENCE)),
+                    outcome(lambda: connection.request("POST", "/", body)),
+                ]
+
     with ScriptedServer(default=answer(200)) as server:
-        for adapter in (HTTPAdapter(), ShortcutAdapter()):
-            body = path.open("rb")
-            with requests.Session() as session, contextlib.closing(body.raw):
-                session.mount("http://", adapter)
-                prepared = session.prepare_request(requests.Request("POST", server.url, data=body))
-                getattr(body, spoil)()
-                found.append(outcome(lambda: adapter.send(prepared, timeout=PATIENCE)))  # noqa: B023 - called here
-    assert found[0] == found[1]
-    assert issubclass(found[0][0], ValueError)
+        short = failures(ShortcutAdapter(), connections.HTTPConnection)
+        assert short == failures(HTTPAdapter(), urllib3.connection.HTTPConnection)
+    assert [kind for kind, _ in short] == [ValueError, ValueError]
 
 
 def test_the_usual_blocks_come_back_after_a_file(path: Path, sent: Sent) -> None:
