@@ -25,7 +25,8 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
-from .fleet.outage import CALLS, LIFETIME, Figures, Worker, warnings
+from .fleet.fixtures import tokens_for_one_worker  # noqa: F401 - a fixture
+from .fleet.outage import CALLS, Figures, Worker, warnings
 from .redis_server import RedisServer, free_port
 from .relay import Relay
 from .scripted_server import PATIENCE
@@ -114,13 +115,6 @@ def tap(store: TlsRedis) -> Iterator[Relay]:
     """Where an eavesdropper listens."""
     with Relay(store.port) as tap:
         yield tap
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenService]:
-    with TokenService(token_lifetime=LIFETIME) as tokens:
-        tokens.add_client("worker", "secret", scopes="api")
-        yield tokens
 
 
 @pytest.fixture

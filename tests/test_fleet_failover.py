@@ -13,6 +13,7 @@ from requests_cc_token.cache_redis import RedisTokenCache
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.testing import ManualClock
 
+from .fleet.fixtures import tokens_for_one_worker  # noqa: F401 - a fixture
 from .fleet.load import Load
 from .fleet.outage import LIFETIME, Worker, warnings
 from .redis_groups import Cluster, Watched, wait_until
@@ -23,13 +24,6 @@ from .scripted_server import PATIENCE
 SOCKET_TIMEOUT = 1.0
 #: Seconds of a lease, so that one whose holder could not give it back is soon over.
 LEASE = 1.0
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenService]:
-    with TokenService(token_lifetime=LIFETIME) as tokens:
-        tokens.add_client("worker", "secret", scopes="api")
-        yield tokens
 
 
 class Fleet:

@@ -13,6 +13,7 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock
 
+from .fleet.fixtures import tokens_for_one_worker  # noqa: F401 - a fixture
 from .fleet.load import Load
 from .fleet.outage import (
     COOL_DOWNS,
@@ -33,13 +34,6 @@ from .scripted_server import PATIENCE
 BOUND = 0.05
 #: Cool-downs after which a machine that is busy has had its chance to show one within the bound.
 MOST_COOL_DOWNS = 60
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenService]:
-    with TokenService(token_lifetime=LIFETIME) as tokens:
-        tokens.add_client("worker", "secret", scopes="api")
-        yield tokens
 
 
 @pytest.fixture
