@@ -47,25 +47,22 @@ def _is_plain(raw: Any) -> bool:
     )
 
 
-def _count(raw: Any, piece: bytes) -> None:
+def _read(raw: Any, *amount: int) -> Any:
+    """So many bytes of a plain answer of known length, or all; errors are urllib3's, and so is what is noted."""
+    try:
+        piece = raw._fp.read(*amount)
+    except BaseException:
+        with raw._error_catcher():
+            raise
     raw._fp_bytes_read += len(piece)
     raw.length_remaining -= len(piece)
-
-
-def _as_urllib3_says(raw: Any) -> Any:
-    """What turns an error of the socket into urllib3's, and closes the connection."""
-    return raw._error_catcher()
+    raw._uncached_read_occurred = True
+    return piece
 
 
 def _whole(raw: Any) -> Any:
     """The body of a plain answer of known length, and its connection given back."""
-    try:
-        content = raw._fp.read()
-    except BaseException:
-        with _as_urllib3_says(raw):
-            raise
-    _count(raw, content)
-    raw._uncached_read_occurred = True
+    content = _read(raw)
     raw.release_conn()
     return content
 
@@ -112,18 +109,11 @@ class PlainAnswer(urllib3.HTTPResponse):
         """
         raw: Any = self
         if type(amt) is int and 0 < amt < _TOO_LARGE and decode_content and _is_plain(raw) and not raw._fp.isclosed():
-            read = raw._fp.read
             while (self.length_remaining or 0) > amt:
-                try:
-                    piece = read(amt)
-                except BaseException:
-                    with _as_urllib3_says(raw):
-                        raise
-                _count(raw, piece)
+                piece = _read(raw, amt)
                 if len(piece) < amt:  # the connection has ended, as urllib3 will find
                     raw._decoded_buffer.put(piece)
                     piece = self.read(amt, decode_content)
-                raw._uncached_read_occurred = True
                 yield piece
         yield from super().stream(amt, decode_content)
 
