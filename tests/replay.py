@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 from _pytest.monkeypatch import MonkeyPatch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from requests_cc_token.parameters import NoNetrc
 from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession
 
 #: Seconds: no test waits that long; one that would hang fails instead.
@@ -126,6 +128,27 @@ def outcome(function: Callable[[], Any]) -> Any:
 
 def _without_addresses(text: str) -> str:
     return " ".join(word for word in text.split() if "0x" not in word)
+
+
+@pytest.fixture(scope="module", name="pair")
+def long_and_short() -> Iterator[tuple[requests.Session, requests.Session]]:
+    """A plain session and a short one."""
+    long, short = requests.Session(), short_session()
+    for session in (long, short):
+        session.auth = NoNetrc()
+    yield long, short
+    long.close()
+    short.close()
+
+
+def replaying(data: bytes) -> dict[str, str]:
+    return {"Replay": base64.b64encode(data).decode()}
+
+
+def stalling(connection: socket.socket) -> bool:
+    """Promise ten bytes, send four, and keep the connection."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour")
+    return True
 
 
 # Answers

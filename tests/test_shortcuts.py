@@ -49,10 +49,13 @@ from .replay import (  # noqa: F401 - fixtures among them
     PROPERTY,
     ReplayServer,
     answers,
+    long_and_short,
     no_foreign_environment,
     outcome,
     replay_server,
+    replaying,
     short_session,
+    stalling,
 )
 from .scripted_server import Action, ScriptedServer, answer, half_a_body
 
@@ -660,16 +663,6 @@ def shown(response: requests.Response, session: requests.Session) -> Any:
     }
 
 
-@pytest.fixture(scope="module")
-def pair() -> Iterator[tuple[requests.Session, requests.Session]]:
-    long, short = requests.Session(), short_session()
-    for session in (long, short):
-        session.auth = NoNetrc()
-    yield long, short
-    long.close()
-    short.close()
-
-
 @given(
     answer=answers(),
     method=st.sampled_from(["GET", "HEAD", "POST"]),
@@ -691,7 +684,7 @@ def test_any_answer_is_given_as_requests_gives_it(
     data, close = answer
     if method == "HEAD":
         data = data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    headers = {"Replay": base64.b64encode(data).decode()}
+    headers = replaying(data)
     if close:
         headers["Close"] = "1"
 
@@ -728,16 +721,10 @@ def test_the_connection_is_used_again(server: ReplayServer) -> None:
     session = short_session()
     before = server.connections
     for data in (OK, OK, b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", OK):
-        assert session.get(server.origin, headers={"Replay": base64.b64encode(data).decode()}).ok
-    assert session.head(server.origin, headers={"Replay": base64.b64encode(OK[:-2]).decode()}).ok
+        assert session.get(server.origin, headers=replaying(data)).ok
+    assert session.head(server.origin, headers=replaying(OK[:-2])).ok
     assert session.get(server.origin).text == "ok"
     assert server.connections == before + 1
-
-
-def stalling(connection: socket.socket) -> bool:
-    """Promise ten bytes, send four, and keep the connection."""
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour")
-    return True
 
 
 def without_tls(connection: socket.socket) -> bool:
@@ -802,7 +789,7 @@ def test_cookies_persist_between_calls(server: ReplayServer) -> None:
     """A cookie that was set is sent with the next request, and can be taken away."""
     session = short_session()
     setting = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 0\r\n\r\n"
-    assert dict(session.get(server.origin, headers={"Replay": base64.b64encode(setting).decode()}).cookies) == {
+    assert dict(session.get(server.origin, headers=replaying(setting)).cookies) == {
         "a": "1"
     }
     session.get(server.origin)
@@ -870,7 +857,7 @@ def test_threads_may_share_a_session(server: ReplayServer) -> None:
         data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         start.wait(PATIENCE)
         for _ in range(20):
-            answer = session.get(server.origin, headers={"Replay": base64.b64encode(data).decode()})
+            answer = session.get(server.origin, headers=replaying(data))
             if answer.content != body:
                 failures.append((number, answer.content))
 
@@ -1011,7 +998,7 @@ def test_each_short_way_that_is_closed_leaves_the_long_way(
     session, plain = short_session(), requests.Session()
     setting = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 2\r\nX: 1\r\nx: 2\r\n\r\nok"
     for replayed in (OK, setting, OK):
-        headers = {"Replay": base64.b64encode(replayed).decode()}
+        headers = replaying(replayed)
         found = [shown(s.get(server.origin + "/a", headers=headers), s) for s in (session, plain)]
         assert found[0] == found[1]
         sent = [head.partition(b"\r\n\r\n")[0] for head in server.heads[-2:]]
@@ -1236,7 +1223,7 @@ def test_a_hook_may_change_the_raw_answer(server: ReplayServer) -> None:
     """Cookies are taken from the raw answer that is on the response in the end, not from the one that came."""
     session = short_session()
     setting = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 5\r\n\r\nother"
-    later = session.get(server.origin, headers={"Replay": base64.b64encode(setting).decode()}, stream=True).raw
+    later = session.get(server.origin, headers=replaying(setting), stream=True).raw
     session.cookies.clear()
 
     def swap(response: requests.Response, **_: Any) -> None:
@@ -1610,19 +1597,25 @@ def test_the_kept_contexts_are_bounded() -> None:
     assert contexts.get((1,)) is None
 
 
-def test_who_replaces_the_connection_class_is_used(monkeypatch: MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "pools", "name"),
+    [
+        ("http", urllib3.HTTPConnectionPool, "HTTPConnection"),
+        ("https", urllib3.HTTPSConnectionPool, "HTTPSConnection"),
+    ],
+)
+def test_who_replaces_the_connection_class_is_used(
+    scheme: str, pools: Any, name: str, monkeypatch: MonkeyPatch
+) -> None:
     """VCR and others put a connection class into urllib3's pool; ours steps aside."""
-
-    class Other(urllib3.connection.HTTPSConnection):
-        pass
-
-    request = requests.Request("GET", "https://a.test/").prepare()
+    other = type("Other", (getattr(urllib3.connection, name),), {})
+    request = requests.Request("GET", f"{scheme}://a.test/").prepare()
     pool: Any = ShortcutAdapter().get_connection_with_tls_context(request, True)
     ours: Any = pool.ConnectionCls
-    monkeypatch.setattr(urllib3.HTTPSConnectionPool, "ConnectionCls", Other)
+    monkeypatch.setattr(pools, "ConnectionCls", other)
     theirs: Any = pool.ConnectionCls
-    assert ours is connections.HTTPSConnection
-    assert theirs is Other
+    assert ours is getattr(connections, name)
+    assert theirs is other
 
 
 def test_an_adapter_with_a_context_of_its_own_uses_it(tls_server: ReplayServer, authority: Authority) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import gzip
 import http.client
@@ -21,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from requests_cc_token.parameters import NoNetrc
 from requests_cc_token.shortcuts import ShortcutAdapter, bodies, connections, ground
 
 from .replay import (  # noqa: F401 - fixtures among them
@@ -30,36 +28,24 @@ from .replay import (  # noqa: F401 - fixtures among them
     PATIENCE,
     ReplayServer,
     answers,
+    long_and_short,
     no_foreign_environment,
     outcome,
     replay_server,
+    replaying,
     short_session,
+    stalling,
 )
 from .scripted_server import Action, ScriptedServer, answer, broken_off
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from _pytest.monkeypatch import MonkeyPatch
 
 #: Bytes of a body that is more than one block, whichever.
 LONG = 100_000
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[tuple[requests.Session, requests.Session]]:
-    """A plain session and a short one."""
-    long, short = requests.Session(), short_session()
-    for session in (long, short):
-        session.auth = NoNetrc()
-    yield long, short
-    long.close()
-    short.close()
-
-
-def replaying(data: bytes) -> dict[str, str]:
-    return {"Replay": base64.b64encode(data).decode()}
 
 
 def with_body(body: bytes) -> bytes:
@@ -153,12 +139,6 @@ def test_a_streamed_body_frees_its_connection_at_its_end(server: ReplayServer) -
     assert server.connections == before + 2
 
 
-def stalling(connection: socket.socket) -> bool:
-    """Promise ten bytes, send five, and keep the connection."""
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfives")
-    return True
-
-
 @pytest.mark.parametrize(
     ("action", "error"),
     [
@@ -166,7 +146,7 @@ def stalling(connection: socket.socket) -> bool:
         (broken_off(with_body(b"0123456789")[:-5]), requests.exceptions.ChunkedEncodingError),
     ],
 )
-@pytest.mark.parametrize("size", [2, 3, 5, 100])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 100])
 def test_a_stream_that_breaks_off_is_the_error_of_requests(action: Action, error: type[Exception], size: int) -> None:
     """A body that stalls or ends early gives the pieces before, and then the error that ``requests.Session`` gives."""
     found = []
@@ -239,8 +219,7 @@ def test_what_stands_between_sees_all_that_is_read(streamed: bool, server: Repla
     assert seen[0] == seen[1] != []
 
 
-@pytest.mark.parametrize("action", [stalling, None])
-def test_an_answer_of_unknown_length_is_read_at_once(action: Action | None) -> None:
+def test_an_answer_of_unknown_length_is_read_at_once() -> None:
     """What ends with its connection is read to that end."""
 
     def ending(connection: socket.socket) -> bool:
@@ -447,18 +426,3 @@ def test_the_usual_blocks_come_back_after_a_file(path: Path, sent: Sent) -> None
                 assert session.post(server.url, data=body, timeout=PATIENCE).ok
             assert sent.of_body() == blocks
         assert server.connections == 1
-
-
-def test_who_replaces_the_connection_class_without_tls_is_used(monkeypatch: MonkeyPatch) -> None:
-    """VCR and others put a connection class into urllib3's pool; ours steps aside."""
-
-    class Other(urllib3.connection.HTTPConnection):
-        pass
-
-    request = requests.Request("GET", "http://a.test/").prepare()
-    pool: Any = ShortcutAdapter().get_connection_with_tls_context(request, True)
-    ours: Any = pool.ConnectionCls
-    monkeypatch.setattr(urllib3.HTTPConnectionPool, "ConnectionCls", Other)
-    theirs: Any = pool.ConnectionCls
-    assert ours is connections.HTTPConnection
-    assert theirs is Other
