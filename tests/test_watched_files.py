@@ -149,3 +149,15 @@ def test_a_child_does_not_wait_for_its_parents_threads(tmp_path: Path) -> None:
         if child == 0:
             os._exit(0 if files.get().contents == (b"1",) else 1)
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_what_a_child_is_told_to_do(tmp_path: Path) -> None:
+    """Start the lock anew, and keep what was made: the last good one has to be there if the file is no good now."""
+    path = settled(tmp_path / "a", b"1")
+    files = watched(path)
+    made = files.get()
+    with files._lock:
+        files.after_fork_in_child()
+        assert not files._lock.locked()
+        settled(path, b"bad")
+        assert files.get() is made
