@@ -260,6 +260,9 @@ class Backchannel:
     def _answer(
         self, method: str, request: TokenRequest, deadline: float, what: str
     ) -> Answer | TokenEndpointConnectionError:
+        if self.closed.is_set():
+            # The secret, or an assertion, came late: nobody waits for the token any more.
+            return TokenEndpointConnectionError(f"{what}: the access token management is closed")
         try:
             return self._send(method, request, deadline)
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -81,10 +82,10 @@ class Harness:
         self.until_landed()
         return event
 
-    def until_landed(self) -> None:
-        """Wait until no fetch runs."""
+    def until_landed(self, client: str = "worker") -> None:
+        """Wait until no fetch runs for the client."""
         for thread in threading.enumerate():
-            if thread.name == "requests_cc_token worker":
+            if thread.name == f"requests_cc_token {client}":
                 thread.join(PATIENCE)
                 assert not thread.is_alive()
 
@@ -695,9 +696,25 @@ class TestClose:
         """A fetch that ends after close() tells nobody what it brought; its caller has been answered."""
         answered = threading.Event()
 
+        def late(connection: socket.socket) -> bool:
+            harness.management.close()
+            answered.wait(PATIENCE)
+            return token_answer("late")(connection)
+
+        harness.server.script.append(late)
+        with pytest.raises(TokenRequestError, match="closed"):
+            harness.get()
+        answered.set()
+        harness.until_landed()
+        assert harness.kinds() == ["requested"]
+
+    def test_no_secret_is_sent_after_close(self, harness: Harness) -> None:
+        """A fetch whose secret comes after close() does not ask the token service any more."""
+        answered = threading.Event()
+
         def secret() -> str:
             harness.management.close()
-            assert answered.wait(PATIENCE)
+            answered.wait(PATIENCE)
             return "T41NT"
 
         harness.management.add_client(
@@ -706,10 +723,8 @@ class TestClose:
         with pytest.raises(TokenRequestError, match="closed"):
             harness.service.get_access_token("late")
         answered.set()
-        for thread in threading.enumerate():
-            if thread.name == "requests_cc_token late":
-                thread.join(PATIENCE)
-        assert harness.kinds() == ["requested"]
+        harness.until_landed("late")
+        assert harness.requests == 0
 
     def test_a_closed_management_gives_no_token(self, harness: Harness) -> None:
         """After close() a call gets an error that says so, and tokens are forgotten."""
