@@ -47,7 +47,7 @@ class PreparedConnection(redis.SSLConnection):
         return bool(self.ssl_validate_ocsp or self.ssl_validate_ocsp_stapled)
 
     def _stamp(self) -> Hashable:
-        """Inode, size and time of the last change of each file that the context is made of."""
+        """The stamp of each file that the context is made of."""
         machine = ssl.get_default_verify_paths()
         named = (self.ca_certs, self.ca_path, self.certfile, self.keyfile)
         return tuple(file_stamp(path) if path else None for path in (*named, machine.cafile, machine.capath))

@@ -105,7 +105,7 @@ class FileSecret(SecretSource):
         return self._last_good
 
     def stamp(self) -> Hashable:
-        """Inode, size and time of the last change."""
+        """The stamp of the file."""
         return file_stamp(self._path)
 
 

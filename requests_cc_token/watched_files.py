@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from .events import logger
 from .exceptions import TokenRequestError
@@ -20,13 +20,21 @@ _T = TypeVar("_T")
 SETTLED_AFTER = 2.0
 
 
-def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """Inode, size and time of the last change of a file; None where it cannot be had."""
+Stamp: TypeAlias = "tuple[int, int, int, int, int]"
+
+
+def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
+    """Device, inode, size and times of a file: one of them differs after a change; None where they cannot be had."""
     try:
         status = os.stat(path)  # noqa: PTH116 - of texts and paths alike
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns, status.st_mtime_ns
+
+
+def is_settled(stamp: Stamp) -> bool:
+    """Whether the last write is long enough ago for the stamp to show the next one."""
+    return time.time() - stamp[-1] / 1e9 > SETTLED_AFTER
 
 
 class UnusableFileError(Exception):
@@ -47,7 +55,7 @@ class WatchedFiles(Generic[_T]):
         self._make = make
         self._what = what
         self._lock = threading.Lock()
-        self._seen: Hashable = None
+        self._seen: tuple[Stamp | None, ...] | None = None
         self._settled = False
         self._contents: tuple[bytes, ...] | None = None
         self._made: _T | None = None
@@ -74,12 +82,11 @@ class WatchedFiles(Generic[_T]):
             complaint = self._complaint
         raise TokenRequestError(f"the {self._what}, {self._where}: {complaint}")
 
-    def stamp(self) -> Hashable:
-        """Inode, size and time of the last change of each file."""
+    def stamp(self) -> tuple[Stamp | None, ...]:
+        """The stamp of each file."""
         return tuple(map(file_stamp, self.paths))
 
-    def _read(self, stamp: Hashable) -> None:
-        newest = max((entry[2] for entry in stamp if entry is not None), default=0)  # type: ignore[attr-defined]
+    def _read(self, stamp: tuple[Stamp | None, ...]) -> None:
         contents: tuple[bytes, ...] | None = None
         try:
             contents = tuple(path.read_bytes() for path in self.paths)
@@ -94,7 +101,7 @@ class WatchedFiles(Generic[_T]):
         except OSError as error:
             self._complain(error.strerror or "cannot be read")
         self._seen = stamp
-        self._settled = time.time() - newest / 1e9 > SETTLED_AFTER
+        self._settled = all(found is None or is_settled(found) for found in stamp)
 
     def _complain(self, reason: str) -> None:
         if reason != self._complaint and self._made is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import urllib3.connection
 import urllib3.util.ssl_
 
 from requests_cc_token.forks import renew_after_fork
+from requests_cc_token.watched_files import file_stamp, is_settled
 
 from .bodies import LargerBlocks
 from .ground import REMEMBERED
@@ -23,12 +23,10 @@ from .ground import REMEMBERED
 if TYPE_CHECKING:
     import ssl
 
+    from requests_cc_token.watched_files import Stamp
+
 # Names that this module uses but does not declare.
 _urllib3_ssl: Any = urllib3.util.ssl_
-
-#: Seconds. A certificate file younger than this is read again at each connection: two writes within the same tick of
-#: the file system's clock cannot be told apart.
-SETTLED_AFTER = 2.0
 
 
 # TLS contexts
@@ -70,14 +68,9 @@ class _TLSContexts:
 _tls_contexts = _TLSContexts()
 
 
-def _state_of(path: str | None) -> tuple[int, ...] | None:
-    """What changes when a file is replaced or written to; None for no file, an error for what is not to be kept."""
-    if path is None:
-        return None
-    found = os.stat(path)  # noqa: PTH116 - urllib3 has a string here
-    if os.path.isdir(path) or time.time() - found.st_mtime < SETTLED_AFTER:  # noqa: PTH112
-        raise OSError
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _cannot_be_told(path: str | None, stamp: Stamp | None) -> bool:
+    """Whether a later look would not tell that what is in this place has changed."""
+    return path is not None and (stamp is None or os.path.isdir(path) or not is_settled(stamp))  # noqa: PTH112
 
 
 # Connections
@@ -124,9 +117,8 @@ class HTTPSConnection(LargerBlocks, urllib3.connection.HTTPSConnection):
         ):
             return None
         files = self.ca_certs, self.cert_file, self.key_file
-        try:
-            states = tuple(map(_state_of, files))
-        except OSError:
+        stamps = [None if path is None else file_stamp(path) for path in files]
+        if any(map(_cannot_be_told, files, stamps)):
             return None
         return (
             _urllib3_ssl.SSLContext,
@@ -136,7 +128,7 @@ class HTTPSConnection(LargerBlocks, urllib3.connection.HTTPSConnection):
             self.ssl_minimum_version,
             self.ssl_maximum_version,
             files,
-            states,
+            *stamps,
         )
 
 
