@@ -7,6 +7,7 @@ import gzip
 import http.client
 import io
 import os
+import random
 import socket
 import tempfile
 import threading
@@ -26,6 +27,7 @@ from .replay import (  # noqa: F401 - fixtures among them
     LARGE,
     OK,
     PATIENCE,
+    PROPERTY,
     ReplayServer,
     answers,
     long_and_short,
@@ -39,7 +41,7 @@ from .replay import (  # noqa: F401 - fixtures among them
 from .scripted_server import Action, ScriptedServer, answer, broken_off
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from _pytest.monkeypatch import MonkeyPatch
@@ -271,6 +273,19 @@ def sent(monkeypatch: MonkeyPatch) -> Sent:
     return Sent(monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[ScriptedServer]:
+    """A server that takes any body."""
+    with ScriptedServer(default=answer(200)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each example writes its file."""
+    return tmp_path_factory.mktemp("bodies") / "body"
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A file of ``LONG`` bytes, no two blocks of it alike."""
@@ -347,6 +362,57 @@ def test_a_file_arrives_whole(
     else:
         assert arrived[0] == content()
         assert lengths == [USUAL, blocks]
+
+
+#: What may be sent, of these bytes in this file.
+BODIES: dict[str, Callable[[bytes, Path], Any]] = {
+    "bytes": lambda data, _: data,
+    "file": lambda _, path: path.open("rb"),
+    "file to be changed": lambda _, path: path.open("r+b"),
+    "unbuffered file": lambda _, path: path.open("rb", buffering=0),
+    "file in memory": lambda data, _: io.BytesIO(data),
+    "lines": lambda data, _: iter(data.splitlines(keepends=True)),
+}
+
+
+@given(
+    kind=st.sampled_from(sorted(BODIES)),
+    size=st.one_of(
+        st.integers(0, 200_000),
+        st.builds(int.__add__, st.sampled_from([16_384, 65_536, 131_072]), st.integers(-1, 1)),
+    ),
+    begin=st.one_of(st.just(0), st.integers(0, 200_000)),
+    redirected=st.booleans(),
+)
+@PROPERTY
+def test_any_body_arrives_as_from_requests(
+    files: Path,
+    scripted: ScriptedServer,
+    pair: tuple[requests.Session, requests.Session],
+    kind: str,
+    size: int,
+    begin: int,
+    redirected: bool,
+) -> None:
+    """The same bytes under the same headers, again after a redirect, and the body is left where requests leaves it."""
+    data = random.Random(size).randbytes(size)
+    files.write_bytes(data)
+
+    def call(session: requests.Session) -> Any:
+        scripted.requests.clear()
+        scripted.script.extend([answer(307, b"moved", [("Location", "/other")])] if redirected else [])
+        body = BODIES[kind](data, files)
+        with body if hasattr(body, "close") else contextlib.nullcontext():
+            if hasattr(body, "seek"):
+                body.seek(min(begin, size))
+            got = outcome(lambda: session.put(scripted.url, data=body, timeout=PATIENCE))
+            stands = body.tell() if hasattr(body, "tell") else None
+        scripted.script.clear()
+        status = got.status_code if isinstance(got, requests.Response) else got
+        return status, stands, [(r.target, r.body, dict(r.headers)) for r in scripted.requests]
+
+    long, short = pair
+    assert call(short) == call(long)
 
 
 def test_a_file_is_sent_from_where_it_stands(path: Path) -> None:
