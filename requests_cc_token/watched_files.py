@@ -18,13 +18,12 @@ _T = TypeVar("_T")
 #: Seconds. A file younger than this is read again at each use: two writes within one tick of the file system's clock
 #: cannot be told apart.
 SETTLED_AFTER = 2.0
-
-
-Stamp: TypeAlias = "tuple[int, int, int, int, int]"
+#: Device, inode, size, and the times of the inode's change and, last, of the last write, both in nanoseconds.
+Stamp: TypeAlias = tuple[int, int, int, int, int]
 
 
 def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
-    """Device, inode, size and times of a file: one of them differs after a change; None where they cannot be had."""
+    """The stamp of a file, which differs after a change; None where it cannot be had."""
     try:
         status = os.stat(path)  # noqa: PTH116 - of texts and paths alike
     except OSError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -694,17 +693,15 @@ class TestClose:
 
     def test_what_a_fetch_brings_after_close_goes_nowhere(self, harness: Harness) -> None:
         """A fetch that ends after close() tells nobody what it brought; its caller has been answered."""
-        answered = threading.Event()
-
-        def late(connection: socket.socket) -> bool:
-            harness.management.close()
-            answered.wait(PATIENCE)
-            return token_answer("late")(connection)
-
-        harness.server.script.append(late)
-        with pytest.raises(TokenRequestError, match="closed"):
-            harness.get()
-        answered.set()
+        release = threading.Event()
+        harness.server.script.append(gated(release, token_answer("late")))
+        join = in_threads(1, harness.get)
+        harness.server.wait_for_requests(1)
+        harness.management.close()
+        (error,) = join()
+        assert isinstance(error, TokenRequestError)
+        assert "closed" in str(error)
+        release.set()
         harness.until_landed()
         assert harness.kinds() == ["requested"]
 
@@ -714,7 +711,7 @@ class TestClose:
 
         def secret() -> str:
             harness.management.close()
-            answered.wait(PATIENCE)
+            assert answered.wait(PATIENCE)
             return "T41NT"
 
         harness.management.add_client(
@@ -724,6 +721,7 @@ class TestClose:
             harness.service.get_access_token("late")
         answered.set()
         harness.until_landed("late")
+        assert harness.kinds() == ["requested"]
         assert harness.requests == 0
 
     def test_a_closed_management_gives_no_token(self, harness: Harness) -> None:

@@ -321,6 +321,16 @@ def zipped(path: Path) -> Any:
     return gzip.open(path)
 
 
+#: What may be sent of a file, by any number of examples.
+BODIES: dict[str, Callable[[Path], Any]] = {
+    "bytes": lambda path: path.read_bytes(),
+    "file": lambda path: path.open("rb"),
+    "file to be changed": lambda path: path.open("r+b"),
+    "unbuffered file": lambda path: path.open("rb", buffering=0),
+    "file in memory": lambda path: io.BytesIO(path.read_bytes()),
+    "lines": lambda path: iter(path.read_bytes().splitlines(keepends=True)),
+}
+
 WHOLE = [65_536, LONG - 65_536]
 USUAL = [16_384] * 6 + [LONG - 6 * 16_384]
 
@@ -328,11 +338,9 @@ USUAL = [16_384] * 6 + [LONG - 6 * 16_384]
 @pytest.mark.parametrize(
     ("opened", "blocks"),
     [
-        pytest.param(lambda path: path.open("rb"), WHOLE, id="file"),
-        pytest.param(lambda path: path.open("r+b"), WHOLE, id="file to be changed"),
+        *(pytest.param(BODIES[kind], WHOLE, id=kind) for kind in ("file", "file to be changed", "file in memory")),
         pytest.param(temporary, WHOLE, id="temporary file"),
-        pytest.param(lambda _: io.BytesIO(content()), WHOLE, id="file in memory"),
-        pytest.param(lambda path: path.open("rb", buffering=0), USUAL, id="unbuffered file"),
+        pytest.param(BODIES["unbuffered file"], USUAL, id="unbuffered file"),
         pytest.param(
             lambda path: path.open("r"),
             USUAL,
@@ -364,17 +372,6 @@ def test_a_file_arrives_whole(
         assert lengths == [USUAL, blocks]
 
 
-#: What may be sent, of these bytes in this file.
-BODIES: dict[str, Callable[[bytes, Path], Any]] = {
-    "bytes": lambda data, _: data,
-    "file": lambda _, path: path.open("rb"),
-    "file to be changed": lambda _, path: path.open("r+b"),
-    "unbuffered file": lambda _, path: path.open("rb", buffering=0),
-    "file in memory": lambda data, _: io.BytesIO(data),
-    "lines": lambda data, _: iter(data.splitlines(keepends=True)),
-}
-
-
 @given(
     kind=st.sampled_from(sorted(BODIES)),
     size=st.one_of(
@@ -395,19 +392,19 @@ def test_any_body_arrives_as_from_requests(
     redirected: bool,
 ) -> None:
     """The same bytes under the same headers, again after a redirect, and the body is left where requests leaves it."""
-    data = random.Random(size).randbytes(size)
-    files.write_bytes(data)
+    files.write_bytes(random.Random(size).randbytes(size))
 
     def call(session: requests.Session) -> Any:
         scripted.requests.clear()
-        scripted.script.extend([answer(307, b"moved", [("Location", "/other")])] if redirected else [])
-        body = BODIES[kind](data, files)
+        scripted.script.clear()
+        if redirected:
+            scripted.script.append(answer(307, b"moved", [("Location", "/other")]))
+        body = BODIES[kind](files)
         with body if hasattr(body, "close") else contextlib.nullcontext():
             if hasattr(body, "seek"):
                 body.seek(min(begin, size))
             got = outcome(lambda: session.put(scripted.url, data=body, timeout=PATIENCE))
             stands = body.tell() if hasattr(body, "tell") else None
-        scripted.script.clear()
         status = got.status_code if isinstance(got, requests.Response) else got
         return status, stands, [(r.target, r.body, dict(r.headers)) for r in scripted.requests]
 
