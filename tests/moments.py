@@ -1,63 +1,73 @@
-"""Moments at which a test steps in: just before the interpreter asks the system for something.
+"""Moments at which a test steps in: just before a function of ``os`` does its work.
 
 What another process does between two steps of ours is played there, in the same order each time.
+
+Not by the interpreter's audit hooks, which would see everything: a hook stays until the interpreter ends, and on
+CPython before 3.12 a thread that starts while a tool such as coverage.py traces dies, now and then, when there is a
+hook written in Python (the tracer of another thread is then found half installed).
 """
 
 from __future__ import annotations
 
-import sys
+import os
+import pathlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
-class _Moment:
-    """An audit event that is waited for, and what to do at it."""
+@contextmanager
+def intercepted(name: str, before: Callable[..., object]) -> Iterator[None]:
+    """Within the block, ``before`` is called with the arguments of each call of that function of ``os``."""
+    original = getattr(os, name)
 
-    def __init__(self, event: str, ending: str, action: Callable[[], object], times: int) -> None:
-        self.event = event
-        self.ending = ending
-        self.action = action
-        self.times = times
+    def function(*arguments: Any, **options: Any) -> Any:
+        before(*arguments)
+        return original(*arguments, **options)
+
+    # pathlib of Python 3.10 has looked some of the functions up already.
+    places = [p for p in (os, getattr(pathlib, "_normal_accessor", None)) if getattr(p, name, None) is original]
+    for place in places:
+        setattr(place, name, function)
+    try:
+        yield
+    finally:
+        for place in places:
+            setattr(place, name, original)
+
+
+class _Moment:
+    """What to do at the first calls with an argument of that ending."""
+
+    def __init__(self, ending: str, action: Callable[[], object], times: int) -> None:
+        self._ending = ending
+        self._action = action
+        self._times = times
+        #: Whether this thread acts: what the action does is no moment.
+        self._acting = threading.local()
         self.came = 0
 
-
-_awaited: list[_Moment] = []
-#: Whether this thread acts: what the action does is no moment.
-_acting = threading.local()
-
-
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    for moment in _awaited:
-        if moment.event != event or moment.came >= moment.times or getattr(_acting, "now", False):
-            continue
-        if any(str(argument).endswith(moment.ending) for argument in arguments):
-            moment.came += 1
-            _acting.now = True
+    def __call__(self, *arguments: Any) -> None:
+        """Act, if this is one."""
+        if self.came >= self._times or getattr(self._acting, "now", False):
+            return
+        if any(str(argument).endswith(self._ending) for argument in arguments):
+            self.came += 1
+            self._acting.now = True
             try:
-                moment.action()
+                self._action()
             finally:
-                _acting.now = False
-
-
-_installed: list[bool] = []
+                self._acting.now = False
 
 
 @contextmanager
-def just_before(event: str, ending: str, action: Callable[[], object], times: int = 1) -> Iterator[_Moment]:
-    """Run the action just before each of the first ``times`` events with an argument of that ending; all must come.
+def just_before(name: str, ending: str, action: Callable[[], object], times: int = 1) -> Iterator[None]:
+    """Run the action just before the first ``times`` calls of that function with an argument of that ending.
 
-    The events are those of the interpreter's audit table: ``open``, ``os.rename`` ...
+    All of them must come.
     """
-    if not _installed:
-        # A hook stays for as long as the interpreter runs, so there is one, and not before it is needed.
-        sys.addaudithook(_hook)
-        _installed.append(True)
-    moment = _Moment(event, ending, action, times)
-    _awaited.append(moment)
-    try:
-        yield moment
-    finally:
-        _awaited.remove(moment)
-    assert moment.came == times, f"{moment.came} of {times} times: {event} of ...{ending}"
+    moment = _Moment(ending, action, times)
+    with intercepted(name, moment):
+        yield
+    assert moment.came == times, f"{moment.came} of {times} times: {name} of ...{ending}"

@@ -412,7 +412,7 @@ class TestMeetings:
         self, cache: FileTokenCache, other: FileTokenCache, clock: ManualClock, path: Path
     ) -> None:
         """Who writes a newer record clears away the one that is just being written: that writer says nothing."""
-        with just_before("os.rename", ".token", lambda: other.set(KEY, token(clock, "T41NT-newer"))):
+        with just_before("replace", ".token", lambda: other.set(KEY, token(clock, "T41NT-newer"))):
             cache.set(KEY, token(clock, "T41NT-older"))
         assert value(cache.get(KEY)) == "T41NT-newer"
         assert len(files(path)) == 1
@@ -423,7 +423,7 @@ class TestMeetings:
         """A token that is deleted while the holder of the lease writes it does not come back."""
         lease = cache.lease(KEY, lambda: False)
         assert lease is not None and lease.granted
-        with just_before("os.rename", ".token", lambda: other.delete(KEY)):
+        with just_before("replace", ".token", lambda: other.delete(KEY)):
             lease.set(token(clock))
         assert cache.get(KEY) is None
 
@@ -443,7 +443,7 @@ class TestMeetings:
         cache = FileTokenCache(path, timeout=PATIENCE, clock=clock)
         cache.set(KEY, token(clock, lifetime=1000.0))
         clock.advance(KEPT_AFTER_EXPIRY + 2000.0)
-        with just_before("os.rmdir", KEY, (path / KEY).rmdir):
+        with just_before("rmdir", KEY, (path / KEY).rmdir):
             cache.set(OTHER_KEY, token(clock))
         assert [folder.name for folder in path.iterdir()] == [OTHER_KEY]
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
 from requests_cc_token import AccessToken
+from tests.moments import intercepted
 
 from .member import WatchedCache, get_token, make_cache, make_management, say
 
@@ -49,14 +52,14 @@ class GatedCache(WatchedCache):
         return None if lease is None else GatedLease(lease, self._gate)
 
 
-def gate_in_file_writes(gate: Callable[[str], None]) -> None:
-    """Stop between writing the new file and renaming it, where the interpreter's audit hook is told."""
+def gate_in_file_writes(gate: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Stop between writing the new file and renaming it."""
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "os.rename" and str(arguments[1]).endswith(".token"):
+    def before(_: Path, target: Path) -> None:
+        if target.suffix == ".token":
             gate("mid-write")
 
-    sys.addaudithook(hook)
+    return intercepted("replace", before)
 
 
 def gate_in_redis_writes(cache: Any, gate: Callable[[str], None]) -> None:
@@ -84,12 +87,13 @@ def main(step: str, config: dict[str, Any]) -> None:
             sys.stdin.readline()
 
     cache = make_cache(config)
-    if step == "mid-write":
-        if config["cache"]["url"].startswith("redis"):
-            gate_in_redis_writes(cache, gate)
-        else:
-            gate_in_file_writes(gate)
-    say(f"token {get_token(make_management(config, GatedCache(cache, gate)))}")
+    with ExitStack() as gates:
+        if step == "mid-write":
+            if config["cache"]["url"].startswith("redis"):
+                gate_in_redis_writes(cache, gate)
+            else:
+                gates.enter_context(gate_in_file_writes(gate))
+        say(f"token {get_token(make_management(config, GatedCache(cache, gate)))}")
 
 
 if __name__ == "__main__":
