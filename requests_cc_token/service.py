@@ -51,9 +51,11 @@ class Registry(Protocol):
 class _Flight:
     """One fetch that runs, and who waits for it."""
 
-    __slots__ = ("background", "done", "epoch", "error", "forced", "token", "tries", "waiting")
+    __slots__ = ("background", "begun", "done", "epoch", "error", "forced", "token", "tries", "waiting")
 
     def __init__(self, epoch: int, *, background: bool = False, forced: bool = False) -> None:
+        #: Whether its thread is at it.
+        self.begun = False
         self.done = threading.Event()
         self.epoch = epoch
         self.background = background
@@ -302,9 +304,14 @@ class AccessTokenService:
                     raise step.error.for_caller()
                 self._clock.wait(self._backchannel.closed, step.until - self._monotonic())
                 continue
-            if not self._clock.wait(step.done, None if deadline is None else deadline - self._monotonic()):
-                with self._lock:
-                    step.waiting -= 1
+            in_time = False
+            try:
+                in_time = self._clock.wait(step.done, None if deadline is None else deadline - self._monotonic())
+            finally:
+                if not in_time:
+                    with self._lock:
+                        step.waiting -= 1
+            if not in_time:
                 raise TokenRequestTimeout(
                     f"token client {registration.name!r}: no token within {timeout:.3g} s; the token endpoint "
                     f"{registration.token_endpoint or registration.issuer} is slow or does not answer. "
@@ -312,7 +319,7 @@ class AccessTokenService:
                     client=registration.name,
                 )
             if step.epoch != epoch:
-                continue  # it began before the token was deleted
+                continue  # it began before the token was deleted, or never
             if step.token is not None:
                 return step.token
             assert step.error is not None
@@ -324,32 +331,38 @@ class AccessTokenService:
     ) -> tuple[AccessToken | _HeldOff | _Flight, int]:
         """What a caller can do now: take the token, give up, or wait for a flight; with the slot's epoch."""
         start: _Flight | None = None
-        with self._lock:
-            # Under the lock: close() takes it too, and ends every flight that it finds.
-            if self._backchannel.closed.is_set():
-                raise _closed_error(registration)
-            now = self._monotonic()
-            token = slot.token
-            if token is not None and now >= _hard(token):
-                slot.token = token = None
-            held = self._held_off(slot, registration, now)
-            outcome: AccessToken | _HeldOff | _Flight
-            if token is not None and not force:
-                slot.hits += 1
-                if now >= _soft(token) and slot.flight is None and held is None:
-                    start = slot.flight = _Flight(slot.epoch, background=True)
-                outcome = token
-            elif slot.flight is not None:
-                slot.flight.waiting += 1
-                outcome = slot.flight
-            elif held is not None and (force or not slot.error_was_background):
-                outcome = held
-            else:
-                outcome = start = slot.flight = _Flight(slot.epoch, forced=force)
-                start.waiting = 1
-            epoch = slot.epoch
-        if start is not None:
-            self._start(slot, start, registration)
+        try:
+            with self._lock:
+                # Under the lock: close() takes it too, and ends every flight that it finds.
+                if self._backchannel.closed.is_set():
+                    raise _closed_error(registration)
+                now = self._monotonic()
+                token = slot.token
+                if token is not None and now >= _hard(token):
+                    slot.token = token = None
+                held = self._held_off(slot, registration, now)
+                outcome: AccessToken | _HeldOff | _Flight
+                if token is not None and not force:
+                    slot.hits += 1
+                    if now >= _soft(token) and slot.flight is None and held is None:
+                        start = slot.flight = _Flight(slot.epoch, background=True)
+                    outcome = token
+                elif slot.flight is not None:
+                    slot.flight.waiting += 1
+                    outcome = slot.flight
+                elif held is not None and (force or not slot.error_was_background):
+                    outcome = held
+                else:
+                    outcome = start = slot.flight = _Flight(slot.epoch, forced=force)
+                    start.waiting = 1
+                epoch = slot.epoch
+            if start is not None:
+                self._start(slot, start, registration)
+        except BaseException:
+            # What a signal's handler raised in the caller, say: Ctrl-C, or the time limit of a task queue.
+            if start is not None:
+                self._abandon(slot, start)
+            raise
         return outcome, epoch
 
     def _held_off(self, slot: _Slot, registration: ClientCredentialsClient, now: float) -> _HeldOff | None:
@@ -378,8 +391,21 @@ class AccessTokenService:
             # No thread can be had: the machine is out of them, or the interpreter is shutting down.
             self._run(slot, flight, registration)
 
+    def _abandon(self, slot: _Slot, flight: _Flight) -> None:
+        """End a flight whose thread may never come, unless it is there; who waits for it starts another one."""
+        with self._lock:
+            if flight.begun or flight.done.is_set():
+                return
+            slot.flight = None
+            flight.epoch = -1
+        flight.done.set()
+
     def _run(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> None:
         """Fetch, and let everybody know. Whatever happens, the flight ends."""
+        with self._lock:
+            if flight.done.is_set():
+                return  # abandoned, or closed
+            flight.begun = True
         brought: AccessToken | TokenRequestError
         unexpected: str | None = None
         try:

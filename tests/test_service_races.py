@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from requests_cc_token import (
 )
 from requests_cc_token.events import TokenEvent
 
-from .scripted_server import ScriptedServer, error_answer, gated, reset, token_answer
+from .scripted_server import PATIENCE, ScriptedServer, error_answer, gated, reset, token_answer
 from .test_service import Harness, in_threads, until_all_wait
 
 FORCED = TokenRequestParameters(force_renewal=True)
@@ -285,3 +286,83 @@ def test_the_tokens_to_revoke_against_those_who_use_them(harness: Harness) -> No
     assert join() == [None] * 3
     assert held == {("one",)}
     assert names == {("tenant",)}
+
+
+class InterruptError(BaseException):
+    """What the handler of a signal raises in the main thread: as Ctrl-C does, or the time limit of a task queue."""
+
+
+@contextmanager
+def at_the_next_start(action: Callable[[threading.Thread], object]) -> Iterator[None]:
+    """Within the block, the first thread that is to be started is given to the action instead."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def start(thread: threading.Thread) -> None:
+            patch.undo()
+            action(thread)
+
+        patch.setattr(threading.Thread, "start", start)
+        yield
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_caller_interrupted_as_the_fetch_starts(harness: Harness, began: bool) -> None:
+    """Whoever waits for a fetch whose starter is interrupted gets a token, whether or not its thread was there yet."""
+    release = threading.Event()
+    harness.server.script.append(gated(release, token_answer("one")))
+    joins: list[Callable[[], list[Any]]] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        joins.append(in_threads(2, lambda: harness.get().value))
+        until_all_wait(harness, 3)
+        if began:
+            thread.start()
+            harness.server.wait_for_requests(1)
+        raise InterruptError
+
+    with at_the_next_start(interrupted), pytest.raises(InterruptError):
+        harness.get()
+    release.set()
+    assert joins.pop()() == ["one", "one"]
+    assert harness.get().value == "one"
+    assert harness.requests == 1
+
+
+def test_a_thread_that_comes_after_its_fetch_was_given_up(harness: Harness) -> None:
+    """It sends nothing: somebody else has fetched the token meanwhile."""
+    harness.server.script.append(token_answer("one"))
+    late: list[threading.Thread] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        late.append(thread)
+        raise InterruptError
+
+    with at_the_next_start(interrupted), pytest.raises(InterruptError):
+        harness.get()
+    token = harness.get()
+    late[0].start()
+    late[0].join(PATIENCE)
+    assert not late[0].is_alive()
+    assert harness.get() is token
+    assert harness.requests == 1
+
+
+def test_a_caller_interrupted_while_it_waits(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is tried again for a caller that an interrupt took away."""
+    harness = Harness(server, wait=(1.0,))
+    release = threading.Event()
+    server.script.append(gated(release, reset))
+    wait, caller = harness.clock.wait, threading.current_thread()
+
+    def interrupted(event: threading.Event, timeout: float | None) -> bool:
+        if threading.current_thread() is caller:
+            raise InterruptError
+        return wait(event, timeout)
+
+    with harness.management:
+        monkeypatch.setattr(harness.clock, "wait", interrupted)
+        with pytest.raises(InterruptError):
+            harness.get()
+        release.set()
+        harness.until_event("failed")
+    assert harness.requests == 1
