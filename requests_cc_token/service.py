@@ -304,20 +304,19 @@ class AccessTokenService:
                     raise step.error.for_caller()
                 self._clock.wait(self._backchannel.closed, step.until - self._monotonic())
                 continue
-            in_time = False
             try:
-                in_time = self._clock.wait(step.done, None if deadline is None else deadline - self._monotonic())
-            finally:
-                if not in_time:
-                    with self._lock:
-                        step.waiting -= 1
-            if not in_time:
-                raise TokenRequestTimeout(
-                    f"token client {registration.name!r}: no token within {timeout:.3g} s; the token endpoint "
-                    f"{registration.token_endpoint or registration.issuer} is slow or does not answer. "
-                    "The fetch goes on; call again, or allow more time (timeout=...)",
-                    client=registration.name,
-                )
+                if not self._clock.wait(step.done, None if deadline is None else deadline - self._monotonic()):
+                    raise TokenRequestTimeout(
+                        f"token client {registration.name!r}: no token within {timeout:.3g} s; the token endpoint "
+                        f"{registration.token_endpoint or registration.issuer} is slow or does not answer. "
+                        "The fetch goes on; call again, or allow more time (timeout=...)",
+                        client=registration.name,
+                    )
+            except BaseException:
+                # Out of time, or interrupted: the fetch is not tried again for this caller.
+                with self._lock:
+                    step.waiting -= 1
+                raise
             if step.epoch != epoch:
                 continue  # it began before the token was deleted, or never
             if step.token is not None:
@@ -397,7 +396,7 @@ class AccessTokenService:
             if flight.begun or flight.done.is_set():
                 return
             slot.flight = None
-            flight.epoch = -1
+            flight.epoch = -1  # none, so that nobody takes it for an answer
         flight.done.set()
 
     def _run(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 from requests_cc_token import AccessToken
-from tests.moments import intercepted
+from tests.moments import just_before
 
 from .member import WatchedCache, get_token, make_cache, make_management, say
 
@@ -52,16 +51,6 @@ class GatedCache(WatchedCache):
         return None if lease is None else GatedLease(lease, self._gate)
 
 
-def gate_in_file_writes(gate: Callable[[str], None]) -> AbstractContextManager[None]:
-    """Stop between writing the new file and renaming it."""
-
-    def before(_: Path, target: Path) -> None:
-        if target.suffix == ".token":
-            gate("mid-write")
-
-    return intercepted("replace", before)
-
-
 def gate_in_redis_writes(cache: Any, gate: Callable[[str], None]) -> None:
     """Stop when half of the write has gone to the server."""
     from redis import Connection
@@ -92,7 +81,8 @@ def main(step: str, config: dict[str, Any]) -> None:
             if config["cache"]["url"].startswith("redis"):
                 gate_in_redis_writes(cache, gate)
             else:
-                gates.enter_context(gate_in_file_writes(gate))
+                # Between writing the new file and renaming it.
+                gates.enter_context(just_before("replace", ".token", lambda: gate("mid-write")))
         say(f"token {get_token(make_management(config, GatedCache(cache, gate)))}")
 
 
