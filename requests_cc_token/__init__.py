@@ -19,24 +19,24 @@ from .exceptions import (
     UnknownClientError,
 )
 from .forks import importing, renew_after_fork
-from .frames import hides_arguments
-from .references import managements
+from .pickling import managements
+from .tracebacks import sealed
 
 if TYPE_CHECKING:
     import requests
 
     from .adapter import AccessTokenAdapter
-    from .cache import MemoryTokenCache, TokenCache
-    from .cache_file import FileTokenCache
-    from .cache_redis import RedisTokenCache
-    from .client_assertion import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
-    from .client_auth import ClientSecretBasic, ClientSecretPost
+    from .authentication.assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+    from .authentication.dpop import DPoPKey
+    from .authentication.method import ClientSecretBasic, ClientSecretPost
+    from .authentication.mutual_tls import TlsClientAuth
+    from .caches.file import FileTokenCache
+    from .caches.memory import MemoryTokenCache, TokenCache
+    from .caches.redis import RedisTokenCache
     from .clients import ClientCredentialsClient
-    from .dpop import DPoPKey
     from .management import AccessTokenManagement
     from .parameters import NO_TOKEN, TokenRequestParameters
     from .service import AccessTokenService
-    from .tls_client_auth import TlsClientAuth
     from .tokens import AccessToken
 
 __all__ = [
@@ -81,18 +81,18 @@ _ROOMS = {
     "AccessTokenAdapter": "adapter",
     "AccessTokenManagement": "management",
     "AccessTokenService": "service",
-    "ClientAssertion": "client_assertion",
+    "ClientAssertion": "authentication.assertions",
     "ClientCredentialsClient": "clients",
-    "ClientSecretBasic": "client_auth",
-    "ClientSecretJwt": "client_assertion",
-    "ClientSecretPost": "client_auth",
-    "DPoPKey": "dpop",
-    "FileTokenCache": "cache_file",
-    "MemoryTokenCache": "cache",
-    "PrivateKeyJwt": "client_assertion",
-    "RedisTokenCache": "cache_redis",
-    "TlsClientAuth": "tls_client_auth",
-    "TokenCache": "cache",
+    "ClientSecretBasic": "authentication.method",
+    "ClientSecretJwt": "authentication.assertions",
+    "ClientSecretPost": "authentication.method",
+    "DPoPKey": "authentication.dpop",
+    "FileTokenCache": "caches.file",
+    "MemoryTokenCache": "caches.memory",
+    "PrivateKeyJwt": "authentication.assertions",
+    "RedisTokenCache": "caches.redis",
+    "TlsClientAuth": "authentication.mutual_tls",
+    "TokenCache": "caches.memory",
     "TokenRequestParameters": "parameters",
 }
 
@@ -148,7 +148,7 @@ _default = managements.default = _Default()
 managements.make = _made_of
 
 
-@hides_arguments
+@sealed
 def configure(
     management: AccessTokenManagement | str | os.PathLike[str] | Mapping[str, Any],
 ) -> AccessTokenManagement:

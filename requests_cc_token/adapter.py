@@ -14,19 +14,19 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import _basic_auth_str
 from requests.utils import get_netrc_auth
 
-from .client_certificate import CertificateConnections
+from .authentication.certificate import CertificateConnections
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
 from .forks import importing, renew_after_fork
-from .frames import without_locals
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
 from .service import AccessTokenService
 from .shortcuts import ShortcutAdapter, copy_with_header, header_of, leave_to_parent
 from .tokens import AccessToken, Binding
+from .tracebacks import without_locals
 from .urls import Mount, origin_of, proxies_that_see_no_secret, shown_url
 
 if TYPE_CHECKING:
-    from .dpop import DPoPKey
+    from .authentication.dpop import DPoPKey
 
 #: Bytes of a refused answer's body that are read to keep its connection; a longer one costs the connection.
 MAX_DRAINED = 64 * 1024
@@ -189,7 +189,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         key = binding.dpop
         if key is None or token.token_type != "DPoP":
             return self._send_copy(copy_with_header(request, "Authorization", token.authorization), request, options)
-        from .dpop import RS
+        from .authentication.dpop import RS
 
         url = request.url or ""
         position = _body_position(request.body)
@@ -209,7 +209,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         self, token: AccessToken, key: DPoPKey, request: requests.PreparedRequest, nonce: str | None
     ) -> requests.PreparedRequest:
         """A copy of the request with the token and a proof for each time that it is sent."""
-        from .dpop import ProvenHeaders
+        from .authentication.dpop import ProvenHeaders
 
         service, method, url = self._service, request.method or "", request.url or ""
         authorized = copy.copy(request)
@@ -349,7 +349,7 @@ def _challenged(response: requests.Response) -> set[str | None]:
     """The error codes of the challenges that are about the token; None for a challenge without one."""
     # Three regular expressions that most programs never need.
     with importing:
-        from .challenges import parse_challenges
+        from .www_authenticate import parse_challenges
     # requests joins several header lines to one; urllib3's headers still tell them apart.
     getlist = getattr(getattr(response.raw, "headers", None), "getlist", None)
     lines = getlist("WWW-Authenticate") if getlist is not None else []

@@ -7,11 +7,10 @@ import json
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .client_auth import ClientAuthentication, ClientAuthLike, client_authentication
-from .client_certificate import CertificateLike, ClientCertificate, LoadedCertificate, client_certificate
+from .authentication.certificate import CertificateLike, ClientCertificate, LoadedCertificate, client_certificate
+from .authentication.method import ClientAuthentication, ClientAuthLike, client_authentication
 from .clock import is_duration
 from .exceptions import ConfigurationError, TokenRequestError
-from .frames import hides_arguments
 from .parameters import (
     Texts,
     TokenRequestParameters,
@@ -23,11 +22,12 @@ from .parameters import (
 from .parameters import authorization_details as canonical_details
 from .secret_source import SecretLike, SecretSource, secret_source
 from .tokens import Binding
+from .tracebacks import sealed
 from .urls import check_endpoint
 from .values import Value
 
 if TYPE_CHECKING:
-    from .dpop import DPoPKey
+    from .authentication.dpop import DPoPKey
 
 #: Seconds that a token without ``expires_in`` is taken to live: the shortest lifetime in common use.
 DEFAULT_LIFETIME = 300.0
@@ -92,7 +92,7 @@ class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_
     is_snapshot: bool
     _snapshot: ClientCredentialsClient | None
 
-    @hides_arguments
+    @sealed
     def __init__(
         self,
         name: str = "",
@@ -271,7 +271,7 @@ class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_
 def _dpop_key(given: object, what: str) -> DPoPKey | None:
     if given is None:
         return None
-    from .dpop import DPoPKey
+    from .authentication.dpop import DPoPKey
 
     if isinstance(given, DPoPKey):
         return given

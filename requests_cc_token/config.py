@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cache import TokenCache
+from .authentication.by_name import authenticated
+from .caches.memory import TokenCache
 from .clock import Clock
-from .config_auth import authenticated
 from .exceptions import ConfigurationError
-from .frames import hides_arguments
 from .parameters import TokenRequestParameters
+from .tracebacks import sealed
 
 if TYPE_CHECKING:
     from .management import AccessTokenManagement
@@ -71,7 +71,7 @@ def _build(
     _check_keys(config, _TABLES, source)
     management = _made(kind, config, source, clock)
 
-    @hides_arguments
+    @sealed
     def add_client(name: str, **options: Any) -> None:
         management.add_client(name, **authenticated(options))
 
@@ -153,6 +153,6 @@ def _call(function: Any, where: str, *args: Any, **kwargs: Any) -> None:
 def _cache(table: Mapping[str, Any], source: str, clock: Clock | None) -> TokenCache | None:
     if not table:
         return None
-    from .cache_config import cache_from_config
+    from .caches.from_url import cache_from_config
 
     return cache_from_config(table, f"{source}: [cache]", clock=clock)

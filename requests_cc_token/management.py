@@ -13,26 +13,26 @@ import urllib3
 from requests.adapters import BaseAdapter
 
 from .adapter import AccessTokenAdapter, Timeout
-from .cache import MemoryTokenCache, SharedTokenCache, TokenCache
-from .client_auth import ClientAuthLike
+from .authentication.method import ClientAuthLike
+from .caches.memory import MemoryTokenCache, SharedTokenCache, TokenCache
 from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
 from .clock import Clock, SystemClock, is_duration
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
 from .forks import importing, renew_after_fork
-from .frames import hides_arguments
 from .parameters import Texts, TokenRequestParameters
-from .references import Reference, management_of, managements
+from .pickling import Reference, management_of, managements
 from .secret_source import SecretLike
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts import DEFAULT_POOL_SIZE, take_shortcuts
+from .tracebacks import sealed
 from .urls import Mount
 
 if TYPE_CHECKING:
-    from .backchannel import Wait
-    from .client_certificate import CertificateLike
-    from .dpop import DPoPKey
+    from .authentication.certificate import CertificateLike
+    from .authentication.dpop import DPoPKey
+    from .endpoint.backchannel import Wait
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
 RESOLVED_CLIENT_LIFETIME = 300.0
@@ -94,7 +94,7 @@ class AccessTokenManagement:
         revoke_on_close: bool = False,
     ) -> None:
         with importing:
-            from .backchannel import Backchannel
+            from .endpoint.backchannel import Backchannel
         _flag(revoke_on_close, "revoke_on_close")
         if revoke_on_close and isinstance(cache, SharedTokenCache):
             raise ConfigurationError("revoke_on_close would revoke tokens that other processes share by the cache")
@@ -122,7 +122,7 @@ class AccessTokenManagement:
         renew_after_fork(self)
 
     @classmethod
-    @hides_arguments
+    @sealed
     def from_config(
         cls, config: str | os.PathLike[str] | Mapping[str, Any], *, clock: Clock | None = None
     ) -> AccessTokenManagement:
@@ -161,7 +161,7 @@ class AccessTokenManagement:
     def __reduce__(self) -> tuple[Any, ...]:
         return management_of, (tuple(self._reference()),)
 
-    @hides_arguments
+    @sealed
     def add_client(
         self,
         name: str,
@@ -422,7 +422,7 @@ class AccessTokenManagement:
         ``TokenRequestError`` and its kinds.
         """
         with importing:
-            from .revocation import introspect
+            from .endpoint.revocation import introspect
         registration = self._registry.find(client).current().with_parameters(parameters)
         token = self.service.get_access_token(client, parameters)
         outcome = introspect(registration, token, self._backchannel, self._clock)
@@ -432,7 +432,7 @@ class AccessTokenManagement:
 
     def _revoke_tokens(self) -> None:
         with importing:
-            from .revocation import revoke
+            from .endpoint.revocation import revoke
         deadline = self._clock.monotonic() + REVOCATION_TIME
         for client, token in self.service.held_tokens():
             if self._clock.monotonic() >= deadline:

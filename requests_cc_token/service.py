@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .cache import Lease, SharedTokenCache, TokenCache
+from .caches.memory import Lease, SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient
 from .clock import Clock
 from .events import Events, TokenEvent, logger
@@ -21,11 +21,11 @@ from .exceptions import TokenCacheError, TokenRequestError, TokenRequestTimeout
 from .forks import importing, renew_after_fork
 from .jitter import full_jitter, half_jitter
 from .parameters import TokenRequestParameters
-from .references import Reference, service_of
+from .pickling import Reference, service_of
 from .tokens import AccessToken, Binding
 
 if TYPE_CHECKING:
-    from .backchannel import Backchannel
+    from .endpoint.backchannel import Backchannel
 
 _T = TypeVar("_T")
 
@@ -514,7 +514,7 @@ class AccessTokenService:
     def _localized(self, token: AccessToken, slot: _Slot) -> AccessToken:
         """A token of a shared store, its expiry on this process's monotonic clock."""
         with importing:
-            from .token_endpoint import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE
+            from .endpoint.token_request import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE
         offset = self._monotonic() - self._clock.time()
         lifetime = token.expires_at - self._clock.time()
         margin = min(EXPIRY_MARGIN, max(lifetime, 0.0) * EXPIRY_MARGIN_SHARE)
@@ -541,7 +541,7 @@ class AccessTokenService:
 
     def _request(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> AccessToken:
         with importing:
-            from .token_endpoint import request_token
+            from .endpoint.token_request import request_token
         # Further tries within the fetch are for those who wait for it, after a time that went well. A renewal
         # that nobody waits for, and the probes of an outage, leave them to the schedule of the hold-off.
         first_sequence = slot.error is None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 from .values import Value
 
 if TYPE_CHECKING:
-    from .client_certificate import LoadedCertificate
-    from .dpop import DPoPKey
+    from .authentication.certificate import LoadedCertificate
+    from .authentication.dpop import DPoPKey
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from requests_cc_token import AccessTokenManagement
-from requests_cc_token.signing_key import generated
+from requests_cc_token.authentication.signing_key import generated
 
 from .skipping_clock import SkippingClock
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from requests_cc_token import ClientCredentialsClient, __version__, cli
-from requests_cc_token.client_auth import ClientAuthentication
+from requests_cc_token.authentication.method import ClientAuthentication
 from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService

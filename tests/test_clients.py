@@ -23,7 +23,12 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestParameters,
 )
-from requests_cc_token.client_auth import ClientAuthentication, TokenRequest, client_authentication, form_encode
+from requests_cc_token.authentication.method import (
+    ClientAuthentication,
+    TokenRequest,
+    client_authentication,
+    form_encode,
+)
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.secret_source import SecretSource
 

@@ -22,7 +22,7 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestError,
 )
-from requests_cc_token.client_assertion import ASSERTION_LIFETIME, JWT_BEARER, JWT_SPIFFE
+from requests_cc_token.authentication.assertions import ASSERTION_LIFETIME, JWT_BEARER, JWT_SPIFFE
 
 from .scripted_server import Action, answer, error_answer, reset
 from .skipping_clock import SkippingClock

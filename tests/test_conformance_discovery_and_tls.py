@@ -17,7 +17,7 @@ from requests_cc_token import (
     TokenRequestError,
     TokenRequestParameters,
 )
-from requests_cc_token.discovery import METADATA_LIFETIME, well_known_urls
+from requests_cc_token.endpoint.discovery import METADATA_LIFETIME, well_known_urls
 
 from .skipping_clock import SkippingClock
 from .strict_fixtures import (  # noqa: F401 - fixtures

@@ -21,7 +21,7 @@ from requests_cc_token import (
     InvalidTokenResponseError,
     TokenEndpointError,
 )
-from requests_cc_token.signing_key import SIGNING_ALGORITHMS
+from requests_cc_token.authentication.signing_key import SIGNING_ALGORITHMS
 
 from .scripted_server import answer, error_answer, reset, token_answer
 from .skipping_clock import SkippingClock

@@ -24,7 +24,7 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestParameters,
 )
-from requests_cc_token.client_auth import form_encode
+from requests_cc_token.authentication.method import form_encode
 
 from .scripted_server import Request, ScriptedServer, answer, error_answer, token_answer
 from .strict_service import Authority

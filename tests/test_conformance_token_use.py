@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from requests_cc_token import NO_TOKEN, AccessTokenManagement, ConfigurationError
-from requests_cc_token.challenges import parse_challenges
+from requests_cc_token.www_authenticate import parse_challenges
 
 from .scripted_server import Action, Request, ScriptedServer, answer, reset, token_answer
 from .strict_service import Authority

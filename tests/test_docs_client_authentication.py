@@ -17,7 +17,7 @@ import pytest
 import trustme
 from joserfc.jwk import ECKey
 
-from requests_cc_token.signing_key import signed
+from requests_cc_token.authentication.signing_key import signed
 
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
 from .test_docs import DOCS, FENCE, _anchors, _Proxy, _Tunnel, read_page, run

@@ -14,7 +14,7 @@ import requests
 from joserfc.jwk import ECKey
 
 from requests_cc_token import AccessTokenManagement, DPoPKey, TlsClientAuth
-from requests_cc_token.cache_config import cache_from_config
+from requests_cc_token.caches.from_url import cache_from_config
 
 from .redis_server import RedisServer
 from .relay import Relay

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from requests_cc_token.cache_redis import RedisTokenCache
+from requests_cc_token.caches.redis import RedisTokenCache
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.testing import ManualClock
 

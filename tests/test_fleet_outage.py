@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from requests_cc_token.cache_file import FileTokenCache
-from requests_cc_token.cache_redis import RedisTokenCache
+from requests_cc_token.caches.file import FileTokenCache
+from requests_cc_token.caches.redis import RedisTokenCache
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestError
-from requests_cc_token.cache_config import cache_from_config
+from requests_cc_token.caches.from_url import cache_from_config
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.testing import ManualClock

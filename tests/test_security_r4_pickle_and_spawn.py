@@ -26,7 +26,7 @@ from requests.adapters import HTTPAdapter
 
 import requests_cc_token
 from requests_cc_token import AccessTokenAdapter, AccessTokenManagement, ConfigurationError
-from requests_cc_token.references import Reference, ReferencedService, management_of, managements
+from requests_cc_token.pickling import Reference, ReferencedService, management_of, managements
 
 from .scripted_server import ScriptedServer, answer, token_answer
 

@@ -25,7 +25,7 @@ from requests_cc_token import (
     TokenRequestError,
     TokenRequestParameters,
 )
-from requests_cc_token.backchannel import MAX_ANSWER, MAX_WIRE
+from requests_cc_token.endpoint.backchannel import MAX_ANSWER, MAX_WIRE
 
 from .fuzz.targets import SEEDS, TARGETS, check_message
 from .internet import certificates

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from requests_cc_token import AccessToken, AccessTokenManagement
-from requests_cc_token.cache_config import cache_from_config
+from requests_cc_token.caches.from_url import cache_from_config
 
 #: Seconds after which a process gives up: longer than any lease in the tests.
 PATIENCE = 90.0

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from requests_cc_token import AccessTokenManagement, MemoryTokenCache
-from requests_cc_token.cache_file import FileTokenCache
-from requests_cc_token.cache_redis import RedisTokenCache
+from requests_cc_token.caches.file import FileTokenCache
+from requests_cc_token.caches.redis import RedisTokenCache
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from requests_cc_token.cache_redis import DEFAULT_PREFIX, RedisTokenCache
+from requests_cc_token.caches.redis import DEFAULT_PREFIX, RedisTokenCache
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract

@@ -1,0 +1,274 @@
+"""Client assertions: signed with a key, MACed with the secret, or given by somebody else (RFC 7521, RFC 7523).
+
+Signing is done by joserfc, in the extra ``jose``. An assertion is made for one try and never kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import secrets
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
+from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
+from requests_cc_token.tracebacks import sealed
+from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
+
+from .method import ClientAuthentication, TokenRequest, fingerprint, secret_of
+from .signing_key import MAC_ALGORITHMS, KeyLike, SigningKeySource, check_algorithm, require_jose, signed
+
+if TYPE_CHECKING:
+    from requests_cc_token.clients import ClientCredentialsClient
+
+#: ``client_assertion_type`` of a JWT (RFC 7523 section 2.2).
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+#: That of a SPIFFE JWT-SVID (draft-ietf-oauth-spiffe-client-auth).
+JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+
+#: Seconds that a signed assertion is valid: the way to the server and a clock that is a little off.
+ASSERTION_LIFETIME = 60.0
+#: The ``typ`` of an assertion (draft-ietf-oauth-rfc7523bis): no other kind of JWT can be passed off as one.
+ASSERTION_HEADER_TYPE = "client-authentication+jwt"
+
+
+class _SignedAssertion(ClientAuthentication):
+    """What ``client_secret_jwt`` and ``private_key_jwt`` have in common."""
+
+    makes_dated_proofs = True
+
+    def __init__(self, algorithm: str, audience: str | None, lifetime: float, header_type: str) -> None:
+        if not lifetime > 0:
+            raise ConfigurationError(f"{type(self).__name__}: lifetime must be a number of seconds above 0")
+        self.algorithm = algorithm
+        #: Whom the assertion is for, where that is not the issuer or token endpoint that the client knows.
+        self.audience = audience
+        #: Seconds that an assertion is valid.
+        self.lifetime = lifetime
+        self.header_type = header_type
+
+    def claims(self, request: TokenRequest, client_id: str) -> dict[str, Any]:
+        """The claims of RFC 7523 section 3, new for each try."""
+        issued = int(request.now)
+        audience = self.audience
+        if audience is None:
+            audience = request.audience
+        elif audience == "token_endpoint":
+            audience = request.url
+        return {
+            "iss": client_id,
+            "sub": client_id,
+            "aud": audience,
+            "jti": secrets.token_urlsafe(24),
+            "iat": issued,
+            "nbf": issued,
+            "exp": issued + int(self.lifetime),
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(algorithm={self.algorithm!r})"
+
+
+def _present(request: TokenRequest, client: ClientCredentialsClient, assertion: str, kind: str, proof: bytes) -> None:
+    request.secrets.append(assertion)
+    request.credential = proof
+    request.form["client_id"] = client.client_id
+    request.form["client_assertion_type"] = kind
+    request.form["client_assertion"] = assertion
+
+
+class ClientSecretJwt(_SignedAssertion):
+    """A JWT that is MACed with the client secret (``client_secret_jwt`` of OpenID Connect Core section 9).
+
+    ``algorithm`` is ``HS256``, ``HS384`` or ``HS512``; RFC 7518 section 3.2 wants a secret of as many bits.
+    ``audience`` replaces the issuer (or, where none is known, the token endpoint) as whom the assertion is for;
+    ``"token_endpoint"`` stands for that URL. ``lifetime`` is in seconds. ``header_type`` is the ``typ`` header.
+
+    Raises ``ConfigurationError``, also where joserfc is missing.
+    """
+
+    method = "client_secret_jwt"
+    needs_secret = True
+
+    def __init__(
+        self,
+        algorithm: str = "HS256",
+        *,
+        audience: str | None = None,
+        lifetime: float = ASSERTION_LIFETIME,
+        header_type: str = ASSERTION_HEADER_TYPE,
+    ) -> None:
+        require_jose("ClientSecretJwt")
+        check_algorithm(algorithm, "ClientSecretJwt", MAC_ALGORITHMS)
+        super().__init__(algorithm, audience, lifetime, header_type)
+
+    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+        """Add the form fields."""
+        secret = secret_of(client).read()
+        request.secrets.append(secret)
+        header = {"alg": self.algorithm, "typ": self.header_type}
+        assertion = _maced(secret, header, self.claims(request, client.client_id))
+        _present(request, client, assertion, JWT_BEARER, fingerprint(secret))
+
+
+def _maced(secret: str, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    from joserfc.jwk import OctKey
+
+    # As a JWK, so that a secret that looks like PEM is still taken as what it is: bytes.
+    octets = base64.urlsafe_b64encode(secret.encode()).rstrip(b"=").decode("ascii")
+    key: dict[str, str | list[str]] = {"kty": "oct", "k": octets}
+    return signed(OctKey.import_key(key), header, claims)
+
+
+class PrivateKeyJwt(_SignedAssertion):
+    """A JWT that is signed with the client's private key (RFC 7523, ``private_key_jwt``).
+
+    ``key`` is PEM as text or bytes, a JWK as a mapping or JSON, ``{"env": name}``, or ``{"file": path}`` with either
+    in it, read again once it changes. ``password`` is for encrypted PEM, given as a secret is. ``algorithm`` is one
+    of ``RS``, ``PS``, ``ES`` with ``256``, ``384``, ``512``, ``EdDSA`` or ``Ed25519``. ``key_id`` is the ``kid`` that
+    the server knows the key by; that of a JWK by default. A certificate in the same PEM is named in the header
+    (``x5t#S256``), for servers that know keys by their certificates.
+
+    ``audience`` replaces the issuer (or, where none is known, the token endpoint) as whom the assertion is for;
+    ``"token_endpoint"`` stands for that URL, which older servers insist on. ``lifetime`` is in seconds.
+    ``header_type`` is the ``typ`` header, ``"JWT"`` for a server that trips over the new one.
+
+    Raises ``ConfigurationError``, also where joserfc is missing.
+    """
+
+    method = "private_key_jwt"
+
+    @sealed
+    def __init__(
+        self,
+        key: KeyLike,
+        algorithm: str = "RS256",
+        key_id: str | None = None,
+        audience: str | None = None,
+        *,
+        password: SecretLike | None = None,
+        lifetime: float = ASSERTION_LIFETIME,
+        header_type: str = ASSERTION_HEADER_TYPE,
+    ) -> None:
+        self._key = SigningKeySource(
+            key, algorithm=algorithm, key_id=key_id, password=password, what="PrivateKeyJwt"
+        )
+        super().__init__(algorithm, audience, lifetime, header_type)
+
+    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+        """Add the form fields."""
+        key = self._key.get()
+        header = {"typ": self.header_type}
+        if key.key_id is not None:
+            header["kid"] = key.key_id
+        if key.certificate is not None:
+            header["x5t#S256"] = key.certificate
+        assertion = key.sign(header, self.claims(request, client.client_id))
+        _present(request, client, assertion, JWT_BEARER, key.fingerprint)
+
+    def stamp(self) -> Hashable:
+        """That of the key."""
+        return self._key.stamp()
+
+
+class ClientAssertion(ClientAuthentication):
+    """An assertion that somebody else makes: a projected Kubernetes token, a SPIFFE JWT-SVID, a vault.
+
+    ``source`` is a callable that returns it, or ``{"file": path}``; it is asked for each try. While the file is empty
+    or half written, the last good assertion is used until it expires. ``type`` is the ``client_assertion_type``, for
+    a JWT-SVID ``urn:ietf:params:oauth:client-assertion-type:jwt-spiffe``.
+
+    Raises ``ConfigurationError``.
+    """
+
+    method = "client_assertion"
+
+    def __init__(
+        self,
+        source: Callable[[], str] | Mapping[str, Any],
+        type: str = JWT_BEARER,  # noqa: A002 - what the protocol's own parameter is called
+    ) -> None:
+        if ":" not in type:
+            raise ConfigurationError("ClientAssertion: type must be a URI, such as that of RFC 7523 section 2.2")
+        self.type = type
+        self._files: WatchedFiles[str] | None = None
+        self._source: SecretSource | None = None
+        if isinstance(source, Mapping) and set(source) == {"file"} and isinstance(source["file"], (str, os.PathLike)):
+            self._files = WatchedFiles([source["file"]], self._checked_file, "assertion file")
+        elif callable(source) or isinstance(source, SecretSource):
+            self._source = secret_source(source, "ClientAssertion: source")
+        else:
+            raise ConfigurationError(
+                'ClientAssertion: source must be a callable or {"file": path}; an assertion expires, '
+                "so a fixed one is of no use"
+            )
+
+    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+        """Add the form fields."""
+        assertion = self._read(request.now)
+        _present(request, client, assertion, self.type, fingerprint(assertion))
+
+    def _read(self, now: float) -> str:
+        if self._source is not None:
+            assertion = self._source.read().strip()
+            problem = _problem(assertion, self.type)
+            where = self._source.description
+        else:
+            assert self._files is not None
+            assertion = self._files.get()
+            where = f"the file {str(self._files.paths[0])!r}"
+            expiry = _expiry(assertion)
+            problem = "has expired and nobody renewed it" if expiry is not None and expiry <= now else None
+        if problem is None:
+            return assertion
+        del assertion
+        raise TokenRequestError(f"the client assertion from {where} {problem}")
+
+    def _checked_file(self, contents: tuple[bytes, ...]) -> str:
+        assertion = contents[0].decode("utf-8", "replace").strip()
+        problem = _problem(assertion, self.type)
+        if problem is None:
+            return assertion
+        del assertion, contents
+        raise UnusableFileError(f"it {problem}")
+
+    def identity(self) -> tuple[str, ...]:
+        """Method and type."""
+        return (self.method, self.type)
+
+    def stamp(self) -> Hashable:
+        """That of the file."""
+        return self._files.stamp() if self._files is not None else None
+
+    def __repr__(self) -> str:
+        return f"ClientAssertion(type={self.type!r})"
+
+
+def _problem(assertion: str, kind: str) -> str | None:
+    """What is wrong with an assertion by the look of it, or None."""
+    if not assertion:
+        return "is empty"
+    if kind in (JWT_BEARER, JWT_SPIFFE) and _payload(assertion) is None:
+        return "is no signed JWT"
+    return None
+
+
+def _payload(assertion: str) -> Mapping[str, Any] | None:
+    """The claims of a JWT, not verified: that is the server's part."""
+    parts = assertion.split(".")
+    if len(parts) != 3 or not all(parts):
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def _expiry(assertion: str) -> float | None:
+    exp = (_payload(assertion) or {}).get("exp")
+    return float(exp) if isinstance(exp, (int, float)) and not isinstance(exp, bool) else None
+

@@ -1,0 +1,210 @@
+"""The client's TLS certificate: for token requests, and for the API calls of tokens bound to it (RFC 8705)."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, NoReturn, Union
+from urllib.parse import urlsplit
+
+from requests.adapters import HTTPAdapter
+from requests.utils import prepend_scheme_if_needed, select_proxy
+from urllib3.util.ssl_ import create_urllib3_context
+
+from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
+from requests_cc_token.forks import importing, renew_after_fork
+from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
+from requests_cc_token.tracebacks import sealed
+from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+#: A file that holds certificate and key, or the two of them.
+CertificateLike = Union[str, "os.PathLike[str]", "tuple[Any, Any]", "list[Any]", "ClientCertificate"]
+
+#: TLS contexts made with a certificate when it is read: one for the token endpoint, one for the API. They go on
+#: working while the files are being replaced.
+SPARE_CONTEXTS = 2
+
+
+class ClientCertificate:
+    """A certificate with its private key in PEM files, read again once they change.
+
+    ``certificate`` holds the chain, the client's own certificate first, and the key too where ``key`` is left out.
+    ``password`` is for an encrypted key, given as a secret is. While the files are empty, half written or do not
+    match each other, the last good pair is used. Raises ``ConfigurationError`` for what is no path.
+    """
+
+    @sealed
+    def __init__(
+        self,
+        certificate: str | os.PathLike[str],
+        key: str | os.PathLike[str] | None = None,
+        *,
+        password: SecretLike | None = None,
+    ) -> None:
+        given: tuple[object, ...] = (certificate, key)
+        for path in given:
+            if path is not None and not (isinstance(path, (str, os.PathLike)) and str(path)):
+                raise ConfigurationError("a client certificate is given by the path of its PEM file, and of its key's")
+        self._pair = (os.fspath(certificate), None if key is None else os.fspath(key))
+        self._password = None if password is None else secret_source(password, "the certificate's password")
+        paths = [certificate] if key is None else [certificate, key]
+        self._files = WatchedFiles(paths, self._loaded, "client certificate")
+
+    def __repr__(self) -> str:
+        return repr(self._files)
+
+    def current(self) -> LoadedCertificate:
+        """The certificate as it is now; the same object while it has not changed.
+
+        Raises ``TokenRequestError`` where the files never held a usable pair.
+        """
+        return self._files.get()
+
+    def stamp(self) -> Hashable:
+        """Something that differs once a file is known to have changed."""
+        return self._files.stamp()
+
+    def _loaded(self, contents: tuple[bytes, ...]) -> LoadedCertificate:
+        with importing:
+            from .signing_key import thumbprint_of_pem
+        try:
+            thumbprint = thumbprint_of_pem(contents[0])
+            del contents
+            if thumbprint is None:
+                raise UnusableFileError("there is no certificate in it")
+            return LoadedCertificate.load(self._pair, self._password, thumbprint)
+        except (ssl.SSLError, ValueError) as error:
+            reason = getattr(error, "reason", None)
+            what = "certificate and key do not belong together" if reason == "KEY_VALUES_MISMATCH" else "not usable"
+            reason = f"{what} ({reason or type(error).__name__})"
+        except TokenRequestError as error:
+            reason = str(error)
+        raise UnusableFileError(reason)
+
+
+class _Contexts:
+    """The TLS contexts of one certificate."""
+
+    def __init__(self, pair: tuple[str, str | None], password: SecretSource | None) -> None:
+        self._pair = pair
+        self._password = password
+        self._lock = threading.Lock()
+        self._by_verify: dict[bool | str, ssl.SSLContext] = {}
+        self._spare = [self._made() for _ in range(SPARE_CONTEXTS)]
+        renew_after_fork(self)
+
+    def get(self, verify: bool | str) -> ssl.SSLContext:
+        with self._lock:
+            context = self._by_verify.get(verify)
+            if context is None:
+                context = self._by_verify[verify] = self._spare.pop() if self._spare else self._made()
+                if verify is False:
+                    context.check_hostname = False
+            return context
+
+    def _made(self) -> ssl.SSLContext:
+        context = create_urllib3_context()
+        password = None if self._password is None else self._password.read()
+        # An empty password, for otherwise OpenSSL asks on the terminal.
+        context.load_cert_chain(*self._pair, password or "")
+        return context
+
+    def after_fork_in_child(self) -> None:
+        """Load the files anew: a thread that the child does not have may hold a context's inner lock."""
+        self._lock = threading.Lock()
+        self._by_verify = {}
+
+
+class LoadedCertificate(tuple[str, Union[str, None]]):  # noqa: SLOT001 - a tuple cannot have slots of its own
+    """A certificate as it was read: (certificate's path, key's path or None), as ``cert=`` of requests takes it.
+
+    Our own adapters take its TLS contexts instead of the files, which may be in the middle of a rotation.
+    """
+
+    #: ``x5t#S256`` of the certificate (RFC 8705 section 3.1).
+    thumbprint: str
+    _contexts: _Contexts
+
+    @classmethod
+    def load(cls, pair: tuple[str, str | None], password: SecretSource | None, thumbprint: str) -> LoadedCertificate:
+        """Read the files. Raises ``ssl.SSLError``, ``ValueError`` or ``OSError`` where they are no good."""
+        self = cls(pair)
+        self.thumbprint = thumbprint
+        self._contexts = _Contexts(pair, password)
+        return self
+
+    @property
+    def files(self) -> str | tuple[str, str]:
+        """The paths as any adapter takes them."""
+        certificate, key = self
+        return certificate if key is None else (certificate, key)
+
+    def context(self, verify: bool | str) -> ssl.SSLContext:
+        """The TLS context for connections that verify their server so."""
+        return self._contexts.get(verify)
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __repr__(self) -> str:
+        return f"<client certificate {self.thumbprint} from {self[0]!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client certificate is not pickled; configure the token client on the other side")
+
+
+class CertificateConnections(HTTPAdapter):
+    """An ``HTTPAdapter`` that takes a ``LoadedCertificate`` for ``cert`` too, with connections of its own for each.
+
+    A connection that was opened with one certificate is never used with another, and those of a certificate that was
+    replaced are closed.
+    """
+
+    _certificates: dict[tuple[Any, ...], LoadedCertificate] | None = None
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """As in ``HTTPAdapter``."""
+        if not isinstance(cert, LoadedCertificate):
+            return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+        if self._certificates is None:
+            self._certificates = {}
+        replaced = self._certificates.get(tuple(cert))
+        self._certificates[tuple(cert)] = cert
+        if replaced is not None and replaced is not cert:
+            # Pools that are in use close when they are done.
+            for each in (self.poolmanager, *self.proxy_manager.values()):
+                each.clear()
+        parts = urlsplit(request.url or "")
+        proxy = select_proxy(str(request.url), proxies)
+        manager = self.proxy_manager_for(prepend_scheme_if_needed(proxy, "http")) if proxy else self.poolmanager
+        settings: dict[str, Any] = {"cert_reqs": "CERT_NONE" if verify is False else "CERT_REQUIRED"}
+        if parts.scheme == "https":
+            settings["ssl_context"] = cert.context(verify if isinstance(verify, (bool, str)) else True)
+        return manager.connection_from_host(parts.hostname, parts.port, parts.scheme, pool_kwargs=settings)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """As in ``HTTPAdapter``."""
+        super().cert_verify(conn, url, verify, None if isinstance(cert, LoadedCertificate) else cert)
+
+
+def client_certificate(given: CertificateLike, what: str) -> ClientCertificate:
+    """The certificate that a caller means. Raises ``ConfigurationError``."""
+    if isinstance(given, ClientCertificate):
+        return given
+    if isinstance(given, (tuple, list)) and len(given) == 2:
+        return ClientCertificate(*given)
+    if isinstance(given, (str, os.PathLike)):
+        return ClientCertificate(given)
+    raise ConfigurationError(f"{what}: cert must be the path of a PEM file, or the paths of certificate and key")

@@ -1,0 +1,195 @@
+"""Sender-constrained tokens by demonstrating proof of possession (RFC 9449).
+
+The token is bound to a key, and each request carries a proof that its sender holds the key. Signing is done by
+joserfc, in the extra ``jose``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from requests.structures import CaseInsensitiveDict
+
+from requests_cc_token.secret_source import SecretLike
+from requests_cc_token.tracebacks import sealed
+
+from .signing_key import KeyLike, SigningKey, SigningKeySource, generated, sha256_url
+
+#: Origins whose newest nonce is remembered; far more than one client talks to.
+MAX_NONCES = 256
+#: Characters of a nonce: more is not sent back.
+MAX_NONCE = 1024
+
+#: The two kinds of servers, as the RFC abbreviates them: the token service and the API.
+AS, RS = "AS", "RS"
+
+_NONCE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Nonces:
+    """The newest nonce of each server, token service and API kept apart (RFC 9449 sections 8 and 9)."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[str, str], str] = {}
+
+    def get(self, role: str, url: str) -> str | None:
+        """The nonce for the next request to that server, or None."""
+        return self._newest.get((role, origin_of_target(url)))
+
+    def learn(self, role: str, url: str, given: str | None) -> str | None:
+        """Remember the nonce of an answer; the nonce, or None where there is none to use."""
+        if given is None or not 0 < len(given) <= MAX_NONCE or not _NONCE_CHARACTERS.issuperset(given):
+            return None
+        if len(self._newest) >= MAX_NONCES:
+            self._newest = {}
+        self._newest[role, origin_of_target(url)] = given
+        return given
+
+    def __repr__(self) -> str:
+        return f"<nonces of {len(self._newest)} servers>"
+
+
+class DPoPKey:
+    """The key that tokens are bound to: ``add_client(..., dpop=DPoPKey.generate())``.
+
+    ``key`` is PEM as text or bytes, a JWK as a mapping or JSON, ``{"env": name}``, or ``{"file": path}`` with either
+    in it. ``password`` is for encrypted PEM, given as a secret is. ``algorithm`` is what fits the key by default:
+    ``ES256`` for a key on P-256. Keep one key as long as the tokens that are bound to it; a file that is replaced
+    makes for new tokens, while the old ones are still used with the old key.
+
+    Raises ``ConfigurationError``, also where joserfc is missing.
+    """
+
+    @sealed
+    def __init__(self, key: KeyLike, algorithm: str | None = None, *, password: SecretLike | None = None) -> None:
+        self._source = SigningKeySource(key, algorithm=algorithm, key_id=None, password=password, what="DPoPKey")
+        self._current: DPoPKey | None = None
+        self._signing_key: SigningKey | None = self._source.get() if self._source.is_fixed else None
+        #: What servers gave to be put into the next proof.
+        self.nonces = Nonces()
+        #: Seconds by which the token service's clock is ahead of ours.
+        self.clock_offset = 0.0
+
+    @classmethod
+    def generate(cls, algorithm: str = "ES256") -> DPoPKey:
+        """A new key for this process. Raises ``ConfigurationError``."""
+        return cls(generated(algorithm, "DPoPKey"))
+
+    def __repr__(self) -> str:
+        return f"<DPoPKey {self._signing_key or self._source!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a private key is not pickled; configure the token client on the other side")
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the key never changes; one in a file may."""
+        return self._source.is_fixed
+
+    @property
+    def algorithm(self) -> str:
+        """The JWS algorithm. Raises ``TokenRequestError`` where the key's file is no good."""
+        return self._key().algorithm
+
+    @property
+    def thumbprint(self) -> str:
+        """The JWK thumbprint of the public key (RFC 7638), ``jkt`` of RFC 9449 section 6.1.
+
+        Raises ``TokenRequestError`` where the key's file is no good.
+        """
+        return self._key().thumbprint
+
+    def current(self) -> DPoPKey:
+        """The key as it is now, one that never changes; the same object while the file does not change.
+
+        Raises ``TokenRequestError`` where the key's file is no good.
+        """
+        if self._signing_key is not None:
+            return self
+        key = self._source.get()
+        current = self._current
+        if current is None or current._signing_key is not key:
+            if current is not None and current.thumbprint == key.thumbprint:
+                return current
+            current = DPoPKey(key)
+            current.nonces = self.nonces
+            current.clock_offset = self.clock_offset
+            self._current = current
+        return current
+
+    def stamp(self) -> Hashable:
+        """Something that differs once the key is known to have changed."""
+        return self._source.stamp()
+
+    def proof(
+        self, method: str, url: str, *, now: float, nonce: str | None = None, access_token: str | None = None
+    ) -> str:
+        """The value of one ``DPoP`` header, for one request (RFC 9449 section 4.2).
+
+        ``now`` is in seconds since the epoch. ``access_token`` is the token that goes with the request, None at the
+        token endpoint. Raises ``TokenRequestError``.
+        """
+        key = self._key()
+        claims: dict[str, object] = {
+            "jti": secrets.token_urlsafe(16),
+            "htm": method,
+            "htu": target(url),
+            "iat": int(now + self.clock_offset),
+        }
+        if access_token is not None:
+            claims["ath"] = sha256_url(access_token.encode("ascii"))
+        if nonce is not None:
+            claims["nonce"] = nonce
+        del access_token
+        return key.sign({"typ": "dpop+jwt", "jwk": key.public_jwk}, claims)
+
+    def _key(self) -> SigningKey:
+        return self._signing_key if self._signing_key is not None else self._source.get()
+
+
+class ProvenHeaders(CaseInsensitiveDict[Any]):
+    """Headers with a proof that is a new one each time they are sent, urllib3's own retries included.
+
+    A proof is for one try (RFC 9449 section 7.3), and sending walks through ``items()``.
+    """
+
+    def __init__(self, headers: Mapping[str, Any], prove: Callable[[], str]) -> None:
+        super().__init__(headers)
+        self._prove = prove
+        self["DPoP"] = prove()
+        self._sent = False
+
+    def items(self) -> Any:
+        """Name and value of each header."""
+        if self._sent:
+            self["DPoP"] = self._prove()
+        self._sent = True
+        return super().items()
+
+    def copy(self) -> ProvenHeaders:
+        """The same headers, to be changed without changing these."""
+        copied = ProvenHeaders.__new__(ProvenHeaders)
+        CaseInsensitiveDict.__init__(copied, self._store.values())
+        copied._prove, copied._sent = self._prove, self._sent
+        return copied
+
+    def __repr__(self) -> str:
+        return f"<headers {', '.join(self)}>"
+
+
+def target(url: str) -> str:
+    """``htu``: the URL without query and fragment, scheme and host in lower case, no default port."""
+    return origin_of_target(url) + (urlsplit(url).path or "/")
+
+
+def origin_of_target(url: str) -> str:
+    """Scheme, host and port of a URL in one spelling, without a final slash."""
+    split = urlsplit(url)
+    scheme, host = split.scheme.lower(), split.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    port = "" if split.port in (None, _DEFAULT_PORTS.get(scheme)) else f":{split.port}"
+    return f"{scheme}://{host}{port}"

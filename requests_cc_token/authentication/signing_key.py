@@ -1,0 +1,333 @@
+"""Private keys that sign: from PEM, a JWK or a file, by joserfc (the extra ``jose``)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import ssl
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Union
+
+from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
+from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
+from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
+
+from .method import fingerprint
+
+if TYPE_CHECKING:
+    from joserfc.jws import JWSRegistry
+
+#: What a key may be given as: PEM text or bytes, a JWK as a mapping or JSON, ``{"file": path}``, ``{"env": name}``.
+KeyLike = Union[str, bytes, Mapping[str, Any], "SigningKey"]
+
+#: The asymmetric algorithms (RFC 7518 section 3.1, RFC 8037, RFC 9864), and the key that each wants.
+SIGNING_ALGORITHMS: Mapping[str, str] = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
+    "ES256": "EC P-256",
+    "ES384": "EC P-384",
+    "ES512": "EC P-521",
+    "EdDSA": "Ed25519",
+    "Ed25519": "Ed25519",
+}
+#: The algorithms of a shared secret.
+MAC_ALGORITHMS = ("HS256", "HS384", "HS512")
+
+#: What a key signs by where nobody says: what servers support most widely.
+_USUAL_ALGORITHM = {"RSA": "RS256", "EC P-256": "ES256", "EC P-384": "ES384", "EC P-521": "ES512", "Ed25519": "EdDSA"}
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+_EXTRA = "needs joserfc: pip install requests_cc_token[jose]"
+
+
+class SigningKey:
+    """One private key with the algorithm it signs by. Shows nothing of itself and is not pickled."""
+
+    __slots__ = ("_key", "algorithm", "certificate", "fingerprint", "key_id", "public_jwk", "thumbprint")
+
+    def __init__(
+        self,
+        key: Any,
+        algorithm: str,
+        key_id: str | None,
+        public_jwk: Mapping[str, Any],
+        certificate: str | None = None,
+    ) -> None:
+        self._key = key
+        #: The JWS algorithm, ``"ES256"`` for example.
+        self.algorithm = algorithm
+        #: The ``kid``, or None.
+        self.key_id = key_id
+        #: The public key's required members only (RFC 7517).
+        self.public_jwk = public_jwk
+        #: ``x5t#S256`` of the certificate that was in the same PEM, or None.
+        self.certificate = certificate
+        #: The JWK thumbprint of the public key (RFC 7638).
+        self.thumbprint: str = key.thumbprint()
+        #: A salted hash, comparable within this process.
+        self.fingerprint = fingerprint(f"{self.thumbprint} {algorithm} {key_id}")
+
+    def __repr__(self) -> str:
+        return f"<{self.algorithm} key {self.thumbprint}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a private key is not pickled; configure the token client on the other side")
+
+    def used_for(self, algorithm: str | None, key_id: str | None, what: str) -> SigningKey:
+        """The same key with another algorithm or key id. Raises ``ConfigurationError`` where they do not fit."""
+        algorithm = algorithm or self.algorithm
+        if algorithm == self.algorithm and key_id in (None, self.key_id):
+            return self
+        kind = SIGNING_ALGORITHMS[self.algorithm]
+        if SIGNING_ALGORITHMS[algorithm] != kind:
+            raise ConfigurationError(f"{what}: {_misfit(kind, algorithm)}")
+        return SigningKey(self._key, algorithm, key_id or self.key_id, self.public_jwk, self.certificate)
+
+    def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+        """A JWT in compact form (RFC 7519). Raises ``TokenRequestError``."""
+        return signed(self._key, {"alg": self.algorithm, **header}, claims)
+
+
+def signed(key: Any, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    """The JWT; no frame in which the key can be seen is on the traceback of its ``TokenRequestError``."""
+    try:
+        return _signed(key, header, claims)
+    except Exception as error:
+        reason = type(error).__name__
+    del key
+    raise TokenRequestError(f"a JWT could not be signed by {header['alg']} ({reason})", transient=False)
+
+
+def _signed(key: Any, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    from joserfc import jws
+
+    payload = json.dumps(claims, separators=(",", ":"))
+    return jws.serialize_compact(dict(header), payload, key, registry=_registry())
+
+
+@functools.cache
+def _registry() -> JWSRegistry:
+    from joserfc.jws import JWSRegistry
+
+    class Registry(JWSRegistry):
+        """The algorithms of this module. joserfc's own warns of EdDSA, the name by which servers know it."""
+
+        def get_alg(self, name: str) -> Any:
+            # The older releases know Ed25519 by its older name only; the signature is the same.
+            return self.algorithms.get(name) or self.algorithms["EdDSA"]
+
+    return Registry()
+
+
+class SigningKeySource:
+    """Where a signing key comes from; keys in files are read again once they have changed."""
+
+    def __init__(
+        self,
+        given: KeyLike,
+        *,
+        algorithm: str | None,
+        key_id: str | None,
+        password: SecretLike | None,
+        what: str,
+    ) -> None:
+        require_jose(what)
+        check_algorithm(algorithm, what)
+        self._what = what
+        self._wanted = (algorithm, key_id)
+        self._password = None if password is None else secret_source(password, f"{what}: password")
+        self._key: SigningKey | None = None
+        self._files: WatchedFiles[SigningKey] | None = None
+        self._source: SecretSource | None = None
+        self._read: tuple[Hashable, SigningKey] | None = None
+        if isinstance(given, SigningKey):
+            self._key = given.used_for(algorithm, key_id, what)
+        elif isinstance(given, Mapping) and set(given) == {"file"}:
+            path = _path(given["file"], what)
+            self._files = WatchedFiles([path], lambda contents: self._load(contents[0]), "key file")
+        elif isinstance(given, Mapping) and set(given) == {"env"}:
+            self._source = secret_source(given, f"{what}: key")
+        else:
+            self._key = self._loaded_now(given)
+
+    def __repr__(self) -> str:
+        return repr(self._key or self._files or self._source)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the key never changes."""
+        return self._key is not None
+
+    def get(self) -> SigningKey:
+        """The key as it is now. Raises ``TokenRequestError`` where there is none."""
+        if self._key is not None:
+            return self._key
+        if self._files is not None:
+            return self._files.get()
+        assert self._source is not None
+        stamp = self._source.stamp()
+        if self._read is not None and self._read[0] == stamp:
+            return self._read[1]
+        try:
+            key = self._load(self._source.read().encode())
+            self._read = stamp, key
+            return key
+        except UnusableFileError as error:
+            reason = str(error)
+        raise TokenRequestError(f"{self._what}: the key from {self._source.description}: {reason}")
+
+    def stamp(self) -> Hashable:
+        """Something that differs once the key is known to have changed."""
+        if self._files is not None:
+            return self._files.stamp()
+        return self._source.stamp() if self._source is not None else None
+
+    def _loaded_now(self, given: Any) -> SigningKey:
+        try:
+            if isinstance(given, Mapping):
+                given = json.dumps(dict(given))
+            if isinstance(given, str):
+                given = given.encode()
+            if not isinstance(given, bytes):
+                raise UnusableFileError("it must be PEM, a JWK, or {'file': path}")
+            return self._load(given)
+        except UnusableFileError as error:
+            reason = str(error)
+        except (TypeError, ValueError):
+            reason = "it is no JWK"
+        del given
+        raise ConfigurationError(f"{self._what}: the key cannot be used: {reason}")
+
+    def _load(self, content: bytes) -> SigningKey:
+        try:
+            password = None if self._password is None else self._password.read().encode()
+            return _loaded(content, password, *self._wanted)
+        except (UnusableFileError, TokenRequestError) as error:
+            reason = str(error)
+        except Exception as error:
+            reason = f"it is no private key that can be read ({type(error).__name__})"
+        password = None
+        del content
+        raise UnusableFileError(reason)
+
+
+def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_id: str | None) -> SigningKey:
+    """The key of PEM or JSON. Whatever is raised here has frames with the key in them: catch it and say it anew."""
+    if content.lstrip().startswith(b"{"):
+        jwk = json.loads(content)
+        if "d" not in jwk:
+            raise UnusableFileError("it is a public key" if jwk.get("kty") != "oct" else "it is no asymmetric key")
+        kind = _kind_of_jwk(jwk)
+        key_id = key_id or (jwk["kid"] if isinstance(jwk.get("kid"), str) else None)
+        # Members such as "use" and "key_ops" are the server's business, not a reason to refuse our own key.
+        members = {name: value for name, value in jwk.items() if name in _JWK_MEMBERS}
+    else:
+        kind, members = _native(content, password)
+    if algorithm is None:
+        algorithm = _USUAL_ALGORITHM[kind]
+    if SIGNING_ALGORITHMS[algorithm] != kind:
+        raise UnusableFileError(_misfit(kind, algorithm))
+    key = _key_class(kind).import_key(members)
+    public = {n: v for n, v in key.as_dict(private=False).items() if n in ("kty", "crv", "x", "y", "n", "e")}
+    return SigningKey(key, algorithm, key_id, public, thumbprint_of_pem(content))
+
+
+def _misfit(kind: str, algorithm: str) -> str:
+    fitting = ", ".join(name for name, wanted in SIGNING_ALGORITHMS.items() if wanted == kind)
+    return f"it is of kind {kind}, so algorithm={algorithm!r} does not fit it, but {fitting} does"
+
+
+_JWK_MEMBERS = frozenset({"kty", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "oth"})
+
+
+def _kind_of_jwk(jwk: Mapping[str, Any]) -> str:
+    kty, curve = jwk.get("kty"), jwk.get("crv")
+    kind = {"RSA": "RSA", "EC": f"EC {curve}", "OKP": str(curve)}.get(str(kty), str(kty))
+    if kind not in _USUAL_ALGORITHM:
+        raise UnusableFileError(f"it is of kind {kind[:40]!r}; known are {', '.join(_USUAL_ALGORITHM)}")
+    return kind
+
+
+def _key_class(kind: str) -> Any:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+    return {"RSA": RSAKey, "Ed25519": OKPKey}.get(kind, ECKey)
+
+
+def _native(content: bytes, password: bytes | None) -> tuple[str, Any]:
+    """The kind of a PEM key, and the key as joserfc takes it: PEM without a password."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    if b"PRIVATE KEY" not in content:
+        raise UnusableFileError("it is a public key or certificate" if b"-----BEGIN" in content else "it is no PEM")
+    encrypted = b"ENCRYPTED" in content
+    if encrypted and password is None:
+        raise UnusableFileError("it is encrypted, so give its password=")
+    native: Any = serialization.load_pem_private_key(content, password if encrypted else None)
+    curves = {"secp256r1": "EC P-256", "secp384r1": "EC P-384", "secp521r1": "EC P-521"}
+    if isinstance(native, rsa.RSAPrivateKey):
+        kind = "RSA"
+    elif isinstance(native, ed25519.Ed25519PrivateKey):
+        kind = "Ed25519"
+    elif isinstance(native, ec.EllipticCurvePrivateKey) and native.curve.name in curves:
+        kind = curves[native.curve.name]
+    else:
+        raise UnusableFileError(f"it is of no known kind; known are {', '.join(_USUAL_ALGORITHM)}")
+    plain = native.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return kind, plain
+
+
+def generated(algorithm: str, what: str) -> SigningKey:
+    """A new key for the algorithm. Raises ``ConfigurationError``."""
+    require_jose(what)
+    check_algorithm(algorithm, what)
+    kind = SIGNING_ALGORITHMS[algorithm]
+    # RFC 7518 section 3.3: an RSA key has 2048 bits at least.
+    size = {"RSA": 2048, "Ed25519": "Ed25519"}.get(kind, kind.removeprefix("EC "))
+    key = _key_class(kind).generate_key(size)
+    public = {n: v for n, v in key.as_dict(private=False).items() if n in ("kty", "crv", "x", "y", "n", "e")}
+    return SigningKey(key, algorithm, None, public)
+
+
+def require_jose(what: str) -> None:
+    """Raise ``ConfigurationError`` where joserfc is not installed."""
+    try:
+        import joserfc.jws  # noqa: F401
+    except ImportError:
+        missing = True
+    else:
+        missing = False
+    if missing:
+        raise ConfigurationError(f"{what} {_EXTRA}")
+
+
+def check_algorithm(algorithm: str | None, what: str, known: Any = SIGNING_ALGORITHMS) -> None:
+    """Raise ``ConfigurationError`` for an algorithm that is none, ``none`` above all (RFC 7523 section 3)."""
+    if algorithm is not None and algorithm not in known:
+        raise ConfigurationError(f"{what}: algorithm={algorithm!r} must be one of {', '.join(known)}")
+
+
+def thumbprint_of_pem(content: bytes) -> str | None:
+    """``x5t#S256`` of the first certificate in PEM (RFC 7515 section 4.1.8), or None. Raises ``ValueError``."""
+    found = _CERTIFICATE.search(content)
+    return None if found is None else sha256_url(ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
+
+
+def sha256_url(data: bytes) -> str:
+    """The SHA-256 hash in base64url without padding, as JOSE writes it."""
+    from base64 import urlsafe_b64encode
+
+    return urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode("ascii")
+
+
+def _path(given: object, what: str) -> Path:
+    if not isinstance(given, (str, os.PathLike)) or not str(given):
+        raise ConfigurationError(f'{what}: {{"file": path}} needs a path')
+    return Path(given)

@@ -1,0 +1,373 @@
+"""Tokens in a folder, shared by the processes of one host.
+
+Each key has a folder of its own; its files are numbered, and the highest number counts::
+
+    5f1d…/7.token            what was written last: a record, or
+    5f1d…/7.deleted          that there is none
+    5f1d…/8.lock             held by the process that fetches the next token and will write it as 8.token
+    5f1d…/8.123-456.holder   which process that is, by number and start, where the system tells
+
+The lock's number is the fencing number. A process that is frozen while it holds lock 8 does not stop the others:
+one of them takes lock 9 and writes ``9.token``. Whenever the first one wakes, ``8.token`` is the older one; no
+comparison has to be made at the moment of writing, which no file system could make atomic.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import random
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from requests_cc_token.clock import Clock
+from requests_cc_token.events import logger
+from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
+from requests_cc_token.tokens import AccessToken
+
+from .records import MAX_RECORD, EncryptionKey, TokenRecords
+from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+#: Seconds after the expiry of its token for which a key's folder is kept: a process that was frozen for longer and
+#: then writes its token finds the numbers begun anew, and that token has expired as well.
+KEPT_AFTER_EXPIRY = 86_400.0
+#: Folders of other keys that each write looks at, at random: one write adds one folder at most, so what is forgotten
+#: stays a small part.
+SWEPT_PER_WRITE = 8
+#: Looks at a folder whose newest file vanishes between the list and the reading, each time for a newer one.
+_LOOKS = 5
+#: Looks of a process that waits for each attempt at a lock that a living process says it holds.
+LOOKS_PER_ATTEMPT = 8
+#: Locks of frozen processes that are passed over in one look.
+_MAX_PASSED = 64
+
+#: Linux: what it tells of processes, see proc(5).
+_PROCESSES = Path("/proc")
+#: The states of a process that is stopped, by SIGSTOP or by a debugger.
+_FROZEN = ("T", "t")
+#: Those of one that is dead but still listed, until its parent asks for it.
+_DEAD = ("Z", "X", "x")
+#: What opening a link, a folder, a socket or a file closed to us says: no trouble of the disk, but no record either.
+_FOREIGN = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES})
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"([0-9]{1,15})\.(token|deleted|lock|[0-9a-f]{16}\.new|([0-9]+-[0-9]+)\.holder)")
+
+
+class _Folder(NamedTuple):
+    """What a key's folder holds."""
+
+    #: The number of the last write or deletion, or 0.
+    last: int
+    #: Whether it was a write.
+    is_token: bool
+    #: The highest number of all files, those of locks too, or 0.
+    highest: int
+    #: Who holds, or held, the lock of a number: process number and start.
+    holders: dict[int, str]
+
+
+class _Holding(NamedTuple):
+    """A lock that this process holds, and the file that says so."""
+
+    lock: BaseFileLock
+    holder: Path | None
+
+
+class FileTokenCache(StoreTokenCache[_Holding]):
+    """Tokens in files, for the processes of one user on one host; one of them fetches at a time.
+
+    ``path`` is the folder, by default one in the user's cache folder. It is made with mode 0700, its files with
+    0600. A folder that others may enter is closed to them, with a warning; one that belongs to another user is
+    refused. ``key`` encrypts the records; see ``cache_encryption.TokenRecords``. Records that were not written by
+    this user for this key, in this format, are no tokens.
+
+    ``lease`` is for how many seconds the others wait for a process that fetches; one that dies is not waited for,
+    nor, on Linux, one that is frozen. ``timeout`` is for how many seconds the folder may delay a call; after that the
+    call goes on without it. Thread-safe, fork-safe.
+
+    Raises ``ConfigurationError``, also where filelock or platformdirs is missing
+    (``pip install requests_cc_token[file]``).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        key: EncryptionKey | None = None,
+        lease: float = DEFAULT_LEASE,
+        timeout: float = DEFAULT_TIMEOUT,
+        clock: Clock | None = None,
+    ) -> None:
+        self._records, key = TokenRecords(key), None
+        self._path = Path()
+        try:
+            import filelock  # noqa: F401
+            import platformdirs
+        except ImportError as error:
+            raise ConfigurationError(
+                f"FileTokenCache needs {error.name}: pip install requests_cc_token[file]"
+            ) from None
+        self._path = (
+            platformdirs.user_cache_path("requests_cc_token", appauthor=False) / "tokens"
+            if path is None
+            else Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, which are judged first
+        )
+        super().__init__(f"the token folder {self._path}", self._records, lease, timeout, clock)
+        self._prepared = False
+        try:
+            self._prepare()
+        except OSError:
+            # A disk that is full or gone is no mistake of the program: the first call logs it and goes on.
+            return
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    def __repr__(self) -> str:
+        return f"<FileTokenCache {str(self._path)!r}{', encrypted' if self._records.encrypted else ''}>"
+
+    # The folder
+
+    def _prepare(self) -> None:
+        """Make the folder, or see whether it is ours alone."""
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix":  # pragma: no branch - Windows has no such owners and modes
+            link, folder = self._path.lstat(), self._path.stat()
+            if folder.st_uid != os.geteuid() or link.st_uid not in (os.geteuid(), 0):
+                raise ConfigurationError(
+                    f"the token folder {self._path} belongs to another user (uid {folder.st_uid}), who could read and "
+                    f"replace tokens; give a folder of uid {os.geteuid()}"
+                )
+            others = stat.S_IMODE(folder.st_mode) & 0o077
+            if others:
+                self._path.chmod(0o700)
+                logger.warning(
+                    "the token folder %s was open to other users (mode %04o); it is closed to them now (0700)",
+                    self._path,
+                    stat.S_IMODE(folder.st_mode),
+                )
+        self._prepared = True
+
+    def _folder(self, key: str) -> Path:
+        if _KEY.fullmatch(key) is None:
+            raise TokenCacheError("a cache key is 64 hexadecimal digits")
+        return self._path / key
+
+    def _make_folder(self, folder: Path) -> None:
+        if not self._prepared:
+            self._prepare()
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except FileNotFoundError:
+            # The whole folder was removed while we ran.
+            self._prepare()
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    # What a store does
+
+    def _read(self, key: str) -> AccessToken | None:
+        folder = self._folder(key)
+        if not self._prepared:
+            self._prepare()
+        for _ in range(_LOOKS):
+            held = _look(folder)
+            if not held.is_token:
+                return None
+            try:
+                data = _read_file(folder / f"{held.last}.token")
+            except FileNotFoundError:
+                continue
+            return self._records.decode(key, data)
+        return None
+
+    def _write(self, key: str, token: AccessToken | None, claim: Claim[_Holding] | None) -> None:
+        folder = self._folder(key)
+        held = _look(folder)
+        if claim is not None:
+            number = claim.number
+            if held.last > number:
+                return
+        elif token is None and held.highest == 0:
+            return
+        else:
+            # Above the locks too: who fetches at this moment writes an older number.
+            number = held.highest + 1
+        self._make_folder(folder)
+        new = folder / f"{number}.{secrets.token_hex(8)}.new"
+        try:
+            data = b"" if token is None else self._records.encode(key, token)
+            _write_file(new, data, self._clock.time() if token is None else token.expires_at)
+            new.replace(folder / f"{number}.{'deleted' if token is None else 'token'}")
+        except BaseException as error:
+            new.unlink(missing_ok=True)
+            if isinstance(error, FileNotFoundError) and _look(folder).last > number:
+                return  # who wrote a newer one has cleared ours away
+            raise
+        _remove(folder, number)
+        self._sweep(key)
+
+    def _claim(self, key: str, wait: Wait) -> Claim[_Holding]:
+        from filelock import FileLock
+
+        folder = self._folder(key)
+        if wait.looks == 0:
+            self._make_folder(folder)
+        held = _look(folder)
+        if wait.looks and held.last > wait.first_seen:
+            return Claim(0, held.last, self._read(key))
+        number = (held.highest if wait.over else max(held.last, wait.given_up)) + 1
+        for _ in range(_MAX_PASSED):
+            path = folder / f"{number}.lock"
+            # A fleet that waits mostly reads: each attempt at a lock holds up all the others in the folder. Now and
+            # then it is made all the same: a holder whose disk failed could not take its name away.
+            state = _process_state(held.holders.get(number))
+            if state is None or wait.looks % LOOKS_PER_ATTEMPT == 0:
+                lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
+                if _acquired(lock):
+                    # Somebody may have written, and removed this lock, since the look above.
+                    held = _look(folder)
+                    if held.last >= number:
+                        lock.release()
+                        return Claim(0, held.last, self._read(key))
+                    return Claim(number, held.last, self._read(key), _Holding(lock, _announce(folder, number)))
+            if not (wait.over or state in _FROZEN):
+                break
+            number += 1
+        if number != wait.turn:
+            wait.turn, wait.turn_began = number, wait.waited
+        elif wait.waited - wait.turn_began >= self._lease_time:
+            wait.given_up = number
+        return Claim(0, held.last, None)
+
+    def _let_go(self, key: str, holding: _Holding) -> None:
+        try:
+            if holding.holder is not None:
+                holding.holder.unlink(missing_ok=True)
+        finally:
+            holding.lock.release()
+
+    def _sweep(self, key: str) -> None:
+        """Remove what is left of other keys whose tokens expired long ago."""
+        before = self._clock.time() - KEPT_AFTER_EXPIRY
+        others = [name for name in _names(self._path) if name != key and _KEY.fullmatch(name)]
+        for name in random.sample(others, min(SWEPT_PER_WRITE, len(others))):
+            folder = self._path / name
+            try:
+                # A token's file carries its expiry as the time of its last change.
+                if max(file.stat().st_mtime for file in (folder, *folder.iterdir())) < before:
+                    _remove(folder)
+                    folder.rmdir()
+            except OSError:
+                continue  # another process sweeps too, or writes
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def _look(folder: Path) -> _Folder:
+    last, is_token, highest = 0, False, 0
+    holders = {}
+    try:
+        names = _names(folder)
+    except FileNotFoundError:
+        names = []
+    for match in filter(None, map(_NAME.fullmatch, names)):
+        number, kind = int(match[1]), match[2]
+        highest = max(highest, number)
+        if kind in ("token", "deleted") and number >= last:
+            last, is_token = number, kind == "token"
+        elif match[3]:
+            holders[number] = match[3]
+    return _Folder(last, is_token, highest, holders)
+
+
+def _remove(folder: Path, below: float = math.inf) -> None:
+    """Remove the files of lower numbers, and what is left of the lock of this one."""
+    for match in filter(None, map(_NAME.fullmatch, _names(folder))):
+        number = int(match[1])
+        if number < below or (number == below and match[2].endswith(("lock", "holder"))):
+            try:
+                (folder / match[0]).unlink()
+            except OSError:
+                continue  # another process removed it, or Windows has it open
+
+
+def _read_file(path: Path) -> bytes | None:
+    """The file's content, or None where it is not a file that this user, and nobody else, could have written."""
+    try:
+        # Neither a link to elsewhere nor a pipe that never ends.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno in _FOREIGN:
+            return None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        ours = os.name != "posix" or (status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077)
+        if not ours or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_RECORD:
+            return None
+        return os.read(descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _write_file(path: Path, data: bytes, expires_at: float) -> None:
+    # Not synchronised: a token that a power cut loses is asked for again.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    os.utime(path, (expires_at, expires_at))
+
+
+def _acquired(lock: BaseFileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+def _announce(folder: Path, number: int) -> Path | None:
+    """Say which process holds the lock, for those who wait, and no more which one did."""
+    for match in filter(None, map(_NAME.fullmatch, _names(folder))):
+        if match[3] and int(match[1]) == number:
+            (folder / match[0]).unlink(missing_ok=True)
+    status = _process_status(os.getpid())
+    if status is None:
+        return None
+    holder = folder / f"{number}.{os.getpid()}-{status[1]}.holder"
+    os.close(os.open(holder, os.O_WRONLY | os.O_CREAT, 0o600))
+    return holder
+
+
+def _process_state(holder: str | None) -> str | None:
+    """The state, as proc(5) names it, of the process that holds a lock; None where it is gone, or nobody tells."""
+    if holder is None:
+        return None
+    process, _, start = holder.partition("-")
+    status = _process_status(int(process))
+    # The number may be another process's by now, or in another container; or a dead one's that nobody has buried.
+    return None if status is None or status[1] != start or status[0] in _DEAD else status[0]
+
+
+def _process_status(process: int) -> tuple[str, str] | None:
+    try:
+        text = (_PROCESSES / str(process) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The program's name, in parentheses, may hold anything; the state follows, and 19 fields later the start.
+    fields = text.rpartition(")")[2].split()
+    return fields[0], fields[19]

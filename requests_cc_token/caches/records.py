@@ -1,0 +1,130 @@
+"""Tokens as bytes for stores outside the process: JSON, encrypted where a key is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Union
+
+from requests_cc_token.exceptions import ConfigurationError, TokenCacheError, TokenRequestError
+from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
+from requests_cc_token.tokens import AccessToken
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+#: Bytes of a record at most. Token services issue a few KiB; more was not written by us.
+MAX_RECORD = 1_048_576
+
+#: What ``key`` of a cache may be: a Fernet key, several, or a source of text with one or several.
+EncryptionKey = Union[SecretLike, bytes, Iterable[Union[str, bytes]]]
+
+
+class TokenRecords:
+    """Turns tokens into records and back.
+
+    ``key`` is one Fernet key or several: the first encrypts, each of them decrypts, so that a new one can be put in
+    front before the old one goes. A source, ``{"file": path}`` or ``{"env": name}``, holds them separated by white
+    space or commas and is read again at each use. Without a key the record is plain JSON.
+
+    Making one raises nothing, `check` does: so whoever passes a key on can let go of it first, and no frame of a
+    traceback holds it.
+    """
+
+    def __init__(self, key: EncryptionKey | None = None) -> None:
+        self._source, self._failure = (None, "") if key is None else _source(key)
+        self._text: str | None = None
+        self._fernet: MultiFernet | None = None
+
+    def check(self) -> None:
+        """Raise ``ConfigurationError`` where the key cannot be used now, or cryptography is missing."""
+        failure = self._failure
+        if not failure:
+            try:
+                self._current_fernet()
+            except TokenCacheError as error:
+                failure = str(error)
+        if failure:
+            raise ConfigurationError(failure)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether a key was given."""
+        return self._source is not None
+
+    def encode(self, key: str, token: AccessToken) -> bytes:
+        """The record of the token, ASCII only. Raises ``TokenCacheError`` where the key cannot be read."""
+        fernet = self._current_fernet()
+        record = json.dumps({**token.to_record(), "key": key}, separators=(",", ":")).encode("ascii")
+        return record if fernet is None else fernet.encrypt(record)
+
+    def decode(self, key: str, data: bytes | None) -> AccessToken | None:
+        """The token of a record, or None for whatever ``encode`` has not written for this key."""
+        fernet = self._current_fernet()
+        if data is None or len(data) > MAX_RECORD:
+            return None
+        if fernet is not None:
+            from cryptography.fernet import InvalidToken
+
+            try:
+                data = fernet.decrypt(data)
+            except InvalidToken:
+                return None
+        try:
+            token = AccessToken.from_record(json.loads(data))
+        except (ValueError, RecursionError, OverflowError):
+            return None
+        # A record that was copied to another key's place belongs to another client.
+        return token if token.key == key else None
+
+    def _current_fernet(self) -> MultiFernet | None:
+        """The keys as they are now, or None where records are not encrypted."""
+        if self._source is None:
+            return None
+        failure = None
+        text = ""
+        try:
+            text = self._source.read()
+        except TokenRequestError as error:
+            failure = str(error)
+        if failure is None:
+            if self._fernet is not None and text == self._text:
+                return self._fernet
+            fernet, failure = _fernet(text)
+            if fernet is not None:
+                self._fernet, self._text = fernet, text
+                return fernet
+        text = ""
+        raise TokenCacheError(f"the cache's encryption key, from {self._source.description}: {failure}")
+
+
+def _source(key: Any) -> tuple[SecretSource | None, str]:
+    """Where the keys come from, or why that is no source. Errors are returned: the frames here hold the keys."""
+    what = "the cache's encryption key"
+    try:
+        if not (isinstance(key, (str, Mapping, SecretSource)) or callable(key)):
+            several = [key] if isinstance(key, bytes) else key
+            key = "\n".join(each.decode("ascii") if isinstance(each, bytes) else each for each in several)
+        return secret_source(key, what), ""
+    except ConfigurationError as error:
+        return None, str(error)
+    except (TypeError, UnicodeDecodeError):
+        return None, f'{what} must be Fernet keys as text or bytes, {{"file": path}} or {{"env": name}}'
+
+
+def _fernet(text: str) -> tuple[MultiFernet | None, str]:
+    """The keys of the text, or why not. Errors are returned: the frames here hold the keys."""
+    try:
+        from cryptography.fernet import Fernet, MultiFernet
+    except ImportError:
+        return None, "encryption needs cryptography: pip install requests_cc_token[encryption]"
+    fernets = []
+    for number, each in enumerate(text.replace(",", " ").split(), 1):
+        try:
+            fernets.append(Fernet(each))
+        except ValueError:
+            return None, (
+                f"key {number} is no Fernet key, which is 32 bytes in URL-safe base64; "
+                "cryptography.fernet.Fernet.generate_key() makes one"
+            )
+    return (MultiFernet(fernets), "") if fernets else (None, "there is no key in it")

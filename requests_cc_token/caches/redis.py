@@ -1,0 +1,217 @@
+"""Tokens in Redis or Valkey, shared by the processes of many hosts.
+
+Three keys for each token, with one hash tag, so that a cluster has them in one place::
+
+    requests_cc_token:{5f1d…}:token   the record; expires with the token
+    requests_cc_token:{5f1d…}:fence   the fencing numbers: issued last, and of the last write
+    requests_cc_token:{5f1d…}:lease   who fetches; SET NX PX, released by compare-and-delete
+
+The lease only saves token requests. What may be written is decided by the fencing number that came with it: a
+process that was frozen until after its lease writes nothing once another one has written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Union
+
+from requests_cc_token.clock import Clock
+from requests_cc_token.exceptions import ConfigurationError
+from requests_cc_token.tokens import AccessToken
+
+from .records import EncryptionKey, TokenRecords
+from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
+
+if TYPE_CHECKING:
+    import redis
+
+#: The beginning of each key's name.
+DEFAULT_PREFIX = "requests_cc_token:"
+#: Seconds until a socket of a client of our own gives up. Calls do not wait for it; it ends what they left behind.
+SOCKET_TIMEOUT = 1.0
+#: Seconds for which the fencing numbers outlive their token. Numbers are made from the server's clock, so even those
+#: begun anew are higher.
+KEPT_AFTER_EXPIRY = 86_400.0
+
+_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
+
+# The next fencing number: the server's microseconds, so that numbers grow even where they were evicted or lost.
+_NUMBER = """
+local function next_number()
+  local now = redis.call('TIME')
+  local number = now[1] * 1000000 + now[2]
+  local issued = tonumber(redis.call('HGET', KEYS[2], 'issued') or '0')
+  if number <= issued then number = issued + 1 end
+  return string.format('%.0f', number)
+end
+"""
+
+# ARGV: nonce, lease in ms, ms to keep the fence, '1' to fetch whoever else does.
+# A client that lost the answer asks again with the same nonce.
+_LEASE = (
+    _NUMBER
+    + """
+local last = redis.call('HGET', KEYS[2], 'last') or '0'
+local token = redis.call('GET', KEYS[1])
+local mine = ARGV[4] == '1' or redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2])
+if not (mine or redis.call('GET', KEYS[3]) == ARGV[1]) then
+  return {'0', last, token}
+end
+local number = next_number()
+redis.call('HSET', KEYS[2], 'issued', number)
+if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+return {number, last, token}
+"""
+)
+
+# ARGV: fencing number or '', record or '', its ms to live, ms to keep the fence, nonce or ''.
+_WRITE = (
+    _NUMBER
+    + """
+local number = ARGV[1]
+if number == '' then
+  number = next_number()
+  redis.call('HSET', KEYS[2], 'issued', number)
+end
+if tonumber(number) > tonumber(redis.call('HGET', KEYS[2], 'last') or '0') then
+  if ARGV[2] == '' then
+    redis.call('DEL', KEYS[1])
+  else
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  end
+  redis.call('HSET', KEYS[2], 'last', number)
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
+if redis.call('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
+return 1
+"""
+)
+
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+class RedisClient(Protocol):
+    """What is used of a client."""
+
+    def get(self, name: str, /) -> Any:
+        """GET."""
+
+    def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any:
+        """EVAL."""
+
+
+class RedisTokenCache(StoreTokenCache[str]):
+    """Tokens in Redis (5 or later) or Valkey, for the processes of many hosts; one of them fetches at a time.
+
+    ``client_or_url`` is a URL as redis-py reads it (``redis://``, ``rediss://`` with TLS, ``unix://``), or a
+    synchronous client: ``redis.Redis``, what ``Sentinel.master_for`` gives, ``redis.cluster.RedisCluster``. Give a
+    client of your own socket timeouts: what hangs in it holds a thread until then. ``key`` encrypts the records; see
+    ``cache_encryption.TokenRecords``. ``prefix`` begins the name of each key.
+
+    ``lease`` is for how many seconds the others wait for a process that fetches and may have died. ``timeout`` is
+    for how many seconds the store may delay a call; after that the call goes on without it. Thread-safe, fork-safe.
+
+    Raises ``ConfigurationError``, also where redis is missing (``pip install requests_cc_token[redis]``).
+    """
+
+    def __init__(
+        self,
+        client_or_url: Union[str, RedisClient, redis.Redis],
+        *,
+        key: EncryptionKey | None = None,
+        prefix: str = DEFAULT_PREFIX,
+        lease: float = DEFAULT_LEASE,
+        timeout: float = DEFAULT_TIMEOUT,
+        clock: Clock | None = None,
+    ) -> None:
+        self._records, key = TokenRecords(key), None
+        self._prefix = prefix
+        self._client, failure = _client(client_or_url)
+        # Where it is a URL it may hold a password.
+        client_or_url = ""
+        if "{" in prefix or "}" in prefix:
+            failure = "the prefix of a RedisTokenCache holds no braces: they mark the hash tag"
+        if failure:
+            raise ConfigurationError(failure)
+        super().__init__(f"the token store with prefix {prefix!r}", self._records, lease, timeout, clock)
+
+    def __repr__(self) -> str:
+        return f"<RedisTokenCache with prefix {self._prefix!r}{', encrypted' if self._records.encrypted else ''}>"
+
+    def _names(self, key: str) -> tuple[str, str, str]:
+        stem = f"{self._prefix}{{{key}}}"
+        return f"{stem}:token", f"{stem}:fence", f"{stem}:lease"
+
+    def _read(self, key: str) -> AccessToken | None:
+        return self._decoded(key, self._client.get(self._names(key)[0]))
+
+    def _write(self, key: str, token: AccessToken | None, claim: Claim[str] | None) -> None:
+        life = 0 if token is None else max(1, round((token.expires_at - self._clock.time()) * 1000))
+        self._client.eval(
+            _WRITE,
+            3,
+            *self._names(key),
+            "" if claim is None else claim.number,
+            b"" if token is None else self._records.encode(key, token),
+            life,
+            life + round(KEPT_AFTER_EXPIRY * 1000),
+            (claim and claim.holding) or "",
+        )
+        if claim is not None:
+            claim.holding = None
+
+    def _claim(self, key: str, wait: Wait) -> Claim[str]:
+        number, last, record = self._client.eval(
+            _LEASE,
+            3,
+            *self._names(key),
+            wait.nonce,
+            round(self._lease_time * 1000),
+            round(KEPT_AFTER_EXPIRY * 1000),
+            int(wait.over),
+        )
+        return Claim(int(number), int(last), self._decoded(key, record), wait.nonce if int(number) else None)
+
+    def _let_go(self, key: str, holding: str) -> None:
+        self._client.eval(_RELEASE, 1, self._names(key)[2], holding)
+
+    def _decoded(self, key: str, record: Any) -> AccessToken | None:
+        # A client that decodes answers gives text; records are ASCII.
+        return self._records.decode(key, record.encode() if isinstance(record, str) else record)
+
+
+def _client(given: Any) -> tuple[Any, str]:
+    """The client, or why there is none. Errors are returned: the frame here holds the URL."""
+    if not isinstance(given, str):
+        if callable(getattr(given, "eval", None)) and ".asyncio" not in type(given).__module__:
+            return given, ""
+        return None, "RedisTokenCache takes a URL or a synchronous client of redis-py"
+    try:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:
+        return None, "RedisTokenCache needs redis: pip install requests_cc_token[redis]"
+    scheme, _, rest = given.partition("://")
+    scheme = _SCHEMES.get(scheme, scheme)
+    options: dict[str, Any] = {}
+    if scheme == "rediss":
+        from .redis_tls import prepare, prepared_connections
+
+        options["connection_class"] = prepared_connections()
+    try:
+        client = redis.Redis.from_url(
+            f"{scheme}://{rest}",
+            socket_timeout=SOCKET_TIMEOUT,
+            socket_connect_timeout=SOCKET_TIMEOUT,
+            # Nothing of the third version is used, and its greeting is one more round trip for each connection.
+            protocol=2,
+            # Once more, for a connection that was closed while it lay idle.
+            retry=Retry(NoBackoff(), 1),
+            retry_on_error=[redis.ConnectionError],
+            **options,
+        )
+    except (ValueError, TypeError):
+        return None, "the URL of a RedisTokenCache is redis://, rediss:// or unix://, as redis-py reads it"
+    if options:
+        prepare(client.connection_pool)
+    return client, ""

@@ -1,0 +1,8 @@
+"""What is said to the token service, and what it answers.
+
+- ``token_request``: one fetch of a token
+- ``backchannel``: the session that requests go through, with its retries and bounds
+- ``deadline``: a time limit and a size for a whole HTTP exchange
+- ``discovery``: the issuer's metadata
+- ``revocation``: revoking a token, and asking whether it is active
+"""

@@ -1,0 +1,423 @@
+"""Client certificates: as client authentication, as what tokens are bound to, and their rotation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cryptography.hazmat.primitives import serialization
+from requests.adapters import HTTPAdapter
+
+from requests_cc_token import (
+    AccessTokenManagement,
+    ConfigurationError,
+    DPoPKey,
+    PrivateKeyJwt,
+    TlsClientAuth,
+    TokenEndpointConnectionError,
+    TokenEndpointError,
+    TokenRequestError,
+)
+from requests_cc_token.authentication.certificate import ClientCertificate
+
+from .scripted_server import ScriptedServer, answer, error_answer
+from .skipping_clock import SkippingClock
+from .strict_fixtures import KEY, authority_of_the_module, files_of_the_worker, service_on_tls  # noqa: F401 - fixtures
+from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
+
+
+@pytest.fixture
+def api(authority: Authority, service: StrictTokenService) -> Iterator[StrictApi]:
+    with StrictApi(service, tls=authority.server_context()) as api:
+        yield api
+
+
+@pytest.fixture
+def management(
+    clock: SkippingClock, authority: Authority, api: StrictApi
+) -> Iterator[AccessTokenManagement]:
+    with AccessTokenManagement(clock=clock) as management:
+        clock.skip_waits_of(management)
+        management.configure_backchannel(verify=authority.file)
+        management.add_session("api", base_url=api.url, client="w")
+        yield management
+
+
+def add(management: AccessTokenManagement, service: StrictTokenService, **options: Any) -> None:
+    management.add_client("w", token_endpoint=service.token_endpoint, client_id="worker", **options)
+
+
+@dataclass
+class World:
+    """A client, registered by ``add``, and the two servers that take its certificate."""
+
+    management: AccessTokenManagement
+    service: StrictTokenService
+    api: StrictApi
+    authority: Authority
+    files: ClientFiles
+
+    def add(self, **options: Any) -> None:
+        add(self.management, self.service, **options)
+
+    def session(self) -> requests.Session:
+        session = self.management.make_session("api")
+        session.verify = self.authority.file
+        return session
+
+
+@pytest.fixture
+def world(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    authority: Authority,
+    files: ClientFiles,
+) -> World:
+    return World(management, service, api, authority, files)
+
+
+def in_one_file(files: ClientFiles, folder: Path) -> Path:
+    path = folder / "both.pem"
+    path.write_bytes(files.cert_pem + files.key_pem)
+    return path
+
+
+def test_a_certificate_is_the_proof_and_the_binding(world: World) -> None:
+    """Token request and API call come with the same certificate; a request without it would be refused."""
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
+        assert session.get("x").json() == {"token": "token-1"}
+        assert session.get("y").status_code == 200
+    assert world.api.certificates == [world.files.thumbprint] * 2
+    assert world.service.issued[0].certificate == world.files.thumbprint
+    assert world.service.requests[0].form == {"grant_type": ["client_credentials"], "client_id": ["worker"]}
+    assert "authorization" not in world.service.requests[0].headers
+    assert world.api.connections == 1
+
+
+@pytest.mark.parametrize("method", ["tls_client_auth", "self_signed_tls_client_auth"])
+def test_the_name_with_cert(
+    management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles, method: str, tmp_path: Path
+) -> None:
+    """The IANA names work with ``cert``, which may be one file too."""
+    add(management, service, auth=method, cert=str(in_one_file(files, tmp_path)))
+    assert management.service.get_access_token("w").value == "T41NT-token-1"
+    assert management.clients["w"].auth.method == method
+
+
+def test_an_encrypted_key(
+    management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles, tmp_path: Path
+) -> None:
+    """The password of an encrypted key is read when the key is; without it nobody is asked on the terminal."""
+    key = serialization.load_pem_private_key(files.key_pem, None)
+    path = tmp_path / "encrypted.key"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"T41NT-passphrase"),
+        )
+    )
+    add(management, service, auth=TlsClientAuth(files.cert, path, password="T41NT-passphrase"))
+    assert management.service.get_access_token("w").value == "T41NT-token-1"
+    for password in (None, "wrong", {"env": "NOBODY_SET_IT"}):
+        with pytest.raises(TokenRequestError, match=r"not usable|NOBODY_SET_IT is not set") as refused:
+            ClientCertificate(files.cert, path, password=password).current()
+        assert "T41NT" not in str(refused.value)
+
+
+def test_tokens_bound_with_another_method(world: World) -> None:
+    """With ``cert`` the token of ``private_key_jwt`` is bound to the certificate as well (RFC 8705 section 3)."""
+    world.add(auth=PrivateKeyJwt(KEY, "ES256"), cert=(world.files.cert, world.files.key))
+    with world.session() as session:
+        assert session.get("x").status_code == 200
+    assert world.service.issued[0].certificate == world.files.thumbprint == world.api.certificates[0]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_the_server_is_verified_as_the_session_says(world: World, verify: bool) -> None:
+    """A client certificate changes nothing about the server's."""
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
+        session.verify = verify
+        if verify:
+            with pytest.raises(requests.exceptions.SSLError):
+                session.get("x")
+            assert not world.api.requests
+        else:
+            with pytest.warns(Warning, match="Unverified HTTPS request"):
+                assert session.get("x").status_code == 200
+        session.verify = world.authority.file
+        assert session.get("x").status_code == 200
+
+
+def test_a_certificate_of_the_caller_goes_before(world: World) -> None:
+    """``session.cert`` is what somebody wrote down for this API, so it is used, even where the API refuses it."""
+    other = world.authority.issue("other")
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
+        session.cert = (str(other.cert), str(other.key))
+        assert session.get("x").status_code == 401
+    assert set(world.api.certificates) == {other.thumbprint}
+
+
+def test_other_adapters_get_the_files(world: World, tmp_path: Path) -> None:
+    """An inner adapter and a backchannel session of the user's are given the paths, as requests takes them."""
+    backchannel = requests.Session()
+    backchannel.verify = world.authority.file
+    world.management.configure_backchannel(session=backchannel, verify=True)
+    path = in_one_file(world.files, tmp_path)
+    for name, auth in (("w", TlsClientAuth(world.files.cert, world.files.key)), ("one file", TlsClientAuth(path))):
+        world.management.add_client(name, token_endpoint=world.service.token_endpoint, client_id="worker", auth=auth)
+        session = requests.Session()
+        session.verify = world.authority.file
+        world.management.mount(session, world.api.url, name, inner=HTTPAdapter())
+        with session:
+            assert session.get(world.api.url + "x").status_code == 200
+    assert set(world.api.certificates) == {world.files.thumbprint}
+
+
+def test_through_a_proxy_manager(files: ClientFiles, authority: Authority, service: StrictTokenService) -> None:
+    """Connections through a proxy get the certificate as well, and those of a replaced one are dropped there too."""
+    from requests_cc_token.authentication.certificate import CertificateConnections
+
+    adapter = CertificateConnections()
+    certificate = ClientCertificate(files.cert, files.key).current()
+    request = requests.Request("GET", service.url).prepare()
+    proxies = {"https": "127.0.0.1:9"}
+    pool = adapter.get_connection_with_tls_context(request, True, proxies=proxies, cert=certificate)
+    assert pool.conn_kw["ssl_context"] is certificate.context(True)
+    assert pool.proxy.port == 9
+    replaced = ClientCertificate(files.cert, files.key).current()
+    other = adapter.get_connection_with_tls_context(request, True, proxies=proxies, cert=replaced)
+    assert other is not pool
+    assert len(adapter.proxy_manager["http://127.0.0.1:9"].pools) == 1
+    adapter.close()
+
+
+# Rotation: guarantee T13
+
+
+def test_a_rotated_certificate_makes_for_a_new_token_and_new_connections(world: World) -> None:
+    """The next call asks for a token with the new certificate and uses it; the old connections are closed."""
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
+        assert session.get("x").json() == {"token": "token-1"}
+        fresh = world.authority.issue("worker")
+        world.service.certificates["worker"] = fresh.thumbprint
+        assert session.get("x").json() == {"token": "token-2"}
+        assert session.get("x").json() == {"token": "token-2"}
+    assert world.api.certificates == [world.files.thumbprint, fresh.thumbprint, fresh.thumbprint]
+    assert world.api.connections == 2
+    assert len(world.service.requests) == 2
+    figures = world.management.stats()
+    assert figures["w"]["requests"] == 1
+    assert figures["w"]["hits"] == 1
+    assert len(figures) == 2
+
+
+@pytest.mark.parametrize("step", ["key empty", "certificate half written", "key not yet replaced", "gone", "no PEM"])
+def test_a_rotation_halfway(world: World, step: str, caplog: pytest.LogCaptureFixture) -> None:
+    """While the files are no pair, the last good one is used, for new connections too; one warning says so."""
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
+        assert session.get("x").json() == {"token": "token-1"}
+        issued, old_key = world.authority.issue("worker"), world.files.key_pem
+        if step == "key empty":
+            world.files.key.write_bytes(b"")
+        elif step == "certificate half written":
+            world.files.cert.write_bytes(issued.cert_pem[:300])
+        elif step == "key not yet replaced":
+            world.files.key.write_bytes(old_key)
+        elif step == "gone":
+            world.files.key.unlink()
+        else:
+            world.files.cert.write_bytes(b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+        with caplog.at_level(logging.WARNING):
+            assert session.get("x").json() == {"token": "token-1"}
+            session.close()
+            world.management._backchannel._own_session().close()
+            world.management.service.delete_access_token("w")
+            assert session.get("x").json() == {"token": "token-2"}
+        assert caplog.text.count("going on with the last good one") == 1
+        assert set(world.api.certificates) == {world.files.thumbprint}
+        world.files.cert.write_bytes(issued.cert_pem)
+        world.files.key.write_bytes(issued.key_pem)
+        world.service.certificates["worker"] = issued.thumbprint
+        assert session.get("x").json() == {"token": "token-3"}
+    assert world.api.certificates[-1] == issued.thumbprint
+
+
+def test_files_that_never_were_a_pair(
+    management: AccessTokenManagement, service: StrictTokenService, authority: Authority, files: ClientFiles
+) -> None:
+    """The error names both files and the reason; nothing is sent."""
+    key = authority.issue("other").key
+    add(management, service, auth=TlsClientAuth(files.cert, key))
+    with pytest.raises(TokenRequestError) as refused:
+        management.service.get_access_token("w")
+    assert str(refused.value).startswith(f"token client 'w': the client certificate, '{files.cert}' and '{key}': ")
+    assert "certificate and key do not belong together" in str(refused.value)
+    assert refused.value.client == "w"
+    assert not service.requests
+
+
+def test_a_refused_certificate(
+    management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles
+) -> None:
+    """``invalid_client`` is final as long as the certificate is the same: one request."""
+    service.certificates.clear()
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    for _ in range(2):
+        with pytest.raises(TokenEndpointError, match="invalid_client"):
+            management.service.get_access_token("w")
+    assert len(service.requests) == 1
+
+
+def test_a_certificate_refused_in_the_handshake(
+    management: AccessTokenManagement, authority: Authority, tmp_path: Path
+) -> None:
+    """A server that ends the handshake over the client's certificate is an error that names that certificate."""
+    context = authority.server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    # In TLS 1.3 the refusal comes after the handshake and may be lost: the end of the connection overtakes it.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    stranger = Authority(tmp_path).issue("worker")
+    with StrictTokenService(tls=context) as service:
+        add(management, service, auth=TlsClientAuth(stranger.cert, stranger.key))
+        with pytest.raises(TokenEndpointConnectionError, match=r"check the client certificate \(auth=") as caught:
+            management.service.get_access_token("w")
+        assert service.requests == []
+    assert "your CA settings" not in str(caught.value)
+
+
+def test_a_certificate_that_is_replaced_after_a_refusal(
+    management: AccessTokenManagement, service: StrictTokenService, authority: Authority, files: ClientFiles
+) -> None:
+    """A new certificate ends the hold-off of the old one."""
+    service.script.append(error_answer(401, "invalid_client"))
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with pytest.raises(TokenEndpointError):
+        management.service.get_access_token("w")
+    service.certificates["worker"] = authority.issue("worker").thumbprint
+    assert management.service.get_access_token("w").value == "T41NT-token-1"
+
+
+def test_a_forked_child_makes_contexts_of_its_own(world: World) -> None:
+    """A child goes on with the token and the certificate, on connections of its own."""
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
+        assert session.get("x").status_code == 200
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = 0 if session.get("x").json() == {"token": "token-1"} else 1
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert session.get("x").status_code == 200
+    assert world.api.connections == 2
+    assert set(world.api.certificates) == {world.files.thumbprint}
+
+
+def test_a_child_never_waits_for_a_context_of_its_parent(files: ClientFiles) -> None:
+    """What a fork leaves behind is made anew; this is what the child is told to do."""
+    certificate = ClientCertificate(files.cert, files.key).current()
+    before = certificate.context(True)
+    certificate._contexts.after_fork_in_child()
+    assert certificate.context(True) is not before
+
+
+# Registrations
+
+
+def test_a_certificate_with_a_key_of_this_process(world: World) -> None:
+    """A token may be bound to a DPoP key and a certificate at once, and one certificate serves several clients."""
+    certificate = ClientCertificate(world.files.cert, world.files.key)
+    world.add(auth="tls_client_auth", cert=certificate, dpop=DPoPKey.generate())
+    world.management.add_client(
+        "other",
+        token_endpoint=world.service.token_endpoint,
+        client_id="worker",
+        auth="tls_client_auth",
+        cert=certificate,
+    )
+    with world.session() as session:
+        assert session.get("x").status_code == 200
+    assert world.service.issued[0].thumbprint is not None
+    assert world.service.issued[0].certificate == world.files.thumbprint
+    assert world.management.service.get_access_token("other").value == "T41NT-token-2"
+
+
+def test_an_api_without_tls(
+    management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles
+) -> None:
+    """An API over plain http on this machine has no use for the certificate, and is called all the same."""
+    add(management, service, auth=TlsClientAuth(files.cert, files.key))
+    with ScriptedServer(default=answer(200)) as plain:
+        management.add_session("plain", base_url=plain.url, client="w")
+        with management.make_session("plain") as session:
+            assert session.get("x").status_code == 200
+
+
+def test_contexts_are_kept_apart(files: ClientFiles) -> None:
+    """Each way to verify servers has a context of its own: a CA of one channel is not trusted on the other."""
+    certificate = ClientCertificate(files.cert, files.key).current()
+    contexts = [certificate.context(verify) for verify in (True, "/a/ca.pem", False)]
+    assert len(set(map(id, contexts))) == 3
+    assert [certificate.context(verify) for verify in (True, "/a/ca.pem", False)] == contexts
+    assert contexts[0].check_hostname
+    assert contexts[0].verify_mode == ssl.CERT_REQUIRED
+    assert not contexts[2].check_hostname
+
+
+def test_nothing_is_pickled_or_equal(files: ClientFiles) -> None:
+    """A loaded certificate is itself only, travels nowhere, and shows its thumbprint."""
+    one, other = (ClientCertificate(files.cert, files.key).current() for _ in range(2))
+    assert one == one  # noqa: PLR0124 - the point
+    assert one != other
+    assert len({one, other}) == 2
+    assert one.thumbprint == other.thumbprint == files.thumbprint
+    assert repr(one) == f"<client certificate {files.thumbprint} from '{files.cert}'>"
+    with pytest.raises(TypeError, match="a client certificate is not pickled"):
+        pickle.dumps(one)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"auth": "tls_client_auth"}, "tls_client_auth needs a certificate"),
+        ({"auth": "tls_client_auth", "cert": 7}, "cert must be the path of a PEM file"),
+        ({"auth": "tls_client_auth", "cert": ("a", 7)}, "given by the path"),
+        ({"auth": "tls_client_auth", "cert": ("",)}, "cert must be the path"),
+        ({"auth": TlsClientAuth("a.pem"), "cert": "b.pem"}, "has the certificate, so leave cert out"),
+        ({"auth": TlsClientAuth("a.pem"), "client_secret": "s"}, "uses no client_secret"),
+    ],
+)
+def test_registrations_that_cannot_work(
+    management: AccessTokenManagement, service: StrictTokenService, options: dict[str, Any], reason: str
+) -> None:
+    """They are refused when they are made."""
+    with pytest.raises(ConfigurationError, match=reason):
+        add(management, service, **options)
+
+
+def test_a_key_without_a_certificate() -> None:
+    """What belongs to a certificate is of no use without it."""
+    with pytest.raises(ConfigurationError, match="of no use without cert"):
+        TlsClientAuth(key="a.key", password="T41NT")
+    with pytest.raises(ConfigurationError, match="given by the path"):
+        ClientCertificate("", password="T41NT")
+    certificate = ClientCertificate("a.pem")
+    assert repr(TlsClientAuth("a.pem")) == "TlsClientAuth(<client certificate from 'a.pem'>, method='tls_client_auth')"
+    assert repr(certificate) == "<client certificate from 'a.pem'>"
