@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .authentication.method import ClientSecretBasic, ClientSecretPost
     from .authentication.mutual_tls import TlsClientAuth
     from .caches.file import FileTokenCache
-    from .caches.memory import MemoryTokenCache, TokenCache
+    from .caches.memory import MemoryTokenCache
+    from .caches.protocol import TokenCache
     from .caches.redis import RedisTokenCache
     from .clients import ClientCredentialsClient
     from .management import AccessTokenManagement
@@ -92,7 +93,7 @@ _ROOMS = {
     "PrivateKeyJwt": "authentication.assertions",
     "RedisTokenCache": "caches.redis",
     "TlsClientAuth": "authentication.mutual_tls",
-    "TokenCache": "caches.memory",
+    "TokenCache": "caches.protocol",
     "TokenRequestParameters": "parameters",
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .authentication.by_name import authenticated
-from .caches.memory import TokenCache
+from .caches.protocol import TokenCache
 from .clock import Clock
 from .exceptions import ConfigurationError
 from .parameters import TokenRequestParameters

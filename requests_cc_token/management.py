@@ -14,7 +14,8 @@ from requests.adapters import BaseAdapter
 
 from .adapter import AccessTokenAdapter, Timeout
 from .authentication.method import ClientAuthLike
-from .caches.memory import MemoryTokenCache, SharedTokenCache, TokenCache
+from .caches.memory import MemoryTokenCache
+from .caches.protocol import SharedTokenCache, TokenCache
 from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
 from .clock import Clock, SystemClock, is_duration
 from .events import Events, Subscriber, logger

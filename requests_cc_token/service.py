@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .caches.memory import Lease, SharedTokenCache, TokenCache
+from .caches.protocol import Lease, SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient
 from .clock import Clock
 from .events import Events, TokenEvent, logger

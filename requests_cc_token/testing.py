@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .caches.memory import Lease, SharedTokenCache, TokenCache
+from .caches.protocol import Lease, SharedTokenCache, TokenCache
 from .tokens import AccessToken
 
 if TYPE_CHECKING:

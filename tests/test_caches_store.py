@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from requests_cc_token import AccessToken
+from requests_cc_token.caches.bounded_calls import MAX_HANGING, BoundedCalls
 from requests_cc_token.caches.records import TokenRecords
-from requests_cc_token.caches.store import MAX_HANGING, BoundedCalls, Claim, StoreTokenCache, Wait
+from requests_cc_token.caches.store import Claim, StoreTokenCache, Wait
 from requests_cc_token.exceptions import TokenCacheError
 
 from .scripted_server import PATIENCE
@@ -147,7 +148,7 @@ def test_where_the_system_tells_nothing_of_threads(
 ) -> None:
     """Where there is no /proc, the clock alone says when an operation's time is over, and what it took."""
     for name in ("_THREADS", "_THIS_THREAD"):
-        monkeypatch.setattr(f"requests_cc_token.caches.store.{name}", tmp_path / "none")
+        monkeypatch.setattr(f"requests_cc_token.caches.bounded_calls.{name}", tmp_path / "none")
     gate = threading.Event()
     with pytest.raises(TokenCacheError, match="the store did not answer within 40 ms"):
         calls.call("read", lambda: gate.wait(PATIENCE))

@@ -1,7 +1,9 @@
 """Where tokens stay.
 
-- ``memory``: the protocol that every cache keeps to, and the memory of one process
-- ``store``: what caches that several processes share have in common
+- ``protocol``: what every cache does, and what one of several processes does besides
+- ``memory``: the memory of one process
+- ``store``: what caches that several processes share have in common: waiting for each other, and leases
+- ``bounded_calls``: operations of a store, each for a bounded time
 - ``records``: tokens as bytes, encrypted where a key is given
 - ``file``: files, for the processes of one user on one host
 - ``redis``, ``redis_tls``: Redis or Valkey, for many hosts

@@ -11,7 +11,8 @@ from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.secret_source import secret_source
 
-from .memory import MemoryTokenCache, TokenCache
+from .memory import MemoryTokenCache
+from .protocol import TokenCache
 
 _REDIS = ("redis", "rediss", "unix", "valkey", "valkeys")
 _KEYS = {
