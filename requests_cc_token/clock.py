@@ -12,11 +12,24 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from .exceptions import ConfigurationError
+
 
 def is_duration(value: object) -> bool:
     """Whether the value is a number of seconds, 0 or more, and such that the system can wait for it."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 <= value <= threading.TIMEOUT_MAX  # type: ignore[operator]
+
+
+def checked_seconds(given: object, what: str, *, zero: bool = False) -> float:
+    """A number of seconds that the system can wait for, above 0 or, with ``zero``, from 0 on.
+
+    Raises ``ConfigurationError`` for anything else; ``what`` begins its message.
+    """
+    if not is_duration(given) or (given == 0 and not zero):
+        least = "0 or more" if zero else "more than 0"
+        raise ConfigurationError(f"{what} must be a number of seconds, {least}")
+    return float(given)  # type: ignore[arg-type]
 
 
 class Clock(Protocol):

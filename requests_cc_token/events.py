@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .exceptions import TokenRequestError
-from .values import Value
 
 logger = logging.getLogger("requests_cc_token")
 # What a program does not want to log does not reach its stderr either.
@@ -20,7 +20,8 @@ logger.addHandler(logging.NullHandler())
 EventKind = Literal["requested", "obtained", "renewed", "served_stale", "failed", "held_off", "rejected"]
 
 
-class TokenEvent(Value):
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
     """Something that happened to the token of one client.
 
     ===============  =========================================================================================
@@ -36,37 +37,17 @@ class TokenEvent(Value):
     ===============  =========================================================================================
     """
 
-    __slots__ = ("kind", "client", "expires_in", "error", "wait", "attempt")
-
     kind: EventKind
     #: The name of the token client.
     client: str
     #: Seconds until the token's hard expiry, where the event is about a token.
-    expires_in: float | None
+    expires_in: float | None = field(default=None, kw_only=True)
     #: What a failed fetch failed with.
-    error: TokenRequestError | None
+    error: TokenRequestError | None = field(default=None, kw_only=True)
     #: Seconds until the next token request may be made.
-    wait: float | None
+    wait: float | None = field(default=None, kw_only=True)
     #: The number of the try.
-    attempt: int | None
-
-    def __init__(
-        self,
-        kind: EventKind,
-        client: str,
-        *,
-        expires_in: float | None = None,
-        error: TokenRequestError | None = None,
-        wait: float | None = None,
-        attempt: int | None = None,
-    ) -> None:
-        put = object.__setattr__
-        put(self, "kind", kind)
-        put(self, "client", client)
-        put(self, "expires_in", expires_in)
-        put(self, "error", error)
-        put(self, "wait", wait)
-        put(self, "attempt", attempt)
+    attempt: int | None = field(default=None, kw_only=True)
 
 
 Subscriber = Callable[[TokenEvent], object]

@@ -2,110 +2,68 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
-
-from .values import Value
 
 if TYPE_CHECKING:
     from .authentication.certificate import LoadedCertificate
     from .authentication.dpop import DPoPKey
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
 #: The layout of a stored record; a record of another layout is not read.
 RECORD_FORMAT = 1
 
 
-class Binding(Value):
+@dataclass(frozen=True, slots=True)
+class Binding:
     """What a token is bound to: a DPoP key (RFC 9449), a client certificate (RFC 8705), or both.
 
     The API wants proof of the key, or a connection with that certificate.
     """
 
-    __slots__ = ("dpop", "certificate")
-
     dpop: DPoPKey | None
     certificate: LoadedCertificate | None
 
-    def __init__(self, dpop: DPoPKey | None, certificate: LoadedCertificate | None) -> None:
-        object.__setattr__(self, "dpop", dpop)
-        object.__setattr__(self, "certificate", certificate)
 
-
-class AccessToken(
-    Value,
-    hidden=("value", "extra", "key", "soft_expiry", "hard_expiry", "binding"),
-    uncompared=("key", "soft_expiry", "hard_expiry", "binding"),
-    unhashed=("extra",),
-):
+@dataclass(frozen=True, slots=True)
+class AccessToken:
     """An access token as the token service issued it (RFC 6749 section 5.1).
 
     ``value`` is the secret; it is in no repr, and the object refuses to be pickled: a cache stores
     ``to_record()`` where it means to.
     """
 
-    __slots__ = (
-        "value",
-        "token_type",
-        "scope",
-        "expires_at",
-        "renew_at",
-        "extra",
-        "key",
-        "soft_expiry",
-        "hard_expiry",
-        "binding",
-    )
-
     #: The token itself.
-    value: str
+    value: str = field(repr=False)
     #: How to present it: ``"Bearer"`` or ``"DPoP"``.
-    token_type: str
+    token_type: str = "Bearer"
     #: The scope granted, space-separated; None where neither the request nor the answer named one.
-    scope: str | None
+    scope: str | None = None
     #: When it expires by its issuer, in seconds since the epoch.
-    expires_at: float
-    #: When a renewal is wanted, in seconds since the epoch.
-    renew_at: float
+    expires_at: float = field(kw_only=True)
+    #: When a renewal is wanted, in seconds since the epoch: at its expiry, unless something earlier is said.
+    renew_at: float = field(default=math.inf, kw_only=True)
     #: What else the answer held, never a refresh token.
-    extra: Mapping[str, Any]
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False, kw_only=True)
     #: The cache key: a hash over what shaped the token request, no secret.
-    key: str
+    key: str = field(default="", repr=False, compare=False, kw_only=True)
     #: Soft and hard expiry on the monotonic clock of this process. A token read from a store that other processes
     #: share has none until the service derives them: a monotonic clock means nothing elsewhere.
-    soft_expiry: float | None
-    hard_expiry: float | None
+    soft_expiry: float | None = field(default=None, repr=False, compare=False, kw_only=True)
+    hard_expiry: float | None = field(default=None, repr=False, compare=False, kw_only=True)
     #: What it may be used with only, or None.
-    binding: Binding | None
+    binding: Binding | None = field(default=None, repr=False, compare=False, kw_only=True)
+    #: Seconds by which the clock of the token service was ahead of ours when the token came; proofs that go with
+    #: the token are dated by it.
+    clock_offset: float = field(default=0.0, repr=False, compare=False, kw_only=True)
 
-    def __init__(
-        self,
-        value: str,
-        token_type: str = "Bearer",
-        scope: str | None = None,
-        *,
-        expires_at: float,
-        renew_at: float | None = None,
-        extra: Mapping[str, Any] = _NOTHING,
-        key: str = "",
-        soft_expiry: float | None = None,
-        hard_expiry: float | None = None,
-        binding: Binding | None = None,
-    ) -> None:
-        put = object.__setattr__
-        put(self, "value", value)
-        put(self, "token_type", token_type)
-        put(self, "scope", scope)
-        put(self, "expires_at", expires_at)
-        put(self, "renew_at", expires_at if renew_at is None else renew_at)
-        put(self, "extra", MappingProxyType(dict(extra)) if extra else _NOTHING)
-        put(self, "key", key)
-        put(self, "soft_expiry", soft_expiry)
-        put(self, "hard_expiry", hard_expiry)
-        put(self, "binding", binding)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "renew_at", min(self.renew_at, self.expires_at))
+        # A copy of its own, so that nobody changes what threads share.
+        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
 
     @property
     def authorization(self) -> str:

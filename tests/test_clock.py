@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
-from requests_cc_token.clock import SystemClock
+import pytest
+
+from requests_cc_token.clock import SystemClock, checked_seconds
+from requests_cc_token.exceptions import ConfigurationError
 
 
 def test_it_goes_on_and_counts_suspend() -> None:
@@ -31,3 +34,18 @@ def test_it_waits_for_events() -> None:
     event.set()
     for timeout in (None, 0.0, 1e300, float("inf")):
         assert clock.wait(event, timeout)
+
+
+@pytest.mark.parametrize("given", [0, -1, True, "3", None, float("nan"), float("inf"), 1e30, [1]])
+def test_what_is_no_number_of_seconds_is_refused_without_being_shown(given: object) -> None:
+    """A number that the system can wait for is one of seconds; the message names the option, not the value."""
+    with pytest.raises(ConfigurationError, match=r"^timeout must be a number of seconds, more than 0$"):
+        checked_seconds(given, "timeout")
+
+
+def test_no_time_at_all_is_a_number_of_seconds_where_that_is_said() -> None:
+    """``zero=True`` lets 0 pass, and what is given comes back as a float."""
+    assert checked_seconds(0, "wait", zero=True) == 0.0
+    assert isinstance(checked_seconds(3, "wait"), float)
+    with pytest.raises(ConfigurationError, match="wait must be a number of seconds, 0 or more"):
+        checked_seconds(-1, "wait", zero=True)
