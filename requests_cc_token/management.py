@@ -33,7 +33,7 @@ from .urls import Mount
 if TYPE_CHECKING:
     from .authentication.certificate import CertificateLike
     from .authentication.dpop import DPoPKey
-    from .endpoint.backchannel import Wait
+    from .endpoint.options import Wait
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
 RESOLVED_CLIENT_LIFETIME = 300.0

@@ -18,6 +18,7 @@ from .clients import ClientCredentialsClient
 from .clock import Clock
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenCacheError, TokenRequestError, TokenRequestTimeout
+from .expiry import Moment, localized
 from .forks import importing, renew_after_fork
 from .jitter import full_jitter, half_jitter
 from .parameters import TokenRequestParameters
@@ -513,24 +514,7 @@ class AccessTokenService:
 
     def _localized(self, token: AccessToken, slot: _Slot) -> AccessToken:
         """A token of a shared store, its expiry on this process's monotonic clock."""
-        with importing:
-            from .endpoint.token_request import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE
-        offset = self._monotonic() - self._clock.time()
-        lifetime = token.expires_at - self._clock.time()
-        margin = min(EXPIRY_MARGIN, max(lifetime, 0.0) * EXPIRY_MARGIN_SHARE)
-        hard = token.expires_at + offset - margin
-        return AccessToken(
-            token.value,
-            token.token_type,
-            token.scope,
-            expires_at=token.expires_at,
-            renew_at=token.renew_at,
-            extra=token.extra,
-            key=slot.key,
-            soft_expiry=min(token.renew_at + offset, hard),
-            hard_expiry=hard,
-            binding=slot.binding,
-        )
+        return localized(token, Moment.now(self._clock), key=slot.key, binding=slot.binding)
 
     def _lease(self, slot: _Slot, registration: ClientCredentialsClient) -> Lease | None:
         """The right to fetch for all processes, where the cache knows such a thing."""

@@ -22,7 +22,8 @@ from requests_cc_token import (
 from requests_cc_token.clients import DEFAULT_LIFETIME
 from requests_cc_token.endpoint.backchannel import MAX_ANSWER, MAX_RETRY_AFTER, parse_retry_after
 from requests_cc_token.endpoint.deadline import DeadlineAdapter
-from requests_cc_token.endpoint.token_request import EXPIRY_MARGIN, MAX_LIFETIME, MAX_TEXT
+from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, MAX_TEXT
+from requests_cc_token.expiry import EXPIRY_MARGIN
 
 from .scripted_server import Action, ScriptedServer, answer, error_answer, half_a_body, hang, reset, token_answer
 from .skipping_clock import SkippingClock

@@ -32,15 +32,13 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.endpoint.backchannel import (
-    DEFAULT_MAX_TIME,
-    DEFAULT_MAX_TRIES,
     MAX_ANSWER,
     MAX_RETRY_AFTER,
     MAX_WIRE,
     Backchannel,
-    BackchannelOptions,
     parse_retry_after,
 )
+from requests_cc_token.endpoint.options import DEFAULT_MAX_TIME, DEFAULT_MAX_TRIES, BackchannelOptions
 from requests_cc_token.jitter import BACKOFF_CAP, full_jitter, half_jitter
 from requests_cc_token.testing import ManualClock
 

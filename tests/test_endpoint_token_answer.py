@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,8 @@ from requests_cc_token import (
 from requests_cc_token.authentication.method import ClientAuthentication, TokenRequest
 from requests_cc_token.clients import DEFAULT_LIFETIME
 from requests_cc_token.endpoint.backchannel import Answer
-from requests_cc_token.endpoint.token_request import (
-    EXPIRY_MARGIN,
-    MAX_LIFETIME,
-    MAX_TEXT,
-    lifetime_bounds,
-    read_token_answer,
-    shown,
-)
+from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, MAX_TEXT, read_token_answer, shown
+from requests_cc_token.expiry import EXPIRY_MARGIN
 
 from .scripted_server import ScriptedServer, answer, error_answer, http_answer, token_answer
 from .skipping_clock import SkippingClock
@@ -139,17 +132,6 @@ def test_lifetimes_that_are_over(expires_in: Any) -> None:
     message = refusal_of(good(expires_in=expires_in))
     assert "the token had expired when it was issued" in message
     assert len(message) < 500
-
-
-@given(st.floats(0.001, MAX_LIFETIME), st.none() | st.floats(0.001, MAX_LIFETIME))
-def test_the_bounds_of_a_lifetime(lifetime: float, refresh_in: float | None) -> None:
-    """Used for at least 95 % of its life, never after it, and renewed not before 80 % of it unless told so."""
-    hard, soft = lifetime_bounds(lifetime, refresh_in)
-    assert lifetime * 0.95 <= hard < lifetime
-    assert hard >= lifetime - EXPIRY_MARGIN
-    assert 0 < soft <= hard
-    wanted = lifetime * 0.8 if refresh_in is None else refresh_in * 0.95
-    assert soft >= min(wanted, hard) or math.isclose(soft, wanted)
 
 
 @pytest.mark.parametrize(

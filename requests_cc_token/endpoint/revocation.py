@@ -15,7 +15,8 @@ from requests_cc_token.exceptions import InvalidTokenResponseError, TokenRequest
 from requests_cc_token.tokens import AccessToken
 
 from .backchannel import Answer, Backchannel
-from .token_request import Form, authenticated_request, locate, named_error, refusal_of
+from .token_answer import named_error, refusal_of
+from .token_request import Form, authenticated_request, locate
 
 #: Seconds that one of these requests may take: nobody's API call waits for it.
 REQUEST_TIME = 5.0

@@ -15,7 +15,7 @@ from typing import Any
 
 from requests_cc_token import AccessToken, AccessTokenManagement, ClientCredentialsClient
 from requests_cc_token.endpoint.backchannel import MAX_RETRY_AFTER, Answer, parse_retry_after
-from requests_cc_token.endpoint.token_request import MAX_LIFETIME, read_token_answer
+from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, read_token_answer
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.tokens import is_b64token
 from requests_cc_token.www_authenticate import parse_challenges

@@ -1,0 +1,50 @@
+"""When a token is renewed, and when it may not be used any more."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from requests_cc_token import AccessToken
+from requests_cc_token.endpoint.token_answer import MAX_LIFETIME
+from requests_cc_token.expiry import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE, Moment, lifetime_bounds, localized
+from requests_cc_token.testing import ManualClock
+
+
+@given(st.floats(0.001, MAX_LIFETIME), st.none() | st.floats(0.001, MAX_LIFETIME))
+def test_the_bounds_of_a_lifetime(lifetime: float, refresh_in: float | None) -> None:
+    """Used for at least 95 % of its life, never after it, and renewed not before 80 % of it unless told so."""
+    hard, soft = lifetime_bounds(lifetime, refresh_in)
+    assert lifetime * 0.95 <= hard < lifetime
+    assert hard >= lifetime - EXPIRY_MARGIN
+    assert 0 < soft <= hard
+    wanted = lifetime * 0.8 if refresh_in is None else refresh_in * 0.95
+    assert soft >= min(wanted, hard) or math.isclose(soft, wanted)
+
+
+def test_a_moment_is_read_off_both_clocks() -> None:
+    """What is told of a moment is what each clock says then."""
+    clock = ManualClock()
+    assert Moment.now(clock) == Moment(clock.monotonic(), clock.time())
+
+
+@given(st.floats(0, 1e9), st.floats(0, 2e9), st.floats(-1e6, 1e6))
+def test_moments_of_the_wall_clock_on_the_monotonic_one(monotonic: float, wall: float, later: float) -> None:
+    """So many seconds from now is so many seconds from now on either clock."""
+    assert Moment(monotonic, wall).on_monotonic(wall + later) == pytest.approx(monotonic + later, abs=1e-3)
+
+
+@pytest.mark.parametrize("left", [-10.0, 0.0, 5.0, 99.0, 3600.0])
+def test_a_stored_token_keeps_the_margins(left: float) -> None:
+    """A token of another process is used until as long before its expiry as one of our own, never after it."""
+    now = Moment(500.0, 1_700_000_000.0)
+    stored = AccessToken("t", scope="a", expires_at=now.wall + left, renew_at=now.wall + left / 2, extra={"x": 1})
+    token = localized(stored, now, key="key", binding=None)
+    assert token == stored
+    assert (token.key, token.renew_at, token.expires_at) == ("key", stored.renew_at, stored.expires_at)
+    margin = min(EXPIRY_MARGIN, max(left, 0) * EXPIRY_MARGIN_SHARE)
+    assert token.hard_expiry == pytest.approx(now.monotonic + left - margin)
+    assert token.soft_expiry == pytest.approx(min(now.monotonic + left / 2, now.monotonic + left - margin))
