@@ -1,19 +1,16 @@
-"""The token client: a registration, as a frozen value, and the cache key that follows from it."""
+"""The token client: a registration, as a frozen value."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .authentication.certificate import CertificateLike, ClientCertificate, LoadedCertificate, client_certificate
+from .authentication.certificate import CertificateLike, ClientCertificate, client_certificate
 from .authentication.method import ClientAuthentication, ClientAuthLike, client_authentication
 from .clock import is_duration
-from .exceptions import ConfigurationError, TokenRequestError
+from .exceptions import ConfigurationError
 from .parameters import (
     Texts,
-    TokenRequestParameters,
     checked_audience,
     further_parameters,
     resources,
@@ -21,7 +18,6 @@ from .parameters import (
 )
 from .parameters import authorization_details as canonical_details
 from .secret_source import SecretLike, SecretSource, secret_source
-from .tokens import Binding
 from .tracebacks import sealed
 from .urls import check_endpoint
 from .values import Value
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_LIFETIME = 300.0
 
 
-class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_snapshot", "_snapshot")):
+class ClientCredentialsClient(Value, hidden=("client_secret", "parameters")):
     """One token client: who asks, where, how it authenticates, and for what (RFC 6749 section 4.4).
 
     Raises ``ConfigurationError`` for a registration that cannot work. Never shows its secret, and is not pickled.
@@ -58,8 +54,6 @@ class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_
         "allow_http",
         "default_lifetime",
         "strict_scope",
-        "is_snapshot",
-        "_snapshot",
     )
 
     #: The name it is registered by.
@@ -79,7 +73,7 @@ class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_
     #: The key that tokens are bound to (RFC 9449).
     dpop: DPoPKey | None
     #: The client certificate of token requests, and of the API calls of tokens bound to it (RFC 8705).
-    cert: ClientCertificate | LoadedCertificate | None
+    cert: ClientCertificate | None
     #: Where tokens are revoked (RFC 7009) and looked up (RFC 7662), where the issuer's metadata does not say it.
     revocation_endpoint: str | None
     introspection_endpoint: str | None
@@ -88,9 +82,6 @@ class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_
     default_lifetime: float
     #: Whether a token with less than the requested scope is an error.
     strict_scope: bool
-    #: Whether ``dpop`` and ``cert`` are a moment's copy of what may change; see ``current``.
-    is_snapshot: bool
-    _snapshot: ClientCredentialsClient | None
 
     @sealed
     def __init__(
@@ -152,8 +143,6 @@ class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_
         put(self, "allow_http", allow_http)
         put(self, "default_lifetime", float(default_lifetime))
         put(self, "strict_scope", strict_scope)
-        put(self, "is_snapshot", False)
-        put(self, "_snapshot", None)
         self.auth.check(self)
 
     def _certificate(self, given: CertificateLike | None, what: str) -> ClientCertificate | None:
@@ -171,92 +160,12 @@ class ClientCredentialsClient(Value, hidden=("client_secret", "parameters", "is_
         for attribute in self._fields:
             object.__setattr__(twin, attribute, getattr(self, attribute))
         object.__setattr__(twin, "name", name)
-        object.__setattr__(twin, "_snapshot", None)
-        return twin
-
-    def current(self) -> ClientCredentialsClient:
-        """This registration with the DPoP key and certificate of this moment; itself where they never change.
-
-        A token is bound to them, so they stay what they are from the token request to the last API call. The same
-        object while the files do not change. Raises ``TokenRequestError`` where a file is no good.
-        """
-        if self.is_snapshot or (self.cert is None and (self.dpop is None or self.dpop.is_fixed)):
-            return self
-        reason = ""
-        try:
-            dpop = None if self.dpop is None else self.dpop.current()
-            cert = self.cert.current() if isinstance(self.cert, ClientCertificate) else self.cert
-        except TokenRequestError as error:
-            reason = str(error.args[0])
-        if reason:
-            raise TokenRequestError(f"token client {self.name!r}: {reason}", client=self.name)
-        snapshot = self._snapshot
-        if snapshot is None or snapshot.dpop is not dpop or snapshot.cert is not cert:
-            snapshot = self.named(self.name)
-            put = object.__setattr__
-            put(snapshot, "dpop", dpop)
-            put(snapshot, "cert", cert)
-            put(snapshot, "is_snapshot", True)
-            put(self, "_snapshot", snapshot)
-        return snapshot
-
-    @property
-    def binding(self) -> Binding | None:
-        """What this registration's tokens are bound to, or may be."""
-        if self.dpop is None and self.cert is None:
-            return None
-        now = self.current()
-        assert not isinstance(now.cert, ClientCertificate)
-        return Binding(now.dpop, now.cert)
-
-    def with_parameters(self, given: TokenRequestParameters | None) -> ClientCredentialsClient:
-        """The same registration, asking for what one request wants instead."""
-        if given is None:
-            return self
-        twin = self.named(self.name)
-        put = object.__setattr__
-        for attribute in ("scope", "resource", "audience", "authorization_details"):
-            override = getattr(given, attribute)
-            if override is not None:
-                put(twin, attribute, override)
-        if given.parameters:
-            put(twin, "parameters", tuple(sorted({**dict(self.parameters), **dict(given.parameters)}.items())))
         return twin
 
     @property
-    def cache_key(self) -> str:
-        """A strong hash over an injective serialisation of everything that shapes the token request.
-
-        Scope and resources count as sets. The name does not count, and neither does the secret's value: it
-        changes when it is rotated, the token does not.
-        """
-        binding = self.binding
-        shape = [
-            self.token_endpoint,
-            self.issuer,
-            self.client_id,
-            self.auth.identity(),
-            sorted(self.scope),
-            sorted(self.resource),
-            self.audience,
-            self.parameters,
-            self.authorization_details,
-            None if binding is None or binding.dpop is None else binding.dpop.thumbprint,
-            None if binding is None or binding.certificate is None else binding.certificate.thumbprint,
-            self.default_lifetime,
-            self.strict_scope,
-        ]
-        # JSON keeps texts, lists and null apart, so no two shapes have one serialisation.
-        return hashlib.sha256(json.dumps(shape).encode("ascii")).hexdigest()
-
-    def stamp(self) -> Hashable:
-        """Something that differs once the secret, key or certificate is known to have changed. Never raises."""
-        try:
-            secret = self.client_secret.stamp() if self.client_secret is not None else None
-            return secret, self.auth.stamp(), self.dpop.stamp() if self.dpop is not None else None
-        except Exception:
-            # Somebody's own source or method; asked while a fetch ends, which has to end.
-            return None
+    def is_fixed(self) -> bool:
+        """Whether neither key nor certificate can change, so that each ``Demand`` for it is as the one before."""
+        return self.cert is None and (self.dpop is None or self.dpop.is_fixed)
 
     # Each registration is itself: two that look alike may have different secrets.
     __eq__ = object.__eq__

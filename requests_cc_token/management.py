@@ -18,6 +18,7 @@ from .caches.memory import MemoryTokenCache
 from .caches.protocol import SharedTokenCache, TokenCache
 from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
 from .clock import Clock, SystemClock, is_duration
+from .demand import Demand
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
 from .forks import importing, renew_after_fork
@@ -424,9 +425,9 @@ class AccessTokenManagement:
         """
         with importing:
             from .endpoint.revocation import introspect
-        registration = self._registry.find(client).current().with_parameters(parameters)
+        demand = Demand.of(self._registry.find(client), parameters)
         token = self.service.get_access_token(client, parameters)
-        outcome = introspect(registration, token, self._backchannel, self._clock)
+        outcome = introspect(demand, token, self._backchannel, self._clock)
         if isinstance(outcome, TokenRequestError):
             raise outcome
         return outcome
@@ -435,11 +436,11 @@ class AccessTokenManagement:
         with importing:
             from .endpoint.revocation import revoke
         deadline = self._clock.monotonic() + REVOCATION_TIME
-        for client, token in self.service.held_tokens():
+        for demand, token in self.service.held_tokens():
             if self._clock.monotonic() >= deadline:
                 logger.warning("no time to revoke all tokens; the others stay valid until they expire")
                 return
-            error = revoke(client, token, self._backchannel, self._clock)
+            error = revoke(demand, token, self._backchannel, self._clock)
             if error is not None:
                 logger.warning("%s; the token stays valid until it expires", error)
 

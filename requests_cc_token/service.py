@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from .caches.protocol import Lease, SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient
 from .clock import Clock
+from .demand import Demand
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenCacheError, TokenRequestError, TokenRequestTimeout
 from .expiry import Moment, localized
@@ -145,7 +146,7 @@ class AccessTokenService:
         #: The slots of registered clients by name, read without the lock.
         self._by_name: dict[str | None, _Slot] = {}
         self._slots: weakref.WeakValueDictionary[str, _Slot] = weakref.WeakValueDictionary()
-        self._recent: dict[tuple[ClientCredentialsClient, TokenRequestParameters | None], _Slot] = {}
+        self._recent: dict[Demand, _Slot] = {}
         renew_after_fork(self)
 
     def get_access_token(
@@ -181,13 +182,13 @@ class AccessTokenService:
 
         A fetch that runs at that moment answers those who wait for it already and nobody else.
         """
-        registration = self._registry.find(client).current()
-        slot = self._slot(registration, parameters, client)
+        demand = Demand.of(self._registry.find(client), parameters)
+        slot = self._slot(demand, client)
         with self._lock:
             slot.epoch += 1
             slot.token = None
             self._forget_failures(slot)
-        self._use_cache("delete from", registration.name, lambda: self._cache.delete(slot.key))
+        self._use_cache("delete from", demand.name, lambda: self._cache.delete(slot.key))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.reference is None:
@@ -241,7 +242,7 @@ class AccessTokenService:
         with self._lock:
             slots = sorted(self._live_slots(), key=lambda slot: (slot.name, slot.key))
             # The last one used of each name, where keys or certificates were replaced.
-            latest = {slot.name: slot for (_, parameters), slot in self._recent.items() if parameters is None}
+            latest = {slot.name: slot for demand, slot in self._recent.items() if demand.parameters is None}
             by_default = {id(slot) for slot in (*latest.values(), *self._by_name.values())}
         for slot in slots:
             token = slot.token
@@ -256,12 +257,12 @@ class AccessTokenService:
             }
         return figures
 
-    def held_tokens(self) -> list[tuple[ClientCredentialsClient, AccessToken]]:
-        """Each token that may be used now, with the registration that it was asked for by."""
+    def held_tokens(self) -> list[tuple[Demand, AccessToken]]:
+        """Each token that may be used now, with what it was asked for by."""
         with self._lock:
-            held = {id(slot): (client, slot.token) for (client, _), slot in self._recent.items()}
+            held = {id(slot): (demand, slot.token) for demand, slot in self._recent.items()}
         now = self._monotonic()
-        return [(client, token) for client, token in held.values() if token is not None and now < _hard(token)]
+        return [(demand, token) for demand, token in held.values() if token is not None and now < _hard(token)]
 
     def now(self) -> float:
         """Seconds since the epoch, by the clock of the management."""
@@ -289,29 +290,28 @@ class AccessTokenService:
         started = self._monotonic()
         deadline = None if timeout is None else started + timeout
         patient_until = started if patience is None else started + patience
-        registered = self._registry.find(client).current()
-        slot = self._slot(registered, parameters, client)
-        registration = registered.with_parameters(parameters)
-        force = parameters is not None and parameters.force_renewal
+        demand = Demand.of(self._registry.find(client), parameters)
+        slot = self._slot(demand, client)
+        force = demand.force_renewal
         while True:
-            step, epoch = self._step(slot, registration, force)
+            step, epoch = self._step(slot, demand, force)
             if isinstance(step, AccessToken):
                 return step
             if isinstance(step, _HeldOff):
                 impatient = step.until > patient_until or not step.error.transient
                 if impatient or (deadline is not None and step.until >= deadline):
                     wait = max(0.0, step.until - self._monotonic())
-                    self._events.emit(TokenEvent("held_off", registration.name, error=step.error, wait=wait))
+                    self._events.emit(TokenEvent("held_off", demand.name, error=step.error, wait=wait))
                     raise step.error.for_caller()
                 self._clock.wait(self._backchannel.closed, step.until - self._monotonic())
                 continue
             try:
                 if not self._clock.wait(step.done, None if deadline is None else deadline - self._monotonic()):
                     raise TokenRequestTimeout(
-                        f"token client {registration.name!r}: no token within {timeout:.3g} s; the token endpoint "
-                        f"{registration.token_endpoint or registration.issuer} is slow or does not answer. "
+                        f"token client {demand.name!r}: no token within {timeout:.3g} s; the token endpoint "
+                        f"{demand.client.token_endpoint or demand.client.issuer} is slow or does not answer. "
                         "The fetch goes on; call again, or allow more time (timeout=...)",
-                        client=registration.name,
+                        client=demand.name,
                     )
             except BaseException:
                 # Out of time, or interrupted: the fetch is not tried again for this caller.
@@ -327,7 +327,7 @@ class AccessTokenService:
                 raise step.error.for_caller()
 
     def _step(
-        self, slot: _Slot, registration: ClientCredentialsClient, force: bool
+        self, slot: _Slot, demand: Demand, force: bool
     ) -> tuple[AccessToken | _HeldOff | _Flight, int]:
         """What a caller can do now: take the token, give up, or wait for a flight; with the slot's epoch."""
         start: _Flight | None = None
@@ -335,12 +335,12 @@ class AccessTokenService:
             with self._lock:
                 # Under the lock: close() takes it too, and ends every flight that it finds.
                 if self._backchannel.closed.is_set():
-                    raise _closed_error(registration)
+                    raise _closed_error(demand)
                 now = self._monotonic()
                 token = slot.token
                 if token is not None and now >= _hard(token):
                     slot.token = token = None
-                held = self._held_off(slot, registration, now)
+                held = self._held_off(slot, demand, now)
                 outcome: AccessToken | _HeldOff | _Flight
                 if token is not None and not force:
                     slot.hits += 1
@@ -357,7 +357,7 @@ class AccessTokenService:
                     start.waiting = 1
                 epoch = slot.epoch
             if start is not None:
-                self._start(slot, start, registration)
+                self._start(slot, start, demand)
         except BaseException:
             # What a signal's handler raised in the caller, say: Ctrl-C, or the time limit of a task queue.
             if start is not None:
@@ -365,31 +365,31 @@ class AccessTokenService:
             raise
         return outcome, epoch
 
-    def _held_off(self, slot: _Slot, registration: ClientCredentialsClient, now: float) -> _HeldOff | None:
+    def _held_off(self, slot: _Slot, demand: Demand, now: float) -> _HeldOff | None:
         """The error that holds the next try off, unless its time is over or what caused it has changed."""
         if slot.error is None or now >= slot.next_try:
             return None
-        if registration.stamp() != slot.error_stamp:
+        if demand.stamp() != slot.error_stamp:
             self._forget_failures(slot)
             return None
         return _HeldOff(slot.error, slot.next_try)
 
-    def _start(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> None:
+    def _start(self, slot: _Slot, flight: _Flight, demand: Demand) -> None:
         """Run the flight in a thread of its own, with the context variables of its first caller."""
         with importing:
             import contextvars
         context = contextvars.copy_context()
         thread = threading.Thread(
             target=context.run,
-            args=(self._run, slot, flight, registration),
+            args=(self._run, slot, flight, demand),
             daemon=True,
-            name=f"requests_cc_token {registration.name}",
+            name=f"requests_cc_token {demand.name}",
         )
         try:
             thread.start()
         except RuntimeError:
             # No thread can be had: the machine is out of them, or the interpreter is shutting down.
-            self._run(slot, flight, registration)
+            self._run(slot, flight, demand)
 
     def _abandon(self, slot: _Slot, flight: _Flight) -> None:
         """End a flight whose thread may never come, unless it is there; who waits for it starts another one."""
@@ -400,7 +400,7 @@ class AccessTokenService:
             flight.epoch = -1  # none, so that nobody takes it for an answer
         flight.done.set()
 
-    def _run(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> None:
+    def _run(self, slot: _Slot, flight: _Flight, demand: Demand) -> None:
         """Fetch, and let everybody know. Whatever happens, the flight ends."""
         with self._lock:
             if flight.done.is_set():
@@ -409,34 +409,34 @@ class AccessTokenService:
         brought: AccessToken | TokenRequestError
         unexpected: str | None = None
         try:
-            brought = self._obtain(slot, flight, registration)
+            brought = self._obtain(slot, flight, demand)
         except TokenRequestError as failure:
             brought = failure
         except BaseException as failure:
             unexpected = type(failure).__name__
             brought = TokenRequestError(
-                f"token client {registration.name!r}: the fetch ended with {unexpected}",
-                client=registration.name,
+                f"token client {demand.name!r}: the fetch ended with {unexpected}",
+                client=demand.name,
                 transient=False,
             )
         if isinstance(brought, TokenRequestError):
             # The frames of the fetch are of no use to its waiters, and every one of them gets a copy.
             brought = brought.for_caller()
-        self._land(slot, flight, registration, brought)
+        self._land(slot, flight, demand, brought)
         if unexpected is not None:
             # Last, since a handler of somebody's may be what fails.
-            logger.error("token client %r: the fetch ended with %s", registration.name, unexpected)
+            logger.error("token client %r: the fetch ended with %s", demand.name, unexpected)
 
     def _land(
         self,
         slot: _Slot,
         flight: _Flight,
-        registration: ClientCredentialsClient,
+        demand: Demand,
         brought: AccessToken | TokenRequestError,
     ) -> None:
         """Put what a flight brought where callers find it, then wake those who wait."""
         events: list[TokenEvent] = []
-        name = registration.name
+        name = demand.name
         with self._lock:
             if flight.done.is_set():
                 return  # closed meanwhile
@@ -454,7 +454,7 @@ class AccessTokenService:
                 slot.failures += max(flight.tries, 1)
                 slot.error = brought
                 slot.error_was_background = flight.background and not flight.waiting
-                slot.error_stamp = registration.stamp()
+                slot.error_stamp = demand.stamp()
                 slot.next_try = now + _hold_off(slot.failures, brought)
                 cause = _cause(brought)
                 slot.failures_by_cause[cause] = slot.failures_by_cause.get(cause, 0) + 1
@@ -468,14 +468,14 @@ class AccessTokenService:
         finally:
             flight.done.set()
 
-    def _obtain(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> AccessToken:
+    def _obtain(self, slot: _Slot, flight: _Flight, demand: Demand) -> AccessToken:
         """The cached token else a new one, as one process or, where the cache can tell, as one of a fleet."""
-        token = self._cached(slot, registration)
+        token = self._cached(slot, demand)
         if token is not None and not flight.forced:
             return token
         # A forced renewal wants a token newer than what lies there, not necessarily its own.
         known = None if token is None else token.value
-        lease = self._lease(slot, registration)
+        lease = self._lease(slot, demand)
         try:
             while lease is not None:
                 # Whoever held the lease before may have left what we came for.
@@ -484,20 +484,20 @@ class AccessTokenService:
                     return token
                 if lease.granted:
                     break
-                lease = self._lease(slot, registration)
-            token = self._request(slot, flight, registration)
+                lease = self._lease(slot, demand)
+            token = self._request(slot, flight, demand)
             put = lease.set if lease is not None else partial(self._cache.set, slot.key)
             if flight.epoch == slot.epoch:
-                self._use_cache("write to", registration.name, partial(put, token))
+                self._use_cache("write to", demand.name, partial(put, token))
             return token
         finally:
             if lease is not None:
                 # Whether or not the cache is left alone now: others would wait for this process.
-                self._use_cache("release", registration.name, lease.release, even_if_down=True)
+                self._use_cache("release", demand.name, lease.release, even_if_down=True)
 
-    def _cached(self, slot: _Slot, registration: ClientCredentialsClient) -> AccessToken | None:
+    def _cached(self, slot: _Slot, demand: Demand) -> AccessToken | None:
         """The cache's token, where it is usable and tells this process something new."""
-        return self._usable(slot, self._use_cache("read", registration.name, partial(self._cache.get, slot.key)))
+        return self._usable(slot, self._use_cache("read", demand.name, partial(self._cache.get, slot.key)))
 
     def _usable(self, slot: _Slot, token: AccessToken | None) -> AccessToken | None:
         """The token as this process may use it; None for one that the API refused or that brings no more time."""
@@ -516,14 +516,14 @@ class AccessTokenService:
         """A token of a shared store, its expiry on this process's monotonic clock."""
         return localized(token, Moment.now(self._clock), key=slot.key, binding=slot.binding)
 
-    def _lease(self, slot: _Slot, registration: ClientCredentialsClient) -> Lease | None:
+    def _lease(self, slot: _Slot, demand: Demand) -> Lease | None:
         """The right to fetch for all processes, where the cache knows such a thing."""
         if not isinstance(self._cache, SharedTokenCache):
             return None
         lease = partial(self._cache.lease, slot.key, self._backchannel.closed.is_set)
-        return self._use_cache("lease from", registration.name, lease)
+        return self._use_cache("lease from", demand.name, lease)
 
-    def _request(self, slot: _Slot, flight: _Flight, registration: ClientCredentialsClient) -> AccessToken:
+    def _request(self, slot: _Slot, flight: _Flight, demand: Demand) -> AccessToken:
         with importing:
             from .endpoint.token_request import request_token
         # Further tries within the fetch are for those who wait for it, after a time that went well. A renewal
@@ -533,10 +533,10 @@ class AccessTokenService:
         def on_try() -> None:
             flight.tries += 1
             slot.requests += 1
-            self._events.emit(TokenEvent("requested", registration.name, attempt=flight.tries))
+            self._events.emit(TokenEvent("requested", demand.name, attempt=flight.tries))
 
         return request_token(
-            registration,
+            demand,
             slot.key,
             backchannel=self._backchannel,
             clock=self._clock,
@@ -567,29 +567,26 @@ class AccessTokenService:
                 )
             return None
 
-    def _slot(
-        self, registration: ClientCredentialsClient, parameters: TokenRequestParameters | None, client: str | None
-    ) -> _Slot:
-        """The slot of a client and what a request wants instead; made where there is none."""
-        place = (registration, parameters)
+    def _slot(self, demand: Demand, client: str | None) -> _Slot:
+        """The slot of a demand; made where there is none."""
         with self._lock:
-            slot = self._recent.get(place)
+            slot = self._recent.get(demand)
         if slot is None:
-            key, binding = registration.with_parameters(parameters).cache_key, registration.binding
+            key = demand.cache_key
             with self._lock:
                 slot = self._slots.get(key)
                 if slot is None:
-                    slot = self._slots[key] = _Slot(key, registration.name, binding)
+                    slot = self._slots[key] = _Slot(key, demand.name, demand.binding)
         with self._lock:
             # To the end, in one step: whoever counts or revokes tokens meanwhile must not miss this one.
-            self._recent.pop(place, None)
-            self._recent[place] = slot
+            self._recent.pop(demand, None)
+            self._recent[demand] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
-            # Not where a client of the name was registered since a resolver gave this one. And what a snapshot is of
-            # may have changed by the next call, so that one takes the long way too.
-            lasts = parameters is None and not registration.is_snapshot
-            if lasts and self._registry.is_registered(client, registration):
+            # Not where a client of the name was registered since a resolver gave this one. And a key or certificate
+            # in files may have changed by the next call, so that one takes the long way too.
+            lasts = demand.parameters is None and demand.client.is_fixed
+            if lasts and self._registry.is_registered(client, demand.client):
                 self._by_name[client] = slot
         return slot
 
@@ -651,8 +648,8 @@ def _cause(error: TokenRequestError) -> str:
     return f"{type(error).__name__}: {code}" if code else type(error).__name__
 
 
-def _closed_error(registration: ClientCredentialsClient | None) -> TokenRequestError:
-    name = None if registration is None else registration.name
+def _closed_error(demand: Demand | None) -> TokenRequestError:
+    name = None if demand is None else demand.name
     whose = "" if name is None else f"token client {name!r}: "
     return TokenRequestError(f"{whose}the access token management is closed", client=name, transient=False)
 

@@ -19,6 +19,7 @@ from requests_cc_token import (
     TokenRequestParameters,
 )
 from requests_cc_token.authentication.signing_key import generated
+from requests_cc_token.demand import Demand
 from requests_cc_token.demo.token_service import TokenService
 
 from .conftest import SECRET
@@ -97,9 +98,9 @@ def test_mutual_tls(tmp_path: Path) -> None:
         ) as management:
             client = management.clients["w"]
             assert client.auth.method == method
-            assert client.binding is not None
-            assert client.binding.certificate is not None
-            assert client.binding.certificate.thumbprint == files.thumbprint
+            certificate = Demand.of(client).certificate
+            assert certificate is not None
+            assert certificate.thumbprint == files.thumbprint
         text = f'auth = "{method}"\ncert = ["{files.cert}", "{files.key}"]\npassword = {{ env = "P" }}'
         auth = auth_of(tmp_path, text)
         assert isinstance(auth, TlsClientAuth)

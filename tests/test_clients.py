@@ -29,6 +29,7 @@ from requests_cc_token.authentication.method import (
     client_authentication,
     form_encode,
 )
+from requests_cc_token.demand import Demand
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.secret_source import SecretSource
 
@@ -110,25 +111,31 @@ def test_registrations_that_cannot_work(changes: dict[str, Any], sentence: str) 
 
 
 def test_further_names_and_wants_are_the_same_registration() -> None:
-    """``named`` and ``with_parameters`` give twins that differ in just that, and leave the original alone."""
+    """``named`` gives a twin that differs in just that; a demand has what one request wants, else what is registered.
+
+    Both leave the original alone.
+    """
     original = client(scope="api", audience="x", parameters={"a": "1", "b": "2"})
     assert original.named("b").name == "b"
-    assert original.named("b").cache_key == original.cache_key
-    assert original.with_parameters(None) is original
-    twin = original.with_parameters(
+    assert Demand.of(original.named("b")).cache_key == Demand.of(original).cache_key
+    plain = Demand.of(original)
+    assert (plain.scope, plain.resource, plain.audience) == (original.scope, original.resource, original.audience)
+    assert (plain.form_parameters, plain.authorization_details) == (original.parameters, None)
+    twin = Demand.of(
+        original,
         TokenRequestParameters(
             scope="write",
             resource="urn:r",
             audience="y",
             parameters={"b": "3", "c": "4"},
             authorization_details={"type": "t"},
-        )
+        ),
     )
     assert (twin.scope, twin.resource, twin.audience) == (("write",), ("urn:r",), "y")
-    assert twin.parameters == (("a", ("1",)), ("b", ("3",)), ("c", ("4",)))
+    assert twin.form_parameters == (("a", ("1",)), ("b", ("3",)), ("c", ("4",)))
     assert twin.authorization_details == '[{"type":"t"}]'
     assert (original.scope, original.parameters) == (("api",), (("a", ("1",)), ("b", ("2",))))
-    assert original.with_parameters(TokenRequestParameters(scope="")).scope == ()
+    assert Demand.of(original, TokenRequestParameters(scope="")).scope == ()
 
 
 def test_the_stamp_changes_with_the_secret(tmp_path: Path) -> None:
@@ -136,11 +143,11 @@ def test_the_stamp_changes_with_the_secret(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("one")
     registration = client(client_secret={"file": file})
-    before = registration.stamp()
-    assert registration.stamp() == before
+    before = Demand.of(registration).stamp()
+    assert Demand.of(registration).stamp() == before
     file.write_text("three")
-    assert registration.stamp() != before
-    assert client().stamp() == client().stamp()
+    assert Demand.of(registration).stamp() != before
+    assert Demand.of(client()).stamp() == Demand.of(client()).stamp()
 
 
 def test_a_stamp_that_cannot_be_had_is_no_obstacle(token_service: TokenService) -> None:
@@ -153,7 +160,7 @@ def test_a_stamp_that_cannot_be_had_is_no_obstacle(token_service: TokenService) 
         def stamp(self) -> str:
             raise OSError("the vault")
 
-    assert client(client_secret=Broken()).stamp() is None
+    assert Demand.of(client(client_secret=Broken())).stamp() is None
     token_service.fail_always(400, {"error": "invalid_scope"})
     with AccessTokenManagement() as management:
         management.add_client("a", token_endpoint=token_service.token_endpoint, client_id="m2m", client_secret=Broken())
@@ -183,20 +190,22 @@ SHAPES: dict[str, st.SearchStrategy[Any]] = {
 @given(st.fixed_dictionaries(SHAPES), st.fixed_dictionaries(SHAPES))
 def test_keys_are_equal_where_the_requests_are(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Two registrations share a key exactly where everything that shapes the token request is the same."""
-    assert (client(**one).cache_key == client(**two).cache_key) == (one == two)
+    assert (Demand.of(client(**one)).cache_key == Demand.of(client(**two)).cache_key) == (one == two)
 
 
 @given(st.fixed_dictionaries(SHAPES), st.sampled_from(sorted(SHAPES)), st.data())
 def test_one_difference_is_another_key(shape: dict[str, Any], field: str, data: st.DataObject) -> None:
     """A single field that differs makes another key."""
     other = {**shape, field: data.draw(SHAPES[field].filter(lambda value: value != shape[field]))}
-    assert client(**shape).cache_key != client(**other).cache_key
+    assert Demand.of(client(**shape)).cache_key != Demand.of(client(**other)).cache_key
 
 
 def test_what_does_not_count_for_the_key() -> None:
     """Order of scopes and resources, name, secret and permission for http are no part of the token request."""
-    one = client("a", scope="x y", resource=["urn:a", "urn:b"])
-    two = client("b", scope="y x", resource=["urn:b", "urn:a"], client_secret="other", allow_http=True)
+    one = Demand.of(client("a", scope="x y", resource=["urn:a", "urn:b"]))
+    two = Demand.of(
+        client("b", scope="y x", resource=["urn:b", "urn:a"], client_secret="other", allow_http=True)
+    )
     assert one.cache_key == two.cache_key
     assert len(one.cache_key) == 64
     assert set(one.cache_key) <= set("0123456789abcdef")
@@ -349,7 +358,7 @@ def test_what_is_registered_is_what_is_asked_for(token_service: TokenService) ->
             audience="aud",
             parameters={"acr": "high", "empty": ""},
             authorization_details={"type": "t"},
-        )
+        ),
         management.service.get_access_token("a")
     (request,) = token_service.requests
     assert dict(request.form.lists()) == {

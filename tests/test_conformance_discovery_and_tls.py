@@ -17,6 +17,7 @@ from requests_cc_token import (
     TokenRequestError,
     TokenRequestParameters,
 )
+from requests_cc_token.demand import Demand
 from requests_cc_token.endpoint.discovery import METADATA_LIFETIME, well_known_urls
 
 from .skipping_clock import SkippingClock
@@ -238,6 +239,6 @@ def test_the_thumbprint_is_in_the_key(
         name = f"client {len(keys)}"
         auth = PrivateKeyJwt(KEY, "ES256")
         add(management, service, name, token_endpoint=service.token_endpoint, auth=auth, cert=pair)
-        keys.append(management.clients[name].cache_key)
+        keys.append(Demand.of(management.clients[name]).cache_key)
     assert keys[0] == keys[2]
     assert len(set(keys)) == 3

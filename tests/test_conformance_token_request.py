@@ -25,6 +25,7 @@ from requests_cc_token import (
     TokenRequestParameters,
 )
 from requests_cc_token.authentication.method import form_encode
+from requests_cc_token.demand import Demand
 
 from .scripted_server import Request, ScriptedServer, answer, error_answer, token_answer
 from .strict_service import Authority
@@ -55,9 +56,10 @@ def asked(management: AccessTokenManagement, server: ScriptedServer, **options: 
 
 
 def key(**options: Any) -> str:
-    return ClientCredentialsClient(
+    made = ClientCredentialsClient(
         "a", **{"token_endpoint": ENDPOINT, "client_id": "id", "client_secret": SECRET, **options}
-    ).cache_key
+    )
+    return Demand.of(made).cache_key
 
 
 @pytest.mark.conformance("C01")

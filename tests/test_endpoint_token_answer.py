@@ -22,6 +22,7 @@ from requests_cc_token import (
 )
 from requests_cc_token.authentication.method import ClientAuthentication, TokenRequest
 from requests_cc_token.clients import DEFAULT_LIFETIME
+from requests_cc_token.demand import Demand
 from requests_cc_token.endpoint.backchannel import Answer
 from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, MAX_TEXT, read_token_answer, shown
 from requests_cc_token.expiry import EXPIRY_MARGIN
@@ -44,7 +45,7 @@ def read(
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return read_token_answer(
         Answer(status, headers or {}, data),
-        client(**options),
+        Demand.of(client(**options)),
         "key",
         monotonic=MONOTONIC,
         wall=WALL,
@@ -303,7 +304,7 @@ def test_the_query_of_an_endpoint_is_not_repeated() -> None:
     """It may hold somebody's key."""
     for status in (200, 400):
         outcome = read_token_answer(
-            Answer(status, {}, b"{}"), client(), monotonic=0, wall=0, endpoint=f"{ENDPOINT}?key={TAINT}"
+            Answer(status, {}, b"{}"), Demand.of(client()), monotonic=0, wall=0, endpoint=f"{ENDPOINT}?key={TAINT}"
         )
         assert f"{ENDPOINT} answered {status}" in str(outcome)
         assert TAINT not in str(outcome)

@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from requests_cc_token import AccessTokenManagement, ClientCredentialsClient, TokenRequestParameters
+from requests_cc_token.demand import Demand
 
 from .scripted_server import Request, ScriptedServer, answer, token_answer
 
@@ -48,23 +49,23 @@ overrides: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 )
 
 
-def client(registration: dict[str, Any], override: dict[str, Any] | None = None) -> ClientCredentialsClient:
+def client(registration: dict[str, Any], override: dict[str, Any] | None = None) -> Demand:
     """The client, asking for what one request wants instead."""
     made = ClientCredentialsClient("any", client_secret=SECRET, **registration)
-    return made.with_parameters(None if override is None else TokenRequestParameters(**override))
+    return Demand.of(made, None if override is None else TokenRequestParameters(**override))
 
 
-def what_is_asked(made: ClientCredentialsClient) -> tuple[Any, ...]:
+def what_is_asked(made: Demand) -> tuple[Any, ...]:
     """What a client asks for, where and as whom, by the plain meaning of each field."""
     return (
-        made.token_endpoint,
-        made.issuer,
-        made.client_id,
-        made.auth.method,
+        made.client.token_endpoint,
+        made.client.issuer,
+        made.client.client_id,
+        made.client.auth.method,
         frozenset(made.scope),
         frozenset(made.resource),
         made.audience or None,
-        frozenset(made.parameters),
+        frozenset(made.form_parameters),
         made.authorization_details,
     )
 
@@ -96,8 +97,8 @@ def test_s6_one_difference_is_enough(registration: dict[str, Any], other: dict[s
 def test_s6_the_key_is_no_secret() -> None:
     """A key is a hash, says nothing, and does not depend on the secret's value, which changes when it is rotated."""
     registration: dict[str, Any] = {"token_endpoint": "https://t.test/", "client_id": "m2m"}
-    first = ClientCredentialsClient("a", client_secret=SECRET, **registration)
-    second = ClientCredentialsClient("b", client_secret=SECRET + "2", **registration)
+    first = Demand.of(ClientCredentialsClient("a", client_secret=SECRET, **registration))
+    second = Demand.of(ClientCredentialsClient("b", client_secret=SECRET + "2", **registration))
     assert first.cache_key == second.cache_key
     assert len(first.cache_key) == 64
     assert int(first.cache_key, 16) >= 0

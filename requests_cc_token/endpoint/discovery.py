@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.clock import Clock
+from requests_cc_token.demand import Demand
 from requests_cc_token.events import logger
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, one_line
 from requests_cc_token.urls import check_endpoint
@@ -51,27 +51,28 @@ class Metadata:
     signing_algorithms: tuple[str, ...] | None
     dpop_algorithms: tuple[str, ...] | None
 
-    def endpoint(self, name: str, client: ClientCredentialsClient) -> str:
+    def endpoint(self, name: str, demand: Demand) -> str:
         """The URL for a client. Raises ``TokenRequestError`` where the issuer has none."""
-        url = (self.mtls_endpoints.get(name) if client.cert is not None else None) or self.endpoints.get(name)
+        url = (self.mtls_endpoints.get(name) if demand.certificate is not None else None) or self.endpoints.get(name)
         if url is None:
             raise TokenRequestError(f"the issuer {self.issuer} names no {name} in its metadata", transient=False)
         return url
 
-    def check(self, client: ClientCredentialsClient) -> None:
+    def check(self, demand: Demand) -> None:
         """Raise ``TokenRequestError`` where the issuer cannot do what the client is registered for.
 
         Nothing that is secret has been sent by then.
         """
-        method = client.auth.method
+        auth = demand.client.auth
         problem = None
-        if method in _METHODS and method not in self.auth_methods:
-            problem = f"client authentication by {method}; it offers {_listed(self.auth_methods)}"
-        elif client.auth.algorithm is not None and not _in(client.auth.algorithm, self.signing_algorithms):
+        if auth.method in _METHODS and auth.method not in self.auth_methods:
+            problem = f"client authentication by {auth.method}; it offers {_listed(self.auth_methods)}"
+        elif auth.algorithm is not None and not _in(auth.algorithm, self.signing_algorithms):
             offered = _listed(self.signing_algorithms or ())
-            problem = f"assertions signed by {client.auth.algorithm}; it offers {offered}"
-        elif client.dpop is not None and not _in(client.dpop.algorithm, self.dpop_algorithms):
-            problem = f"DPoP proofs signed by {client.dpop.algorithm}; it offers {_listed(self.dpop_algorithms or ())}"
+            problem = f"assertions signed by {auth.algorithm}; it offers {offered}"
+        elif demand.dpop is not None and not _in(demand.dpop.algorithm, self.dpop_algorithms):
+            offered = _listed(self.dpop_algorithms or ())
+            problem = f"DPoP proofs signed by {demand.dpop.algorithm}; it offers {offered}"
         if problem is not None:
             raise TokenRequestError(f"the issuer {self.issuer} does not support {problem}", transient=False)
 
@@ -82,36 +83,35 @@ class _Known:
     refresh_at: float
 
 
-def metadata_of(
-    client: ClientCredentialsClient, backchannel: Backchannel, clock: Clock, deadline: float
-) -> Metadata:
+def metadata_of(demand: Demand, backchannel: Backchannel, clock: Clock, deadline: float) -> Metadata:
     """The metadata of the client's issuer, checked against the client.
 
     ``deadline`` is of the monotonic clock. Raises ``TokenRequestError`` where there is none, or it does not fit.
     """
-    assert client.issuer is not None
-    place = client.issuer, client.allow_http
+    issuer, allow_http = demand.client.issuer, demand.client.allow_http
+    assert issuer is not None
+    place = issuer, allow_http
     known: _Known | None = backchannel.issuers.get(place)
     now = clock.monotonic()
     if known is None:
-        metadata = _fetched(client.issuer, client.allow_http, backchannel, deadline)
+        metadata = _fetched(issuer, allow_http, backchannel, deadline)
         known = backchannel.issuers[place] = _Known(metadata, now + METADATA_LIFETIME)
     elif now >= known.refresh_at:
         known.refresh_at = now + REFRESH_PAUSE
         try:
-            known.metadata = _fetched(client.issuer, client.allow_http, backchannel, min(deadline, now + REFRESH_TIME))
+            known.metadata = _fetched(issuer, allow_http, backchannel, min(deadline, now + REFRESH_TIME))
             known.refresh_at = now + METADATA_LIFETIME
         except TokenRequestError as error:
-            logger.warning("token client %r: %s; going on with the copy from before", client.name, error)
+            logger.warning("token client %r: %s; going on with the copy from before", demand.name, error)
     # Another thread may refresh it at this moment: what was checked is what is used.
     metadata = known.metadata
-    metadata.check(client)
+    metadata.check(demand)
     return metadata
 
 
-def doubt(client: ClientCredentialsClient, backchannel: Backchannel) -> None:
+def doubt(demand: Demand, backchannel: Backchannel) -> None:
     """Ask for the metadata again at the next fetch: what it said did not work."""
-    known: _Known | None = backchannel.issuers.get((client.issuer, client.allow_http))
+    known: _Known | None = backchannel.issuers.get((demand.client.issuer, demand.client.allow_http))
     if known is not None:
         known.refresh_at = float("-inf")
 

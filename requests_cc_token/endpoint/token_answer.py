@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote_plus
 
 from requests_cc_token.authentication.method import TokenRequest, form_encode
-from requests_cc_token.clients import ClientCredentialsClient
+from requests_cc_token.demand import Demand
 from requests_cc_token.exceptions import InvalidTokenResponseError, TokenEndpointError, TokenRequestError, one_line
 from requests_cc_token.expiry import lifetime_bounds
 from requests_cc_token.tokens import AccessToken, is_b64token
@@ -43,11 +43,11 @@ _KNOWN_ERRORS = _ADVICE.keys() | _TRANSIENT_ERRORS
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
 
 
-def named_error(error: TokenRequestError, client: ClientCredentialsClient) -> TokenRequestError:
+def named_error(error: TokenRequestError, demand: Demand) -> TokenRequestError:
     """The error with the client's name in front, without the frames it came through."""
     named = error.for_caller()
-    named.client = client.name
-    named.args = (f"token client {client.name!r}: {error.args[0]}",)
+    named.client = demand.name
+    named.args = (f"token client {demand.name!r}: {error.args[0]}",)
     named.__cause__ = None
     return named
 
@@ -73,7 +73,7 @@ class _Unwanted(_Refused):
 
 def read_token_answer(
     answer: Answer,
-    client: ClientCredentialsClient,
+    demand: Demand,
     key: str = "",
     *,
     monotonic: float,
@@ -85,17 +85,17 @@ def read_token_answer(
 
     ``monotonic`` and ``wall`` say when the request was sent. Never raises: the frame holds the answer.
     """
-    where = shown_url(endpoint or client.token_endpoint or "")
+    where = shown_url(endpoint or demand.client.token_endpoint or "")
     try:
         members = members_of(answer)
         if answer.status_code == 200 and members.get("error") is None:
-            return _token(members, client, key, monotonic, wall)
-        return _error(answer, members, client, wall, secrets, f"the token endpoint {where}")
+            return _token(members, demand, key, monotonic, wall)
+        return _error(answer, members, demand, wall, secrets, f"the token endpoint {where}")
     except _Refused as refusal:
         reason, transient = _hidden(str(refusal), secrets), refusal.transient
     return InvalidTokenResponseError(
-        f"token client {client.name!r}: the token endpoint {where} answered 200, but {reason}",
-        client=client.name,
+        f"token client {demand.name!r}: the token endpoint {where} answered 200, but {reason}",
+        client=demand.name,
         transient=transient,
     )
 
@@ -137,7 +137,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _token(
-    members: dict[str, Any], client: ClientCredentialsClient, key: str, monotonic: float, wall: float
+    members: dict[str, Any], demand: Demand, key: str, monotonic: float, wall: float
 ) -> AccessToken:
     value, token_type = members.get("access_token"), members.get("token_type")
     if not isinstance(value, str) or not value:
@@ -149,16 +149,16 @@ def _token(
     presented = _TOKEN_TYPES.get(token_type.lower())
     if presented is None:
         raise _Unwanted(f"its token_type {shown(token_type)!r} is none this package can use")
-    if client.dpop is not None and presented != "DPoP":
+    if demand.dpop is not None and presented != "DPoP":
         raise _Unwanted("the token is not bound to the DPoP key (RFC 9449 section 5)")
-    if client.dpop is None and presented == "DPoP":
+    if demand.dpop is None and presented == "DPoP":
         raise _Unwanted("the token is bound to a DPoP key, but the client has none (dpop=...)")
-    lifetime = _lifetime(members.get("expires_in"), client.default_lifetime)
+    lifetime = _lifetime(members.get("expires_in"), demand.client.default_lifetime)
     hard, soft = lifetime_bounds(lifetime, _refresh_in(members.get("refresh_in")))
     return AccessToken(
         value,
         presented,
-        _scope(members.get("scope"), client),
+        _scope(members.get("scope"), demand),
         expires_at=wall + lifetime,
         renew_at=wall + soft,
         # No refresh token comes with this grant (RFC 6749 section 4.4.3); one that does is not kept.
@@ -170,7 +170,7 @@ def _token(
         key=key,
         soft_expiry=monotonic + soft,
         hard_expiry=monotonic + hard,
-        binding=client.binding,
+        binding=demand.binding,
     )
 
 
@@ -197,30 +197,30 @@ def _refresh_in(refresh_in: Any) -> float | None:
     return seconds if 0 < seconds < MAX_LIFETIME else None
 
 
-def _scope(granted: Any, client: ClientCredentialsClient) -> str | None:
+def _scope(granted: Any, demand: Demand) -> str | None:
     """The scope granted: what the answer says, else what was asked for (RFC 6749 section 5.1)."""
     if granted is None:
-        return " ".join(client.scope) or None
+        return " ".join(demand.scope) or None
     if not isinstance(granted, str):
         raise _Refused("its scope is no text")
-    missing = sorted(set(client.scope) - set(granted.split()))
-    if missing and client.strict_scope:
+    missing = sorted(set(demand.scope) - set(granted.split()))
+    if missing and demand.client.strict_scope:
         raise _Unwanted(f"it grants less than was asked for: {' '.join(missing)} is missing (strict_scope)")
     return shown(granted, len(granted))
 
 
 def refusal_of(
-    answer: Answer, client: ClientCredentialsClient, request: TokenRequest, wall: float, what: str
+    answer: Answer, demand: Demand, request: TokenRequest, wall: float, what: str
 ) -> TokenEndpointError:
     """The error that an answer of another endpoint than the token endpoint is; ``what`` names the endpoint."""
     members = members_of(answer) if answer.status_code != 200 else {}
-    return _error(answer, members, client, wall, never_repeated(request), f"{what} {shown_url(request.url)}")
+    return _error(answer, members, demand, wall, never_repeated(request), f"{what} {shown_url(request.url)}")
 
 
 def _error(
     answer: Answer,
     members: dict[str, Any],
-    client: ClientCredentialsClient,
+    demand: Demand,
     wall: float,
     secrets: tuple[str, ...],
     endpoint: str,
@@ -242,13 +242,13 @@ def _error(
     if advice is None and 300 <= status < 400:
         advice = "redirects are not followed, since the secret would travel with them; register the final URL"
     return TokenEndpointError(
-        f"token client {client.name!r}: {endpoint} answered {said}"
+        f"token client {demand.name!r}: {endpoint} answered {said}"
         + (f"; {advice}" if advice else ""),
         status_code=status,
         error=code,
         error_description=description,
         error_uri=uri,
-        client=client.name,
+        client=demand.name,
         retry_after=parse_retry_after(answer.headers.get("Retry-After"), wall),
         transient=status >= 500 or status in _TRANSIENT_STATUS or code in _TRANSIENT_ERRORS,
     )

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Union
 
-from requests_cc_token.authentication.certificate import ClientCertificate
 from requests_cc_token.authentication.dpop import AS, DPoPKey
 from requests_cc_token.authentication.method import TokenRequest
-from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.clock import Clock
+from requests_cc_token.demand import Demand
 from requests_cc_token.events import logger
 from requests_cc_token.exceptions import TokenEndpointError, TokenRequestError
 from requests_cc_token.tokens import AccessToken
@@ -28,7 +27,7 @@ Form = dict[str, Union[str, tuple[str, ...]]]
 
 
 def request_token(
-    client: ClientCredentialsClient,
+    demand: Demand,
     key: str,
     *,
     backchannel: Backchannel,
@@ -40,13 +39,13 @@ def request_token(
 
     def attempt(deadline: float) -> AccessToken:
         on_try()
-        tried = _try(client, key, backchannel, clock, deadline)
+        tried = _try(demand, key, backchannel, clock, deadline)
         outcome = tried.outcome
         if _may_be_outdated(outcome):
             # The secret may have been replaced between our reading it and now (RFC 6749 section 5.2 names no
             # other way to learn that). One more try, only with another credential, or with the right time.
             unless = None if tried.learnt_time else tried.credential
-            again = _try(client, key, backchannel, clock, deadline, unless=unless)
+            again = _try(demand, key, backchannel, clock, deadline, unless=unless)
             if again.outcome is not None:
                 outcome = again.outcome
         assert outcome is not None
@@ -77,7 +76,7 @@ class _Tried:
 
 
 def _try(
-    client: ClientCredentialsClient,
+    demand: Demand,
     key: str,
     backchannel: Backchannel,
     clock: Clock,
@@ -90,8 +89,8 @@ def _try(
     """
     credential = b""
     try:
-        place = locate(client, backchannel, clock, deadline)
-        request = build_token_request(client, clock, place)
+        place = locate(demand, backchannel, clock, deadline)
+        request = build_token_request(demand, clock, place)
         credential = request.credential
         if credential == unless:
             return _Tried(None, credential)
@@ -100,22 +99,22 @@ def _try(
         answer = backchannel.post(request, deadline)
         learnt_time = False
         if isinstance(answer, Answer):
-            learnt_time = _learn_time(answer, client, place, backchannel, clock)
-            if client.dpop is not None and _asks_for_nonce(answer, request, client.dpop):
+            learnt_time = _learn_time(answer, demand, place, backchannel, clock)
+            if demand.dpop is not None and _asks_for_nonce(answer, request, demand.dpop):
                 # Everything anew: an assertion is for one request too (RFC 7521 section 5.1).
-                request = build_token_request(client, clock, place)
+                request = build_token_request(demand, clock, place)
                 sent_monotonic, sent_wall = clock.monotonic(), clock.time()
                 answer = backchannel.post(request, deadline)
         if not isinstance(answer, Answer):
-            doubt(client, backchannel)
-            return _Tried(named_error(answer, client), credential)
-        if client.dpop is not None:
-            client.dpop.nonces.learn(AS, request.url, answer.headers.get("DPoP-Nonce"))
+            doubt(demand, backchannel)
+            return _Tried(named_error(answer, demand), credential)
+        if demand.dpop is not None:
+            demand.dpop.nonces.learn(AS, request.url, answer.headers.get("DPoP-Nonce"))
         if answer.status_code in (404, 405, 410):
-            doubt(client, backchannel)
+            doubt(demand, backchannel)
         outcome = read_token_answer(
             answer,
-            client,
+            demand,
             key,
             monotonic=sent_monotonic,
             wall=sent_wall,
@@ -124,17 +123,17 @@ def _try(
         )
         return _Tried(outcome, credential, learnt_time)
     except TokenRequestError as error:
-        failure = named_error(error, client)
+        failure = named_error(error, demand)
     except Exception as error:
         # A bug here, or in somebody's authentication method. The log gets the place, not the values.
         last = error.__traceback__
         while last is not None and last.tb_next is not None:
             last = last.tb_next
         where = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
-        logger.error("token client %r: %s at %s", client.name, type(error).__name__, where)
+        logger.error("token client %r: %s at %s", demand.name, type(error).__name__, where)
         failure = named_error(
             TokenRequestError(f"the token request failed unexpectedly ({type(error).__name__})", transient=False),
-            client,
+            demand,
         )
     return _Tried(failure, credential)
 
@@ -147,10 +146,10 @@ def _asks_for_nonce(answer: Answer, request: TokenRequest, key: DPoPKey) -> bool
 
 
 def _learn_time(
-    answer: Answer, client: ClientCredentialsClient, place: Place, backchannel: Backchannel, clock: Clock
+    answer: Answer, demand: Demand, place: Place, backchannel: Backchannel, clock: Clock
 ) -> bool:
     """Take the time from a refusal where proofs hold it and ours is wrong; whether that is news."""
-    dated = client.auth.makes_dated_proofs or client.dpop is not None
+    dated = demand.client.auth.makes_dated_proofs or demand.dpop is not None
     if not dated or answer.status_code == 200:
         return False
     try:
@@ -164,11 +163,11 @@ def _learn_time(
     if abs(offset - known) < TOLERATED_SKEW:
         return False
     backchannel.clock_offsets[place.url] = offset
-    if client.dpop is not None:
-        client.dpop.clock_offset = offset
+    if demand.dpop is not None:
+        demand.dpop.clock_offset = offset
     logger.warning(
         "token client %r: this machine's clock is %.0f s off that of the token service; set it (NTP)",
-        client.name,
+        demand.name,
         -offset,
     )
     return True
@@ -184,7 +183,7 @@ class Place:
 
 
 def locate(
-    client: ClientCredentialsClient,
+    demand: Demand,
     backchannel: Backchannel,
     clock: Clock,
     deadline: float,
@@ -194,42 +193,40 @@ def locate(
 
     Raises ``TokenRequestError``.
     """
-    url: str | None = getattr(client, endpoint)
+    url: str | None = getattr(demand.client, endpoint)
     if url is None:
-        if client.issuer is None:
+        if demand.client.issuer is None:
             raise TokenRequestError(f"neither its {endpoint} nor its issuer is known", transient=False)
-        url = metadata_of(client, backchannel, clock, deadline).endpoint(endpoint, client)
+        url = metadata_of(demand, backchannel, clock, deadline).endpoint(endpoint, demand)
     return Place(
         url,
         # The issuer as the sole audience (RFC 7523bis section 3); the token endpoint where no issuer is known.
-        audience=client.issuer or client.token_endpoint or url,
+        audience=demand.client.issuer or demand.client.token_endpoint or url,
         now=clock.time() + backchannel.clock_offsets.get(url, 0.0),
     )
 
 
-def authenticated_request(client: ClientCredentialsClient, place: Place, form: Form) -> TokenRequest:
+def authenticated_request(demand: Demand, place: Place, form: Form) -> TokenRequest:
     """A request with this form in which the client has proved who it is. It holds secrets."""
-    certificate = client.current().cert
-    assert not isinstance(certificate, ClientCertificate)
-    request = TokenRequest(place.url, form, cert=certificate, audience=place.audience, now=place.now)
-    client.auth.authenticate(request, client)
+    request = TokenRequest(place.url, form, cert=demand.certificate, audience=place.audience, now=place.now)
+    demand.client.auth.authenticate(request, demand.client)
     return request
 
 
-def build_token_request(client: ClientCredentialsClient, clock: Clock, place: Place) -> TokenRequest:
+def build_token_request(demand: Demand, clock: Clock, place: Place) -> TokenRequest:
     """The request of RFC 6749 section 4.4.2, authenticated. It holds secrets."""
     form: Form = {"grant_type": "client_credentials"}
-    if client.scope:
-        form["scope"] = " ".join(client.scope)
-    if client.resource:
-        form["resource"] = client.resource
-    if client.audience:
-        form["audience"] = client.audience
-    if client.authorization_details:
-        form["authorization_details"] = client.authorization_details
-    form.update({name: values[0] for name, values in client.parameters})
-    request = authenticated_request(client, place, form)
-    if client.dpop is not None:
-        nonce = client.dpop.nonces.get(AS, request.url)
-        request.headers["DPoP"] = client.dpop.proof("POST", request.url, now=clock.time(), nonce=nonce)
+    if demand.scope:
+        form["scope"] = " ".join(demand.scope)
+    if demand.resource:
+        form["resource"] = demand.resource
+    if demand.audience:
+        form["audience"] = demand.audience
+    if demand.authorization_details:
+        form["authorization_details"] = demand.authorization_details
+    form.update({name: values[0] for name, values in demand.form_parameters})
+    request = authenticated_request(demand, place, form)
+    if demand.dpop is not None:
+        nonce = demand.dpop.nonces.get(AS, request.url)
+        request.headers["DPoP"] = demand.dpop.proof("POST", request.url, now=clock.time(), nonce=nonce)
     return request

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from requests_cc_token import AccessToken, AccessTokenManagement, ClientCredentialsClient
+from requests_cc_token.demand import Demand
 from requests_cc_token.endpoint.backchannel import MAX_RETRY_AFTER, Answer, parse_retry_after
 from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, read_token_answer
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
@@ -37,6 +38,7 @@ _client = ClientCredentialsClient(
     client_secret=SECRET,
     scope="read write",
 )
+_demand = Demand.of(_client)
 
 _STATUSES = (200, 200, 200, 400, 401, 302, 429, 500, 503)
 
@@ -55,7 +57,7 @@ def token_answer(data: bytes) -> None:
     status = _STATUSES[data[0] % len(_STATUSES)] if data else 200
     retry_after, _, body = data[1:].partition(b"\x00")
     headers = {"Retry-After": retry_after.decode("latin-1")}
-    outcome = read_token_answer(Answer(status, headers, body), _client, monotonic=10.0, wall=1e9, secrets=(SECRET,))
+    outcome = read_token_answer(Answer(status, headers, body), _demand, monotonic=10.0, wall=1e9, secrets=(SECRET,))
     if isinstance(outcome, AccessToken):
         _check_token(outcome)
         return

@@ -1,0 +1,133 @@
+"""What is asked for now: a token client, one request's overrides, and the key and certificate of this moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .clients import ClientCredentialsClient
+from .exceptions import TokenRequestError
+from .parameters import TokenRequestParameters
+from .tokens import Binding
+
+if TYPE_CHECKING:
+    from .authentication.certificate import LoadedCertificate
+    from .authentication.dpop import DPoPKey
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a caller wants a token for; equal demands are answered by one token.
+
+    A token is bound to key and certificate, so they stay what they are from the token request to the last API call.
+    """
+
+    client: ClientCredentialsClient
+    #: What this request wants instead of what the client is registered for, or None.
+    parameters: TokenRequestParameters | None
+    #: The DPoP key of this moment, which never changes (RFC 9449).
+    dpop: DPoPKey | None
+    #: The client certificate of this moment (RFC 8705).
+    certificate: LoadedCertificate | None
+
+    @classmethod
+    def of(cls, client: ClientCredentialsClient, parameters: TokenRequestParameters | None = None) -> Demand:
+        """What the client wants now. Equal to the one before while ``client.is_fixed``, or its files do not change.
+
+        Raises ``TokenRequestError`` where the file of its key or certificate is no good.
+        """
+        try:
+            dpop = None if client.dpop is None else client.dpop.current()
+            certificate = None if client.cert is None else client.cert.current()
+        except TokenRequestError as error:
+            raise TokenRequestError(f"token client {client.name!r}: {error.args[0]}", client=client.name) from None
+        return cls(client, parameters, dpop, certificate)
+
+    @property
+    def name(self) -> str:
+        """The client's name."""
+        return self.client.name
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The scope tokens asked for."""
+        given = self.parameters
+        return self.client.scope if given is None or given.scope is None else given.scope
+
+    @property
+    def resource(self) -> tuple[str, ...]:
+        """The resource indicators asked for (RFC 8707)."""
+        given = self.parameters
+        return self.client.resource if given is None or given.resource is None else given.resource
+
+    @property
+    def audience(self) -> str | None:
+        """The audience asked for."""
+        given = self.parameters
+        return self.client.audience if given is None or given.audience is None else given.audience
+
+    @property
+    def authorization_details(self) -> str | None:
+        """Rich authorization details as canonical JSON (RFC 9396)."""
+        given = self.parameters
+        if given is None or given.authorization_details is None:
+            return self.client.authorization_details
+        return given.authorization_details
+
+    @property
+    def form_parameters(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Further form fields by name, sorted."""
+        if self.parameters is None or not self.parameters.parameters:
+            return self.client.parameters
+        return tuple(sorted({**dict(self.client.parameters), **dict(self.parameters.parameters)}.items()))
+
+    @property
+    def force_renewal(self) -> bool:
+        """Whether a new token is wanted even where a usable one is there."""
+        return self.parameters is not None and self.parameters.force_renewal
+
+    @property
+    def binding(self) -> Binding | None:
+        """What tokens of this demand are bound to, or may be."""
+        if self.dpop is None and self.certificate is None:
+            return None
+        return Binding(self.dpop, self.certificate)
+
+    @property
+    def cache_key(self) -> str:
+        """A strong hash over an injective serialisation of everything that shapes the token request.
+
+        Scope and resources count as sets. The name does not count, and neither does the secret's value: it
+        changes when it is rotated, the token does not. Made anew each time, in some 10 µs: keep it.
+        """
+        client = self.client
+        shape = [
+            client.token_endpoint,
+            client.issuer,
+            client.client_id,
+            client.auth.identity(),
+            sorted(self.scope),
+            sorted(self.resource),
+            self.audience,
+            self.form_parameters,
+            self.authorization_details,
+            None if self.dpop is None else self.dpop.thumbprint,
+            None if self.certificate is None else self.certificate.thumbprint,
+            client.default_lifetime,
+            client.strict_scope,
+        ]
+        # JSON keeps texts, lists and null apart, so no two shapes have one serialisation.
+        return hashlib.sha256(json.dumps(shape).encode("ascii")).hexdigest()
+
+    def stamp(self) -> Hashable:
+        """Something that differs once the secret, key or certificate is known to have changed. Never raises."""
+        client = self.client
+        try:
+            secret = None if client.client_secret is None else client.client_secret.stamp()
+            return secret, client.auth.stamp(), None if client.dpop is None else client.dpop.stamp()
+        except Exception:
+            # Somebody's own source or method; asked while a fetch ends, which has to end.
+            return None
