@@ -5,13 +5,15 @@
   x TokenCacheError (never reaches a caller of the token service)
   x UnknownClientError (also a LookupError)
   x TokenRequestError (also a requests.RequestException)
-    - TokenEndpointConnectionError
+    - TokenEndpointConnectionError (also a requests.ConnectionError)
     - TokenEndpointError
     - InvalidTokenResponseError
-    - TokenRequestTimeout
+    - TokenRequestTimeout (also a requests.Timeout)
 
 An error message names the token client, says what was said, and says what to do. No error ever holds the
 token request: that one carries the secret. ``TokenRequestError.request`` is the API request of the caller.
+
+Each error can be built from its ``args`` alone, which is what task queues do that send errors as JSON.
 """
 
 from __future__ import annotations
@@ -23,16 +25,21 @@ import requests
 
 _E = TypeVar("_E", bound="TokenRequestError")
 
-
+#: Characters of a text of somebody else that a message repeats at most: advice of token services is longer than a
+#: line, and rarely longer than this.
+MAX_TEXT = 500
 #: Characters of a message that repeats what somebody gave: enough for a long path and the list of known keys.
 MAX_MESSAGE = 1_000
 
 
-def one_line(text: str, limit: int) -> str:
+def one_line(text: str, limit: int = MAX_TEXT, *, hide: Iterable[str] = ()) -> str:
     """Text of somebody else, fit for a message, a log line and a terminal.
 
-    No line breaks, no control or format characters, at most ``limit`` characters.
+    No line breaks, no control or format characters, at most ``limit`` characters, and ``***`` in the place of each
+    text of ``hide``: credentials, should the other side repeat them. Give longer ones first.
     """
+    for secret in hide:
+        text = text.replace(secret, "***")
     line = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
     return line if len(line) <= limit else line[:limit] + "…"
 
@@ -86,14 +93,22 @@ class TokenRequestError(CCTokenError, requests.RequestException):
         client: str | None = None,
         retry_after: float | None = None,
         transient: bool | None = None,
+        response_text: str | None = None,
     ) -> None:
         super().__init__(message)
         #: The name of the token client.
         self.client = client
         #: Seconds that the token service asked to be left alone for (RFC 9110 section 10.2.3), or None.
         self.retry_after = retry_after
+        #: What the token service answered, at most 4 KiB of it, without control characters and without the
+        #: credentials that it was sent. Of an answer that may hold a token only names and types. None where it
+        #: answered nothing.
+        self.response_text = response_text
         if transient is not None:
             self.transient = transient
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The requests stay here: they may hold bodies that cannot travel.
@@ -110,34 +125,49 @@ class TokenRequestError(CCTokenError, requests.RequestException):
         error.__cause__ = self.__cause__
         return error
 
+    def reword(self, message: str) -> None:
+        """Say this instead: the same error, where more is known of it."""
+        self.args = (message, *self.args[1:])
 
-class TokenEndpointConnectionError(TokenRequestError):
-    """The token endpoint could not be reached, or the connection broke before its answer was complete."""
+
+class TokenEndpointConnectionError(TokenRequestError, requests.ConnectionError):
+    """The token endpoint could not be reached, or the connection broke before its answer was complete.
+
+    A ``requests.ConnectionError``: what retries on those retries on this one.
+    """
 
 
 class TokenEndpointError(TokenRequestError):
-    """The token endpoint answered with an error (RFC 6749 section 5.2) or with a status other than 200."""
+    """The token endpoint answered with an error (RFC 6749 section 5.2), or with a status that is no success.
+
+    ``args`` are the message, the status, and what the answer's members ``error``, ``error_description`` and
+    ``error_uri`` say.
+    """
 
     def __init__(
         self,
         message: str,
-        *,
-        status_code: int,
+        status_code: int | None = None,
         error: str | None = None,
         error_description: str | None = None,
         error_uri: str | None = None,
+        *,
         client: str | None = None,
         retry_after: float | None = None,
         transient: bool | None = None,
+        response_text: str | None = None,
     ) -> None:
-        super().__init__(message, client=client, retry_after=retry_after, transient=transient)
+        super().__init__(
+            message, client=client, retry_after=retry_after, transient=transient, response_text=response_text
+        )
+        self.args = (message, status_code, error, error_description, error_uri)
         #: The HTTP status.
         self.status_code = status_code
         #: The ``error`` code of the answer, or None where there was none.
         self.error = error
-        #: Text of the token service, control characters removed and cut to a bounded length, or None.
+        #: What the token service says of the error, without control characters and cut at 4 KiB, or None.
         self.error_description = error_description
-        #: Likewise.
+        #: Where the token service says more of the error, treated in the same way, or None.
         self.error_uri = error_uri
 
 
@@ -145,8 +175,11 @@ class InvalidTokenResponseError(TokenRequestError):
     """The token endpoint answered 200 with something that is no usable token (RFC 6749 section 5.1)."""
 
 
-class TokenRequestTimeout(TokenRequestError):
-    """The caller's time was over before the token came. The fetch goes on for those who still wait."""
+class TokenRequestTimeout(TokenRequestError, requests.Timeout):
+    """The caller's time was over before the token came. The fetch goes on for those who still wait.
+
+    A ``requests.Timeout``: what retries on those retries on this one.
+    """
 
 
 def _restore(cls: type[_E], args: tuple[Any, ...], state: dict[str, Any]) -> _E:

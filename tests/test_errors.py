@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import traceback
+from functools import partial
 from typing import Any
 
+import backoff
 import pytest
 import requests
 
@@ -35,16 +38,27 @@ def endpoint_error() -> TokenEndpointError:
     )
 
 
+ERRORS: list[Exception] = [
+    endpoint_error(),
+    TokenRequestError("all of it", client="a", retry_after=1.0, transient=False),
+    TokenEndpointConnectionError("unreachable", client="b"),
+    InvalidTokenResponseError("garbage", client="c", transient=False, response_text="<html>"),
+    TokenRequestTimeout("too late"),
+    UnknownClientError("no such client; registered are 'a', 'b'", {"b": 1, "a": 2}),
+    ConfigurationError("base_url"),
+]
+
+
 @pytest.mark.parametrize(
     ("error", "bases"),
     [
         (ConfigurationError, (CCTokenError, ValueError)),
         (UnknownClientError, (CCTokenError, LookupError)),
         (TokenRequestError, (CCTokenError, requests.RequestException)),
-        (TokenEndpointConnectionError, (TokenRequestError,)),
+        (TokenEndpointConnectionError, (TokenRequestError, requests.ConnectionError)),
         (TokenEndpointError, (TokenRequestError,)),
         (InvalidTokenResponseError, (TokenRequestError,)),
-        (TokenRequestTimeout, (TokenRequestError,)),
+        (TokenRequestTimeout, (TokenRequestError, requests.Timeout)),
     ],
 )
 def test_the_tree(error: type[Exception], bases: tuple[type[Exception], ...]) -> None:
@@ -61,15 +75,7 @@ def test_a_configuration_error_is_no_request_exception() -> None:
 @pytest.mark.parametrize("travel", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
 @pytest.mark.parametrize(
     "error",
-    [
-        endpoint_error(),
-        TokenRequestError("all of it", client="a", retry_after=1.0, transient=False),
-        TokenEndpointConnectionError("unreachable", client="b"),
-        InvalidTokenResponseError("garbage", client="c", transient=False),
-        TokenRequestTimeout("too late"),
-        UnknownClientError("no such client; registered are 'a', 'b'", {"b": 1, "a": 2}),
-        ConfigurationError("base_url"),
-    ],
+    ERRORS,
     ids=lambda error: type(error).__name__,
 )
 def test_errors_travel(error: Exception, travel: Any) -> None:
@@ -79,6 +85,61 @@ def test_errors_travel(error: Exception, travel: Any) -> None:
     assert str(twin) == str(error)
     assert twin.args == error.args
     assert vars(twin) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "caught"),
+    [
+        (TokenEndpointConnectionError("unreachable"), True),
+        (TokenRequestTimeout("too late"), True),
+        (endpoint_error(), False),
+        (InvalidTokenResponseError("garbage"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_f47_what_retries_on_connection_errors_and_timeouts(error: TokenRequestError, caught: bool) -> None:
+    """A decorator for the (ConnectionError, Timeout) of requests retries on ours of that kind, and on no other."""
+    tries: list[int] = []
+
+    @backoff.on_exception(
+        partial(backoff.constant, 0), (requests.ConnectionError, requests.Timeout), max_tries=3, jitter=None
+    )
+    def call() -> None:
+        tries.append(1)
+        raise error.for_caller()
+
+    with pytest.raises(type(error)):
+        call()
+    assert len(tries) == (3 if caught else 1)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_f49_errors_rebuild_from_their_arguments(error: Exception) -> None:
+    """A task queue that sends a class and its arguments as JSON gets the same error on the other side."""
+    twin = type(error)(*json.loads(json.dumps(error.args)))
+    assert str(twin) == str(error)
+    assert twin.args == error.args
+    for name in ("status_code", "error", "error_description", "error_uri"):
+        assert getattr(twin, name, None) == getattr(error, name, None)
+
+
+def test_f49_celery_brings_the_error_back() -> None:
+    """Celery's own JSON backend, there and back."""
+    celery = pytest.importorskip("celery")
+    backend = celery.Celery("worker", backend="cache+memory://", set_as_current=False).backend
+    twin = backend.exception_to_python(json.loads(json.dumps(backend.prepare_exception(endpoint_error(), "json"))))
+    assert type(twin) is TokenEndpointError
+    assert (twin.status_code, twin.error, str(twin)) == (400, "invalid_scope", str(endpoint_error()))
+
+
+def test_an_error_that_says_more() -> None:
+    """Another message leaves everything else as it is, and an error without arguments says nothing."""
+    error = endpoint_error()
+    error.reword("token client 'a': more")
+    assert str(error) == "token client 'a': more"
+    assert error.args[1:] == endpoint_error().args[1:]
+    error.args = ()
+    assert str(error) == ""
 
 
 def test_the_requests_of_an_error_stay_at_home() -> None:
