@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import copy
-import gc
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
-from requests.auth import _basic_auth_str
-from requests.utils import get_netrc_auth
 
 from .authentication.certificate import CertificateConnections
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
-from .forks import importing, renew_after_fork
+from .mounts import Mount
+from .netrc import is_from_netrc
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
+from .resend import body_position, drain, rewind
 from .service import AccessTokenService
 from .shortcuts import ShortcutAdapter, copy_with_header, header_of, leave_to_parent
 from .tokens import AccessToken, Binding
 from .tracebacks import without_locals
-from .urls import Mount, origin_of, proxies_that_see_no_secret, shown_url
+from .urls import proxies_that_see_no_secret, shown_url
+from .www_authenticate import parse_challenges
 
 if TYPE_CHECKING:
     from .authentication.dpop import DPoPKey
-
-#: Bytes of a refused answer's body that are read to keep its connection; a longer one costs the connection.
-MAX_DRAINED = 64 * 1024
 
 #: As requests takes it: seconds, (connect, read) seconds, a urllib3 Timeout, or None.
 Timeout = Union[float, tuple[Union[float, None], Union[float, None]], Any, None]
@@ -37,26 +32,18 @@ Timeout = Union[float, tuple[Union[float, None], Union[float, None]], Any, None]
 #: Error codes of a 401 that a new token cannot help (RFC 6750 section 3.1, RFC 9449 section 7.1).
 _NOT_RENEWABLE = frozenset({"insufficient_scope", "invalid_request", "use_dpop_nonce", "invalid_dpop_proof"})
 
-#: Bodies that have no position.
-_WHOLE = (bytes, str, bytearray, memoryview)
-
-#: Prefixes that say nothing of where a token may go.
-_EVERYWHERE = frozenset({"https://", "http://", "http", "https:", "http:", ""})
-
 
 class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
     """An ``HTTPAdapter`` that gives the requests under its prefix the token of one client.
 
-    ``client`` may be left out while there is one token client. ``prefix`` is where it is mounted: origin and path,
-    with a final slash; ``management.mount`` fills it in. An adapter without it looks, at its first request, where
-    sessions have mounted it. One that is mounted on all of ``https://``, or that another adapter hands its requests
-    to, keeps to the origin of that first request.
+    ``client`` may be left out while there is one token client. ``prefix`` is where the token may go: origin and path,
+    with a final slash. A request to anywhere else is sent without it, wherever the adapter is mounted.
 
     ``inner`` is an adapter that sends in this one's place (caching, retrying, a unix socket). ``renew_on_401``
     turns the renewal after a refusal off. ``keep_authorization=False`` overwrites an ``Authorization`` header of
     the caller; one that requests took from ``.netrc`` is always overwritten. ``token_patience`` is for how many
-    seconds a request waits through failed token requests rather than fail. ``parameters`` is what all requests ask
-    for in the place of what the client is registered with; a request's own go before it.
+    seconds a request waits through failed token requests rather than fail. ``token_parameters`` is what all
+    requests ask for instead of what the client is registered with; a request's own go before it.
 
     Other keywords are those of ``HTTPAdapter``. Raises ``ConfigurationError``.
     """
@@ -71,7 +58,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         "_renew_on_401",
         "_keep_authorization",
         "_token_patience",
-        "_parameters",
+        "_token_parameters",
     ]
 
     def __init__(
@@ -79,17 +66,17 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         service: AccessTokenService,
         client: str | None = None,
         *,
-        prefix: str | None = None,
+        prefix: str,
         inner: BaseAdapter | None = None,
         allow_http: bool = False,
         renew_on_401: bool = True,
         keep_authorization: bool = True,
         token_patience: float | None = None,
-        parameters: TokenRequestParameters | None = None,
+        token_parameters: TokenRequestParameters | None = None,
         **http_adapter_options: Any,
     ) -> None:
-        if parameters is not None and not isinstance(parameters, TokenRequestParameters):
-            raise ConfigurationError("parameters must be TokenRequestParameters(...)")
+        if token_parameters is not None and not isinstance(token_parameters, TokenRequestParameters):
+            raise ConfigurationError("token_parameters must be TokenRequestParameters(...)")
         if inner is not None and http_adapter_options:
             raise ConfigurationError(
                 f"{', '.join(sorted(http_adapter_options))}: the inner adapter sends, so give these options to it"
@@ -102,27 +89,22 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         self._renew_on_401 = renew_on_401
         self._keep_authorization = keep_authorization
         self._token_patience = token_patience
-        self._parameters = parameters
+        self._token_parameters = token_parameters
         self._start()
         super().__init__(**http_adapter_options)
 
     def _start(self) -> None:
         """What a new adapter and an unpickled one have in common."""
-        self._lock = threading.Lock()
-        prefixes = () if self._prefix is None else (self._prefix,)
-        #: Empty until the first request, where no prefix was given.
-        self._mounts = tuple(Mount(prefix, allow_http=self._allow_http) for prefix in prefixes)
+        self._mount = Mount(self._prefix, allow_http=self._allow_http, what="AccessTokenAdapter: the prefix")
         self._accepted: AccessToken | None = None
         self._warned = False
-        renew_after_fork(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._start()
 
     def __repr__(self) -> str:
-        where = " ".join(mount.prefix for mount in self._mounts) or "not used yet"
-        return f"<AccessTokenAdapter client={self._client!r} {where}>"
+        return f"<AccessTokenAdapter client={self._client!r} {self._mount.prefix}>"
 
     def send(
         self,
@@ -153,12 +135,12 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         if parameters is NO_TOKEN or not self._may_authorize(request):
             return self._forward(request, options)
         assert parameters is None or isinstance(parameters, TokenRequestParameters)
-        if self._parameters is not None:
-            parameters = self._parameters if parameters is None else parameters.over(self._parameters)
+        if self._token_parameters is not None:
+            parameters = self._token_parameters if parameters is None else parameters.over(self._token_parameters)
         if proxies:
             options["proxies"] = proxies_that_see_no_secret(request.url or "", proxies)
         token = self._token(request, parameters, timeout)
-        position = _body_position(request.body)
+        position = body_position(request.body)
         response = self._send_with(token, request, options)
         if response.status_code != 401:
             if token is not self._accepted:
@@ -192,14 +174,14 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         from .authentication.dpop import RS
 
         url = request.url or ""
-        position = _body_position(request.body)
+        position = body_position(request.body)
         response = self._send_copy(self._proven(token, key, request, key.nonces.get(RS, url)), request, options)
         nonce = key.nonces.learn(RS, url, response.headers.get("DPoP-Nonce"))
         if response.status_code != 401 or nonce is None or "use_dpop_nonce" not in _challenged(response):
             return response
-        if not _rewind(request.body, position):
+        if not rewind(request.body, position):
             return response
-        _drain(response)
+        drain(response)
         again = self._send_copy(self._proven(token, key, request, nonce), request, options)
         key.nonces.learn(RS, url, again.headers.get("DPoP-Nonce"))
         again.history.append(response)
@@ -249,9 +231,9 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
                 "token client %r: the API answered 401 and the token could not be renewed: %s", error.client, error
             )
             return refused
-        if new.value == token.value or not _rewind(request.body, position):
+        if new.value == token.value or not rewind(request.body, position):
             return refused
-        _drain(refused)
+        drain(refused)
         response = self._send_with(new, request, options)
         response.history.append(refused)
         self._note_accepted(new, response)
@@ -289,40 +271,23 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
     def _may_authorize(self, request: requests.PreparedRequest) -> bool:
         """Whether the token may travel with this request, and the caller wants it to."""
         url = request.url or ""
-        for mount in self._mounts or self._bind(url):
-            if mount.covers(url):
-                break
-        else:
+        if not self._mount.covers(url):
             self._warn_of(url)
             return False
         authorization = header_of(request.headers, "authorization")
-        return authorization is None or not self._keep_authorization or _is_from_netrc(authorization, url)
+        return authorization is None or not self._keep_authorization or is_from_netrc(authorization, url)
 
     def _warn_of(self, url: str) -> None:
         """Say once that a request is sent without a token which somebody may have expected to carry one."""
-        if self._warned or not any(mount.resembles(url) for mount in self._mounts):
+        if self._warned or not self._mount.resembles(url):
             return
         self._warned = True
         logger.warning(
             "token client %r: a request to %s carries no token, it is not under %s",
             self._client,
             shown_url(url),
-            " ".join(mount.prefix for mount in self._mounts),
+            self._mount.prefix,
         )
-
-    def _bind(self, url: str) -> tuple[Mount, ...]:
-        """Keep to where this adapter is mounted, or to the origin of this first request where that is everywhere."""
-        with self._lock:
-            if not self._mounts:
-                prefixes = [prefix for prefix in _mounted_on(self) if prefix.lower() not in _EVERYWHERE]
-                if not prefixes:
-                    self._prefix = origin_of(url)
-                    prefixes = [self._prefix]
-                self._mounts = tuple(
-                    Mount(prefix, allow_http=self._allow_http, what="AccessTokenAdapter: the prefix")
-                    for prefix in prefixes
-                )
-            return self._mounts
 
     def _renewable(self, response: requests.Response) -> bool:
         if not self._renew_on_401:
@@ -338,8 +303,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
             self._inner.close()
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent's sockets alone: new pools, new lock."""
-        self._lock = threading.Lock()
+        """Leave the parent's sockets alone: new pools."""
         super().after_fork_in_child()
         if isinstance(self._inner, HTTPAdapter):
             leave_to_parent(self._inner)
@@ -347,25 +311,12 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
 
 def _challenged(response: requests.Response) -> set[str | None]:
     """The error codes of the challenges that are about the token; None for a challenge without one."""
-    # Three regular expressions that most programs never need.
-    with importing:
-        from .www_authenticate import parse_challenges
     # requests joins several header lines to one; urllib3's headers still tell them apart.
     getlist = getattr(getattr(response.raw, "headers", None), "getlist", None)
     lines = getlist("WWW-Authenticate") if getlist is not None else []
     if not lines and "WWW-Authenticate" in response.headers:
         lines = [response.headers["WWW-Authenticate"]]
     return {c.error for c in parse_challenges(lines) if c.scheme in ("bearer", "dpop")}
-
-
-def _mounted_on(adapter: AccessTokenAdapter) -> list[str]:
-    """The prefixes under which sessions hold this adapter.
-
-    A session tells its adapters nothing, so its mapping is looked for among what refers to the adapter; once, and
-    only where no prefix was given.
-    """
-    mappings = [found for found in gc.get_referrers(adapter) if isinstance(found, OrderedDict)]
-    return sorted({prefix for found in mappings for prefix, held in list(found.items()) if held is adapter})
 
 
 def _seconds(timeout: Timeout) -> float | None:
@@ -376,58 +327,6 @@ def _seconds(timeout: Timeout) -> float | None:
         return timeout[1] if len(timeout) == 2 else None
     read = getattr(timeout, "_read", None)
     return float(read) if isinstance(read, (int, float)) else None
-
-
-def _is_from_netrc(authorization: str | bytes, url: str) -> bool:
-    """Whether requests itself put this header there; the caller never wrote it."""
-    if not isinstance(authorization, str) or not authorization.startswith("Basic "):
-        return False
-    pair = get_netrc_auth(url)
-    return pair is not None and _basic_auth_str(*pair) == authorization
-
-
-def _body_position(body: Any) -> int | None:
-    """Where a body starts: 0 for text and bytes, a file's position, None for what cannot be sent again."""
-    if body is None or isinstance(body, _WHOLE):
-        return 0
-    try:
-        position = body.tell()
-        if not hasattr(body, "seek") or (hasattr(body, "seekable") and not body.seekable()):
-            return None
-        return int(position)
-    except Exception:
-        return None
-
-
-def _rewind(body: Any, position: int | None) -> bool:
-    """Put the body back to where it started; whether that worked."""
-    if position is None:
-        return False
-    if body is None or isinstance(body, _WHOLE):
-        return True
-    try:
-        body.seek(position)
-        return bool(body.tell() == position)
-    except Exception:
-        return False
-
-
-def _drain(response: requests.Response) -> None:
-    """Free the connection for the next try, reading what little body a refusal has."""
-    content = b""
-    try:
-        for chunk in response.iter_content(8192):
-            content += chunk
-            if len(content) > MAX_DRAINED:
-                break
-        # Where the body is not at its end, this closes the connection. Just given back it might be used again: a rest
-        # that lies in its buffer (128 KiB from Python 3.14 on) is not seen by who looks at the socket.
-        response.close()
-    except Exception:
-        content = b""
-    response._content = content
-    response._content_consumed = True
-    response.close()
 
 
 def _disclosable(error: BaseException, request: requests.PreparedRequest) -> BaseException:

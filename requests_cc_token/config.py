@@ -30,7 +30,7 @@ _CLIENT_KEYS = frozenset(
 _BACKCHANNEL_KEYS = frozenset("wait timeout max_time max_tries verify proxies".split())
 _SESSION_KEYS = frozenset(
     "base_url client allow_http timeout pool_size retries headers renew_on_401 keep_authorization "
-    "token_patience parameters".split()
+    "token_patience token_parameters".split()
 )
 _PARAMETER_KEYS = frozenset("scope resource audience parameters force_renewal authorization_details".split())
 _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
@@ -75,13 +75,13 @@ def _build(
     def add_client(name: str, **options: Any) -> None:
         management.add_client(name, **authenticated(options))
 
-    def add_session(name: str, *, parameters: Any = None, **options: Any) -> None:
-        if parameters is not None:
-            if not isinstance(parameters, Mapping):
-                raise ConfigurationError("parameters must be a table")
-            _check_keys(parameters, _PARAMETER_KEYS, "parameters")
-            parameters = TokenRequestParameters(**parameters)
-        management.add_session(name, parameters=parameters, **options)
+    def add_session(name: str, *, token_parameters: Any = None, **options: Any) -> None:
+        if token_parameters is not None:
+            if not isinstance(token_parameters, Mapping):
+                raise ConfigurationError("token_parameters must be a table")
+            _check_keys(token_parameters, _PARAMETER_KEYS, "token_parameters")
+            token_parameters = TokenRequestParameters(**token_parameters)
+        management.add_session(name, token_parameters=token_parameters, **options)
 
     for name, entry in _table(config, "clients", source).items():
         _add(add_client, name, entry, _CLIENT_KEYS, {"client_id"}, f"{source}: [clients.{_key(name)}]")

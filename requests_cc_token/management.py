@@ -22,6 +22,7 @@ from .demand import Demand
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
 from .forks import importing, renew_after_fork
+from .mounts import Mount
 from .parameters import Texts, TokenRequestParameters
 from .pickling import Reference, management_of, managements
 from .secret_source import SecretLike
@@ -29,7 +30,6 @@ from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts import DEFAULT_POOL_SIZE, take_shortcuts
 from .tracebacks import sealed
-from .urls import Mount
 
 if TYPE_CHECKING:
     from .authentication.certificate import CertificateLike
@@ -282,7 +282,7 @@ class AccessTokenManagement:
         renew_on_401: bool = True,
         keep_authorization: bool = True,
         token_patience: float | None = None,
-        parameters: TokenRequestParameters | None = None,
+        token_parameters: TokenRequestParameters | None = None,
     ) -> None:
         """Describe the sessions that ``make_session(name)`` makes.
 
@@ -290,8 +290,8 @@ class AccessTokenManagement:
         and may be left out while there is one. ``timeout`` is what a call that names none gets, in seconds or
         (connect, read) seconds. ``pool_size`` is the connections kept per host. ``retries`` is a number or a
         ``urllib3.Retry`` for the API calls. ``headers`` go with each request, ``adapters`` are mounted too, by
-        prefix. ``inner``, ``renew_on_401``, ``keep_authorization``, ``token_patience`` and ``parameters`` are as in
-        ``AccessTokenAdapter``.
+        prefix. ``inner``, ``renew_on_401``, ``keep_authorization``, ``token_patience`` and ``token_parameters`` are as
+        in ``AccessTokenAdapter``.
 
         Raises ``ConfigurationError``, also for a name that is taken.
         """
@@ -305,8 +305,8 @@ class AccessTokenManagement:
         _flag(renew_on_401, f"{what} renew_on_401")
         _flag(keep_authorization, f"{what} keep_authorization")
         _amount(token_patience, f"{what} token_patience")
-        if parameters is not None and not isinstance(parameters, TokenRequestParameters):
-            raise ConfigurationError(f"{what} parameters must be TokenRequestParameters(...)")
+        if token_parameters is not None and not isinstance(token_parameters, TokenRequestParameters):
+            raise ConfigurationError(f"{what} token_parameters must be TokenRequestParameters(...)")
         _whole(pool_size, f"{what} pool_size", 1)
         if not isinstance(retries, urllib3.Retry):
             _whole(retries, f"{what} retries", 0)
@@ -316,7 +316,7 @@ class AccessTokenManagement:
             "renew_on_401": renew_on_401,
             "keep_authorization": keep_authorization,
             "token_patience": token_patience,
-            "parameters": parameters,
+            "token_parameters": token_parameters,
         }
         if inner is not None:
             options["inner"] = inner

@@ -192,25 +192,6 @@ class _NoToken(AuthBase):
 NO_TOKEN = _NoToken()
 
 
-class NoNetrc(AuthBase):
-    """An auth object that adds nothing: on a session it keeps ``requests`` from asking ``.netrc``.
-
-    ``trust_env=False`` would do that too, and would drop proxies and CA settings of the environment with it.
-    """
-
-    __slots__ = ()
-
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Leave the request as it is."""
-        return r
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, NoNetrc)
-
-    def __hash__(self) -> int:
-        return hash(NoNetrc)
-
-
 def parameters_of(request: requests.PreparedRequest) -> TokenRequestParameters | _NoToken | None:
     """What the request's auth object noted on it, or None."""
     for hook in request.hooks.get("response", ()):

@@ -13,7 +13,7 @@ from requests.adapters import BaseAdapter
 
 from .clock import is_duration
 from .exceptions import ConfigurationError
-from .parameters import NoNetrc
+from .netrc import NoNetrc, strip_authorization
 from .shortcuts import ShortcutSession
 from .urls import canonical_url, without_query
 
@@ -72,9 +72,7 @@ class AccessTokenSession(ShortcutSession):
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """As in requests, but without asking ``.netrc`` for the host that a redirect leads to."""
-        headers, url = prepared_request.headers, response.request.url
-        if "Authorization" in headers and self.should_strip_auth(str(url), str(prepared_request.url)):
-            del headers["Authorization"]
+        strip_authorization(self, prepared_request, response)
 
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
         """As in requests, and safe while other threads send: they see the old set of adapters or the new one."""

@@ -22,7 +22,7 @@ from _pytest.monkeypatch import MonkeyPatch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from requests_cc_token.parameters import NoNetrc
+from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession
 
 #: Seconds: no test waits that long; one that would hang fails instead.

@@ -31,9 +31,9 @@ from requests_cc_token import (
     TokenRequestTimeout,
     UnknownClientError,
 )
-from requests_cc_token.adapter import MAX_DRAINED
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.resend import MAX_DRAINED
 
 from .scripted_server import ScriptedServer, answer, broken_off, reset
 
@@ -96,8 +96,7 @@ def test_a_session_that_exists_keeps_what_it_has(mounted: Mounted, api: Protecte
 def test_mounting_by_hand(management: AccessTokenManagement, api: ProtectedApi) -> None:
     """``session.mount(prefix, AccessTokenAdapter(service, client))`` keeps to that prefix."""
     session = requests.Session()
-    adapter = AccessTokenAdapter(management.service, "worker")
-    assert repr(adapter) == "<AccessTokenAdapter client='worker' not used yet>"
+    adapter = AccessTokenAdapter(management.service, "worker", prefix=api.base_url)
     session.mount(api.base_url, adapter)
     assert session.get(api.base_url + "test", timeout=30).status_code == 200
     session.get(api.base_url + "%2e%2e/open", timeout=30)
@@ -105,54 +104,10 @@ def test_mounting_by_hand(management: AccessTokenManagement, api: ProtectedApi) 
     assert repr(adapter) == f"<AccessTokenAdapter client='worker' {api.base_url}>"
 
 
-def test_an_adapter_for_everything_keeps_to_its_first_origin(
-    management: AccessTokenManagement, api: ProtectedApi, scripted: ScriptedServer
-) -> None:
-    """Mounted on a scheme, the token goes to the origin of the first request and to no other."""
-    session = requests.Session()
-    session.mount("http://", AccessTokenAdapter(management.service))
-    assert session.get(api.base_url + "test", timeout=30).status_code == 200
-    assert session.get(api.origin + "/open", timeout=30).status_code == 200
-    assert session.get(scripted.url, timeout=30).text == "fine"
-    assert [request.scheme for request in api.requests] == ["Bearer", "Bearer"]
-    assert bearers(scripted) == [None]
-
-
-def test_threads_agree_on_the_first_origin(
-    management: AccessTokenManagement, api: ProtectedApi, scripted: ScriptedServer
-) -> None:
-    """Of several first requests at one moment, to two hosts, one decides for all."""
-    adapter = AccessTokenAdapter(management.service)
-    session = requests.Session()
-    session.mount("http://", adapter)
-    barrier = threading.Barrier(8)
-
-    def first(url: str) -> None:
-        barrier.wait(30)
-        session.get(url, timeout=30)
-
-    threads = [threading.Thread(target=first, args=(url,)) for url in [api.base_url + "test", scripted.url] * 4]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    to_api = {request.scheme for request in api.requests}
-    to_scripted = {header is not None for header in bearers(scripted)}
-    assert (to_api, to_scripted) in [({"Bearer"}, {False}), ({None}, {True})]
-    assert adapter._bind("http://127.0.0.1:1/") == adapter._mounts
-
-
-@pytest.mark.parametrize("prefix", ["http://api.example.com/", "http://"])
-def test_plain_http_elsewhere_is_refused(management: AccessTokenManagement, prefix: str) -> None:
-    """Before anything is sent, whether the prefix is given or not."""
-    session = requests.Session()
-    if prefix == "http://":
-        session.mount(prefix, AccessTokenAdapter(management.service, "worker"))
-        with pytest.raises(ConfigurationError, match="is plain http"):
-            session.get("http://api.example.com/test", timeout=30)
-    else:
-        with pytest.raises(ConfigurationError, match="is plain http"):
-            management.mount(session, prefix, "worker")
+def test_plain_http_elsewhere_is_refused(management: AccessTokenManagement) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match="is plain http"):
+        management.mount(requests.Session(), "http://api.example.com/", "worker")
 
 
 def test_a_lookalike_is_warned_of_once(
@@ -250,7 +205,7 @@ def test_parameters_of_an_adapter(
 ) -> None:
     """They are for all that it sends; those of one request go over them, one by one."""
     session = requests.Session()
-    management.mount(session, api.base_url, parameters=TokenRequestParameters(scope="reports", audience="aud"))
+    management.mount(session, api.base_url, token_parameters=TokenRequestParameters(scope="reports", audience="aud"))
     assert session.get(api.base_url + "scope/reports", timeout=30).ok
     assert session.get(api.base_url + "scope/api", auth=TokenRequestParameters(scope="api"), timeout=30).ok
     assert [(r.form["scope"], r.form["audience"]) for r in token_service.requests] == [
@@ -258,7 +213,7 @@ def test_parameters_of_an_adapter(
         ("api", "aud"),
     ]
     with pytest.raises(ConfigurationError, match=r"parameters must be TokenRequestParameters\(\.\.\.\)"):
-        AccessTokenAdapter(management.service, parameters={"scope": "api"})  # type: ignore[arg-type]
+        AccessTokenAdapter(management.service, prefix=api.base_url, token_parameters={"scope": "api"})  # type: ignore[arg-type]
 
 
 # The caller's own Authorization
@@ -765,7 +720,7 @@ def test_a_unix_socket(mounted: Mounted, tmp_path: Path, monkeypatch: pytest.Mon
 def test_options_belong_to_who_sends(management: AccessTokenManagement, api: ProtectedApi) -> None:
     """Options of an ``HTTPAdapter`` together with an inner adapter would have no effect, so they are refused."""
     with pytest.raises(ConfigurationError, match="max_retries, pool_maxsize: the inner adapter sends, so give these"):
-        AccessTokenAdapter(management.service, inner=HTTPAdapter(), pool_maxsize=5, max_retries=3)
+        AccessTokenAdapter(management.service, prefix=api.base_url, inner=HTTPAdapter(), pool_maxsize=5, max_retries=3)
     adapter = AccessTokenAdapter(management.service, prefix=api.base_url, pool_maxsize=5, max_retries=3)
     assert adapter.max_retries.total == 3
     assert vars(adapter)["_pool_maxsize"] == 5

@@ -241,9 +241,9 @@ def test_what_a_client_needs(file: Path, missing: str) -> None:
         ('renew_on_401 = "false"', "session 'api': renew_on_401 must be true or false, not 'false'"),
         ('keep_authorization = "no"', "session 'api': keep_authorization must be true or false"),
         ('token_patience = "5"', "session 'api': token_patience must be a number of seconds"),
-        ("parameters = 5", "parameters must be a table"),
-        ("parameters = { scopes = 'a' }", "parameters: unknown scopes; known are audience"),
-        ('parameters = { force_renewal = "no" }', "TokenRequestParameters: force_renewal must be true or false"),
+        ("token_parameters = 5", "token_parameters must be a table"),
+        ("token_parameters = { scopes = 'a' }", "token_parameters: unknown scopes; known are audience"),
+        ('token_parameters = { force_renewal = "no" }', "TokenRequestParameters: force_renewal must be true or false"),
     ],
 )
 def test_sessions_that_cannot_work(file: Path, change: str, sentence: str) -> None:

@@ -393,7 +393,7 @@ def test_asking_for_more_per_session_and_per_request(
             "more",
             base_url=api.url,
             client="w",
-            parameters=TokenRequestParameters(
+            token_parameters=TokenRequestParameters(
                 resource="https://x.example/", audience="x", authorization_details=[{"type": "t"}]
             ),
         )
@@ -415,4 +415,4 @@ def test_asking_for_more_per_session_and_per_request(
         },
     ]
     with pytest.raises(ConfigurationError, match="parameters must be TokenRequestParameters"):
-        management.add_session("wrong", base_url=api.url, parameters={"scope": "x"})  # type: ignore[arg-type]
+        management.add_session("wrong", base_url=api.url, token_parameters={"scope": "x"})  # type: ignore[arg-type]

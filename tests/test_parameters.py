@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from requests_cc_token import NO_TOKEN, AccessTokenManagement, ConfigurationError, TokenRequestParameters
 from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.parameters import (
     RESERVED_PARAMETERS,
-    NoNetrc,
     authorization_details,
     further_parameters,
     parameters_of,

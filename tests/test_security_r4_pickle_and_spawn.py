@@ -217,7 +217,7 @@ def test_r4_a_mounted_adapter(config: Path, server: ScriptedServer, spawned: con
         assert spawned.submit(fetched, session, server.url + "api/x").result(60)[1] == f"Bearer {TOKEN}"
         assert spawned.submit(fetched, session, server.url + "other").result(60)[1] == "none"
         plain = requests.Session()
-        plain.mount(server.url + "api/", AccessTokenAdapter(management.service))
+        plain.mount(server.url + "api/", AccessTokenAdapter(management.service, prefix=server.url + "api/"))
         assert spawned.submit(fetched, plain, server.url + "api/x").result(60)[1] == f"Bearer {TOKEN}"
         assert spawned.submit(fetched, plain, server.url + "api/%2e%2e/x").result(60)[1] == "none"
 
@@ -305,7 +305,7 @@ def test_r4_a_stand_in_travels_on(server: ScriptedServer) -> None:
 def plain_mount(management: AccessTokenManagement) -> requests.Session:
     """A plain session with an adapter."""
     session = requests.Session()
-    session.mount("https://api.example.com/", AccessTokenAdapter(management.service))
+    session.mount("https://api.example.com/", AccessTokenAdapter(management.service, prefix="https://api.example.com/"))
     return session
 
 

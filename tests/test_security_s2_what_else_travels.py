@@ -60,7 +60,7 @@ def by_management_mount(management: AccessTokenManagement) -> requests.Session:
 def by_plain_mount(management: AccessTokenManagement) -> requests.Session:
     """``session.mount``."""
     session = requests.Session()
-    session.mount(API, AccessTokenAdapter(management.service))
+    session.mount(API, AccessTokenAdapter(management.service, prefix=API))
     return session
 
 
@@ -217,7 +217,7 @@ def test_s2_proxies_of_the_environment(
         session = management.make_session("api")
         if door is not by_make_session:
             session = requests.Session()
-            session.mount(url, AccessTokenAdapter(management.service, allow_http=True))
+            session.mount(url, AccessTokenAdapter(management.service, prefix=url, allow_http=True))
         assert session.get(url).text == "by proxy"
         assert [request.target for request in proxy.requests] == ["http://token.example.com/token", url]
         assert proxy.requests[1].headers["authorization"] == BEARER

@@ -86,7 +86,7 @@ LEAKS = {
     "child": "subprocess.run([sys.executable, '-c', 'print(\"T41\" + \"NT\")'], capture_output=True)",
     "response": """
         response = requests.Response()
-        response.connection = AccessTokenAdapter(AccessTokenManagement().service)
+        response.connection = AccessTokenAdapter(AccessTokenManagement().service, prefix='https://a.test/')
         response.request = requests.Request('GET', 'https://a.test', headers={'Authorization': SECRET}).prepare()
     """,
 }

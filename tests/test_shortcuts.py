@@ -31,7 +31,7 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
 from requests_cc_token import shortcuts
-from requests_cc_token.parameters import NoNetrc
+from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.shortcuts import (
     ShortcutAdapter,
     ShortcutSession,

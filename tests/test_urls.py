@@ -1,18 +1,14 @@
-"""Which addresses may see a secret, and where exactly a token may go."""
+"""Which addresses may see a secret."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
-import requests
-from hypothesis import given
-from hypothesis import strategies as st
 
 from requests_cc_token import ConfigurationError
+from requests_cc_token.mounts import Mount
 from requests_cc_token.urls import (
-    Mount,
     canonical_url,
     check_endpoint,
     check_identifier,
@@ -153,177 +149,18 @@ def test_urls_for_messages(url: str, shown: str) -> None:
     assert shown_url(url) == shown
 
 
-# Prefixes
-
-
-@pytest.mark.parametrize(
-    ("prefix", "canonical", "prefixes"),
-    [
-        ("https://api.example.com/", "https://api.example.com/", ["https://api.example.com:443/"]),
-        ("HTTPS://API.Example.com:443/V1/", "https://api.example.com/V1/", ["https://api.example.com:443/V1/"]),
-        ("https://api.example.com:8443/v1/", "https://api.example.com:8443/v1/", []),
-        ("http://localhost/", "http://localhost/", ["http://localhost:80/"]),
-        ("https://[2001:DB8::1]/", "https://[2001:db8::1]/", ["https://[2001:db8::1]:443/"]),
-        ("https://bücher.example/", "https://xn--bcher-kva.example/", ["https://xn--bcher-kva.example:443/"]),
-        ("https://a.test/ü/", "https://a.test/%C3%BC/", ["https://a.test:443/%C3%BC/"]),
-        ("https://a.test/x/../v1/./", "https://a.test/v1/", ["https://a.test:443/v1/"]),
-    ],
-)
-def test_the_prefixes_to_mount(prefix: str, canonical: str, prefixes: list[str]) -> None:
-    """A prefix is mounted as requests will see it, and once more with its default port written out."""
-    mount = Mount(prefix)
-    assert mount.prefix == canonical
-    assert mount.prefixes == (canonical, *prefixes)
-    assert repr(mount) == f"<Mount {canonical}>"
-    session = requests.Session()
-    for mounted in mount.prefixes:
-        session.mount(mounted, requests.adapters.HTTPAdapter())
-    for base in (prefix, *prefixes):
-        prepared = session.prepare_request(requests.Request("GET", base + "x"))
-        assert prepared.url is not None
-        assert mount.covers(prepared.url)
-
-
-@pytest.mark.parametrize(
-    ("prefix", "sentence"),
-    [
-        (5, "the prefix must be text, not int"),
-        (
-            "https://a.test",
-            "has no final slash and would also match lookalike hosts and paths; write 'https://a.test/'",
-        ),
-        ("https://a.test/v1", "write 'https://a.test/v1/'"),
-        ("https://a.test/?x=/", "must not have a query"),
-        ("https://a.test/#/", "must not have a query or a fragment"),
-        ("https://", "must be an absolute https URL"),
-        ("", "must be an absolute https URL"),
-        ("http://a.test/", "is plain http"),
-        ("https://*.example.com/", "is no URL that requests can use"),
-        ("https://.a.test/", "is no URL that requests can use"),
-    ],
-)
-def test_prefixes_that_are_refused(prefix: Any, sentence: str) -> None:
-    """What would match more than it says, or cannot be sent to."""
-    with pytest.raises(ConfigurationError) as refusal:
-        Mount(prefix)
-    assert sentence in str(refusal.value)
-
-
-MOUNT = Mount("https://api.example.com/v1/")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://api.example.com/v1/",
-        "https://api.example.com/v1/a/b?c=/../",
-        "https://api.example.com:443/v1/a",
-        "HTTPS://api.example.com/v1/a",
-        "https://API.EXAMPLE.COM/v1/a",
-        "https://api.example.com/v1/a%20b",
-        "https://api.example.com/v1/%C3%A9",
-        "https://api.example.com/v1/a;b=c",
-        "https://api.example.com/v1/a/../b",
-        "https://api.example.com/v1/100%25",
-    ],
-)
-def test_covered(url: str) -> None:
-    """Whatever is under origin and path, however it is written."""
-    assert MOUNT.covers(url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://api.example.com/v2/a",
-        "https://api.example.com/v1",
-        "https://api.example.com/V1/a",
-        "https://api.example.com/v11/a",
-        "https://api.example.com//v1/a",
-        "https://api.example.com.evil.test/v1/a",
-        "https://api.example.com@evil.test/v1/a",
-        "https://user@api.example.com/v1/a",
-        "https://api.example.com./v1/a",
-        "https://api.example.com:8443/v1/a",
-        "http://api.example.com/v1/a",
-        "http://api.example.com:443/v1/a",
-        "https://api.example.com/v1/../admin",
-        "https://api.example.com/v1/%2e%2e/admin",
-        "https://api.example.com/v1/%2E./admin",
-        "https://api.example.com/v1/%252e%252e/admin",
-        "https://api.example.com/v1/a/..%2f..%2fadmin",
-        "https://api.example.com/v1/..;/admin",
-        "https://api.example.com/v1/..;x=y/admin",
-        "https://api.example.com/v1/..\\admin",
-        "https://api.example.com/v1/..%5cadmin",
-        "https://api.example.com/v1/..",
-        "https://api.example.com/v1/%2e%2e",
-        "https://api.example.com/v1/%25252525252e",
-        "https://api.example.com\\v1\\a",
-        "https://[api.example.com/v1/a",
-        "https://api.example.com:x/v1/a",
-        "",
-        "a",
-    ],
-)
-def test_not_covered(url: str) -> None:
-    """Lookalike hosts, other origins, and every way out of the path."""
-    assert not MOUNT.covers(url)
-
-
-def test_ways_up_and_down_again() -> None:
-    """Dots beyond the root stay at the root; a path that comes back, or stays where it is, is covered."""
-    root = Mount("https://api.example.com/")
-    assert root.covers("https://api.example.com/../../a")
-    assert root.covers("https://api.example.com/%2e%2e/a")
-    assert MOUNT.covers("https://api.example.com/v1/%2e%2e/v1/a")
-    assert MOUNT.covers("https://api.example.com/v1/a/%2e%2e/")
-    assert MOUNT.covers("https://api.example.com/v1/a/%2e%2e")
-    assert MOUNT.covers("https://api.example.com/v1/%2e/a")
-
-
-@given(st.text(alphabet="abv1%2e./\\;:@?#", max_size=30))
-def test_the_short_way_covers_no_more_than_the_long_way(tail: str) -> None:
-    """Whatever follows the prefix, the string comparison permits nothing that the parsed comparison refuses."""
-    url = MOUNT.prefix + tail
-    if MOUNT.covers(url):
-        assert MOUNT._covers_parsed(url)
-
-
-@given(st.lists(st.sampled_from(["..", ".", "a", "%2e%2e", "..;x", "%2f", "\\", "%5c", "v1", "%252e."]), max_size=8))
-def test_no_path_leads_out(segments: list[str]) -> None:
-    """A server that decodes, backslash and parameters included, and then resolves dots, stays under the prefix."""
-    url = MOUNT.prefix + "/".join(segments)
-    if not MOUNT.covers(url):
-        return
-    path = url.removeprefix("https://api.example.com")
-    for _ in range(5):
-        path = unquote(path)
-    resolved: list[str] = []
-    for segment in path.replace("\\", "/").split("/"):
-        bare = segment.partition(";")[0]
-        if bare == "..":
-            resolved = resolved[:-1] if len(resolved) > 1 else resolved
-        elif bare != ".":
-            resolved.append(segment)
-    assert resolved[:2] == ["", "v1"]
-
-
-def test_where_somebody_may_have_expected_the_token() -> None:
-    """A URL with the mount's host in it, before its query, deserves a warning."""
-    assert MOUNT.resembles("https://API.example.com.evil.test/v1/")
-    assert not MOUNT.resembles("https://evil.test/?api.example.com")
-
-
 @pytest.mark.parametrize(
     ("url", "origin"),
     [
-        ("https://API.example.com/v1/a?b", "https://api.example.com:443/"),
-        ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/"),
-        ("https://[::1]/a", "https://[::1]:443/"),
+        ("https://API.example.com/v1/a?b", "https://api.example.com"),
+        ("HTTPS://api.example.com:443", "https://api.example.com"),
+        ("http://127.0.0.1:5000/", "http://127.0.0.1:5000"),
+        ("http://127.0.0.1:443/", "http://127.0.0.1:443"),
+        ("https://[::1]/a", "https://[::1]"),
+        ("https://[::1]:8443/a", "https://[::1]:8443"),
     ],
 )
 def test_the_origin_of_a_url(url: str, origin: str) -> None:
-    """Scheme, host and port, in lower case."""
+    """Scheme, host and port in one spelling: lower case, without the default port."""
     assert origin_of(url) == origin
-    assert Mount(origin).covers(canonical_url(url, "x"))
+    assert Mount(origin + "/").covers(canonical_url(url, "x"))

@@ -15,6 +15,7 @@ from requests.structures import CaseInsensitiveDict
 
 from requests_cc_token.secret_source import SecretLike
 from requests_cc_token.tracebacks import sealed
+from requests_cc_token.urls import origin_of
 
 from .signing_key import KeyLike, SigningKey, SigningKeySource, generated, sha256_url
 
@@ -27,7 +28,6 @@ MAX_NONCE = 1024
 AS, RS = "AS", "RS"
 
 _NONCE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Nonces:
@@ -38,7 +38,7 @@ class Nonces:
 
     def get(self, role: str, url: str) -> str | None:
         """The nonce for the next request to that server, or None."""
-        return self._newest.get((role, origin_of_target(url)))
+        return self._newest.get((role, origin_of(url)))
 
     def learn(self, role: str, url: str, given: str | None) -> str | None:
         """Remember the nonce of an answer; the nonce, or None where there is none to use."""
@@ -46,7 +46,7 @@ class Nonces:
             return None
         if len(self._newest) >= MAX_NONCES:
             self._newest = {}
-        self._newest[role, origin_of_target(url)] = given
+        self._newest[role, origin_of(url)] = given
         return given
 
     def __repr__(self) -> str:
@@ -183,13 +183,4 @@ class ProvenHeaders(CaseInsensitiveDict[Any]):
 
 def target(url: str) -> str:
     """``htu``: the URL without query and fragment, scheme and host in lower case, no default port."""
-    return origin_of_target(url) + (urlsplit(url).path or "/")
-
-
-def origin_of_target(url: str) -> str:
-    """Scheme, host and port of a URL in one spelling, without a final slash."""
-    split = urlsplit(url)
-    scheme, host = split.scheme.lower(), split.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    port = "" if split.port in (None, _DEFAULT_PORTS.get(scheme)) else f":{split.port}"
-    return f"{scheme}://{host}{port}"
+    return origin_of(url) + (urlsplit(url).path or "/")

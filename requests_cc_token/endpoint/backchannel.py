@@ -22,7 +22,7 @@ from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import TokenEndpointConnectionError, TokenRequestError
 from requests_cc_token.forks import importing, renew_after_fork
-from requests_cc_token.parameters import NoNetrc
+from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.shortcuts import leave_to_parent
 from requests_cc_token.urls import proxies_that_see_no_secret
 

@@ -16,7 +16,7 @@ from requests.sessions import Session, merge_hooks, merge_setting
 from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
 
-from requests_cc_token.parameters import NoNetrc
+from requests_cc_token.netrc import NoNetrc
 
 from . import ground
 from .bodies import read_at_once
