@@ -2,174 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypedDict
+
+import requests
 
 from .authentication.certificate import CertificateLike, ClientCertificate, client_certificate
+from .authentication.dpop import DPoPKey
 from .authentication.method import ClientAuthentication, ClientAuthLike, client_authentication
-from .clock import is_duration
+from .clock import checked_seconds
 from .exceptions import ConfigurationError
+from .keywords import Unpack, refuse_unknown
 from .parameters import (
     Texts,
+    authorization_details,
     checked_audience,
+    checked_headers,
     further_parameters,
     resources,
     scope_tokens,
 )
-from .parameters import authorization_details as canonical_details
 from .secret_source import SecretLike, SecretSource, secret_source
 from .tracebacks import sealed
 from .urls import check_endpoint
-from .values import Value
-
-if TYPE_CHECKING:
-    from .authentication.dpop import DPoPKey
 
 #: Seconds that a token without ``expires_in`` is taken to live: the shortest lifetime in common use.
 DEFAULT_LIFETIME = 300.0
 
+#: Called with each token request before it is sent; changes it, or returns another one.
+CustomizeRequest = Callable[[requests.PreparedRequest], Any]
+#: Called with the answer to a token request; returns its members as RFC 6749 section 5.1 names them.
+ReadAnswer = Callable[[requests.Response], Mapping[str, Any]]
 
-class ClientCredentialsClient(Value, hidden=("client_secret", "parameters")):
-    """One token client: who asks, where, how it authenticates, and for what (RFC 6749 section 4.4).
 
-    Raises ``ConfigurationError`` for a registration that cannot work. Never shows its secret, and is not pickled.
-    """
+class _NeededOptions(TypedDict):
+    client_id: str
 
-    __slots__ = (
-        "name",
-        "token_endpoint",
-        "issuer",
-        "client_id",
-        "client_secret",
-        "scope",
-        "resource",
-        "audience",
-        "parameters",
-        "authorization_details",
-        "auth",
-        "dpop",
-        "cert",
-        "revocation_endpoint",
-        "introspection_endpoint",
-        "allow_http",
-        "default_lifetime",
-        "strict_scope",
-    )
+
+class ClientOptions(_NeededOptions, total=False):
+    """The keywords of ``AccessTokenManagement.add_client`` and of ``ClientCredentialsClient``."""
+
+    token_endpoint: str | None
+    issuer: str | None
+    client_secret: SecretLike | None
+    scope: Texts | None
+    resource: Texts | None
+    allow_any_resource: bool
+    audience: str | None
+    parameters: Mapping[str, Texts] | None
+    authorization_details: Any
+    auth: ClientAuthLike
+    dpop: DPoPKey | None
+    cert: CertificateLike | None
+    allow_http: bool
+    default_lifetime: float
+    strict_scope: bool
+    token_type: str | None
+    grant_type: str | None
+    headers: Mapping[str, str] | None
+    customize_request: CustomizeRequest | None
+    read_answer: ReadAnswer | None
+    revocation_endpoint: str | None
+    introspection_endpoint: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Registration:
+    """The fields of a token client, each in the one form in which it is used."""
 
     #: The name it is registered by.
     name: str
     #: The URL that token requests go to; None where ``issuer`` is to be asked.
-    token_endpoint: str | None
+    token_endpoint: str | None = None
     #: The issuer, from whose metadata the token endpoint is taken (RFC 8414).
-    issuer: str | None
+    issuer: str | None = None
     client_id: str
-    client_secret: SecretSource | None
-    scope: tuple[str, ...]
-    resource: tuple[str, ...]
-    audience: str | None
-    parameters: tuple[tuple[str, tuple[str, ...]], ...]
-    authorization_details: str | None
+    client_secret: SecretSource | None = dataclasses.field(default=None, repr=False)
+    scope: tuple[str, ...] = ()
+    resource: tuple[str, ...] = ()
+    #: Whether ``resource`` may be any text, where RFC 8707 wants a URI.
+    allow_any_resource: bool = False
+    audience: str | None = None
+    #: Further form fields, sorted by name.
+    parameters: tuple[tuple[str, tuple[str, ...]], ...] = dataclasses.field(default=(), repr=False)
+    #: Rich authorization details as canonical JSON (RFC 9396).
+    authorization_details: str | None = None
     auth: ClientAuthentication
     #: The key that tokens are bound to (RFC 9449).
-    dpop: DPoPKey | None
+    dpop: DPoPKey | None = None
     #: The client certificate of token requests, and of the API calls of tokens bound to it (RFC 8705).
-    cert: ClientCertificate | None
-    #: Where tokens are revoked (RFC 7009) and looked up (RFC 7662), where the issuer's metadata does not say it.
-    revocation_endpoint: str | None
-    introspection_endpoint: str | None
-    allow_http: bool
+    cert: ClientCertificate | None = None
+    allow_http: bool = False
     #: Seconds that a token lives whose answer names no ``expires_in``.
-    default_lifetime: float
+    default_lifetime: float = DEFAULT_LIFETIME
     #: Whether a token with less than the requested scope is an error.
-    strict_scope: bool
+    strict_scope: bool = False
+    #: What tokens are whose answer does not say it, or says it in words of its own: ``"Bearer"``, or None.
+    token_type: str | None = None
+    grant_type: str = "client_credentials"
+    #: Headers of token requests beside the usual ones.
+    headers: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
+    customize_request: CustomizeRequest | None = None
+    read_answer: ReadAnswer | None = None
+    #: Where tokens are revoked (RFC 7009) and looked up (RFC 7662), where the issuer's metadata does not say it.
+    revocation_endpoint: str | None = None
+    introspection_endpoint: str | None = None
+
+
+class ClientCredentialsClient(_Registration):
+    """One token client: who asks, where, how it authenticates, and for what (RFC 6749 section 4.4).
+
+    The keywords are those of ``AccessTokenManagement.add_client``, which says what each means. Raises
+    ``ConfigurationError`` for a registration that cannot work, ``TypeError`` for a keyword that there is not. Never
+    shows its secret, and is not pickled.
+    """
+
+    __slots__ = ()
 
     @sealed
-    def __init__(
-        self,
-        name: str = "",
-        *,
-        token_endpoint: str | None = None,
-        issuer: str | None = None,
-        client_id: str,
-        client_secret: SecretLike | None = None,
-        scope: Texts | None = None,
-        resource: Texts | None = None,
-        audience: str | None = None,
-        parameters: Mapping[str, Texts] | None = None,
-        authorization_details: Any = None,
-        auth: ClientAuthLike = "client_secret_basic",
-        dpop: DPoPKey | None = None,
-        allow_http: bool = False,
-        default_lifetime: float = DEFAULT_LIFETIME,
-        strict_scope: bool = False,
-        cert: CertificateLike | None = None,
-        revocation_endpoint: str | None = None,
-        introspection_endpoint: str | None = None,
-    ) -> None:
+    def __init__(self, name: str = "", **options: Unpack[ClientOptions]) -> None:
         what = f"token client {name!r}"
-        if token_endpoint is None and issuer is None:
-            raise ConfigurationError(f"{what}: give its token_endpoint, or its issuer to find it by")
-        if token_endpoint is not None:
-            check_endpoint(token_endpoint, f"{what}: token_endpoint", allow_http=allow_http)
-        if issuer is not None:
-            check_endpoint(issuer, f"{what}: issuer", allow_http=allow_http)
-        if revocation_endpoint is not None:
-            check_endpoint(revocation_endpoint, f"{what}: revocation_endpoint", allow_http=allow_http)
-        if introspection_endpoint is not None:
-            check_endpoint(introspection_endpoint, f"{what}: introspection_endpoint", allow_http=allow_http)
-        if not _is_printable(client_id):
-            raise ConfigurationError(f"{what}: client_id must be printable text")
-        if not _is_duration(default_lifetime):
-            raise ConfigurationError(f"{what}: default_lifetime must be a number of seconds above 0")
-        if not isinstance(strict_scope, bool):
-            raise ConfigurationError(f"{what}: strict_scope must be true or false")
-        put = object.__setattr__
-        put(self, "name", name)
-        put(self, "token_endpoint", token_endpoint)
-        put(self, "issuer", issuer)
-        put(self, "client_id", client_id)
-        secret = None if client_secret is None else secret_source(client_secret, f"{what}: client_secret")
-        put(self, "client_secret", secret)
-        put(self, "scope", scope_tokens(scope, what))
-        put(self, "resource", resources(resource, what))
-        put(self, "audience", checked_audience(audience, what) or None)
-        put(self, "parameters", further_parameters(parameters, what))
-        put(self, "authorization_details", canonical_details(authorization_details, what))
-        put(self, "auth", client_authentication(auth, name))
-        put(self, "dpop", _dpop_key(dpop, what))
-        put(self, "cert", self._certificate(cert, what))
-        put(self, "revocation_endpoint", revocation_endpoint)
-        put(self, "introspection_endpoint", introspection_endpoint)
-        put(self, "allow_http", allow_http)
-        put(self, "default_lifetime", float(default_lifetime))
-        put(self, "strict_scope", strict_scope)
-        self.auth.check(self)
-
-    def _certificate(self, given: CertificateLike | None, what: str) -> ClientCertificate | None:
-        """The certificate given here, else that of the authentication method."""
-        of_method: ClientCertificate | None = getattr(self.auth, "certificate", None)
-        if given is None:
-            return of_method
-        if of_method is not None:
-            raise ConfigurationError(f"{what}: auth={self.auth!r} has the certificate, so leave cert out")
-        return client_certificate(given, what)
+        refuse_unknown(options, _OPTIONS, what)
+        if "client_id" not in options:
+            raise TypeError(f"{what} lacks the keyword 'client_id'")
+        given: dict[str, Any] = {"auth": "client_secret_basic", "allow_http": False, **options}
+        fields = _checked(given, what)
+        auth = fields["auth"] = client_authentication(given["auth"], name)
+        fields["cert"] = _certificate(given.get("cert"), auth, what)
+        if fields.get("token_type") is not None and fields.get("dpop") is not None:
+            raise ConfigurationError(f"{what}: tokens for dpop=... name their type themselves, so leave token_type out")
+        super().__init__(name=name, **fields)
+        auth.check(self)
 
     def named(self, name: str) -> ClientCredentialsClient:
         """The same registration under another name."""
-        twin = object.__new__(ClientCredentialsClient)
-        for attribute in self._fields:
-            object.__setattr__(twin, attribute, getattr(self, attribute))
-        object.__setattr__(twin, "name", name)
-        return twin
+        return dataclasses.replace(self, name=name)
 
     @property
     def is_fixed(self) -> bool:
         """Whether neither key nor certificate can change, so that each ``Demand`` for it is as the one before."""
         return self.cert is None and (self.dpop is None or self.dpop.is_fixed)
-
-    # Each registration is itself: two that look alike may have different secrets.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -177,19 +150,70 @@ class ClientCredentialsClient(Value, hidden=("client_secret", "parameters")):
         )
 
 
-def _dpop_key(given: object, what: str) -> DPoPKey | None:
-    if given is None:
-        return None
-    from .authentication.dpop import DPoPKey
+_OPTIONS = frozenset(field.name for field in dataclasses.fields(_Registration)) - {"name"}
 
-    if isinstance(given, DPoPKey):
+
+def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """What was given of most options, checked, each in the form in which it is used."""
+    allow_http = given["allow_http"]
+    if given.get("token_endpoint") is None and given.get("issuer") is None:
+        raise ConfigurationError(f"{what}: give its token_endpoint, or its issuer to find it by")
+    for name in ("token_endpoint", "issuer", "revocation_endpoint", "introspection_endpoint"):
+        if given.get(name) is not None:
+            check_endpoint(given[name], f"{what}: {name}", allow_http=allow_http)
+    for name in ("allow_http", "allow_any_resource", "strict_scope"):
+        if not isinstance(given.get(name, False), bool):
+            raise ConfigurationError(f"{what}: {name} must be true or false")
+    for name in ("customize_request", "read_answer"):
+        if given.get(name) is not None and not callable(given[name]):
+            raise ConfigurationError(f"{what}: {name} must be a function")
+    client_id = given["client_id"]
+    if not (isinstance(client_id, str) and client_id and client_id.isprintable()):
+        raise ConfigurationError(f"{what}: client_id must be printable text")
+    secret = given.get("client_secret")
+    return {
+        **given,
+        "client_secret": None if secret is None else secret_source(secret, f"{what}: client_secret"),
+        "scope": scope_tokens(given.get("scope"), what),
+        "resource": resources(given.get("resource"), what, any_text=given.get("allow_any_resource", False)),
+        "audience": checked_audience(given.get("audience"), what) or None,
+        "parameters": further_parameters(given.get("parameters"), what),
+        "authorization_details": authorization_details(given.get("authorization_details"), what),
+        "dpop": _dpop_key(given.get("dpop"), what),
+        "default_lifetime": checked_seconds(
+            given.get("default_lifetime", DEFAULT_LIFETIME), f"{what}: default_lifetime"
+        ),
+        "token_type": _token_type(given.get("token_type"), what),
+        "grant_type": _grant_type(given.get("grant_type"), what),
+        "headers": checked_headers(given.get("headers"), what),
+    }
+
+
+def _certificate(given: Any, auth: ClientAuthentication, what: str) -> ClientCertificate | None:
+    """The certificate given for the client, else that of its authentication method."""
+    of_method: ClientCertificate | None = getattr(auth, "certificate", None)
+    if given is None or given is of_method:
+        return of_method
+    if of_method is not None:
+        raise ConfigurationError(f"{what}: auth={auth!r} has the certificate, so leave cert out")
+    return client_certificate(given, what)
+
+
+def _dpop_key(given: object, what: str) -> DPoPKey | None:
+    if given is None or isinstance(given, DPoPKey):
         return given
     raise ConfigurationError(f"{what}: dpop must be a DPoPKey, DPoPKey.generate() for example")
 
 
-def _is_duration(value: object) -> bool:
-    return is_duration(value) and value != 0
+def _token_type(given: object, what: str) -> str | None:
+    if given is None or (isinstance(given, str) and given.lower() == "bearer"):
+        return None if given is None else "Bearer"
+    raise ConfigurationError(f'{what}: token_type must be "Bearer", the only one that can be taken without its name')
 
 
-def _is_printable(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and value.isprintable()
+def _grant_type(given: object, what: str) -> str:
+    if given is None:
+        return "client_credentials"
+    if isinstance(given, str) and given and all("!" <= c <= "~" for c in given):
+        return given
+    raise ConfigurationError(f"{what}: grant_type must be a name or URI without blanks (RFC 6749 section 4.5)")

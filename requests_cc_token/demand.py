@@ -118,6 +118,8 @@ class Demand:
             None if self.certificate is None else self.certificate.thumbprint,
             client.default_lifetime,
             client.strict_scope,
+            client.grant_type,
+            client.token_type,
         ]
         # JSON keeps texts, lists and null apart, so no two shapes have one serialisation.
         return hashlib.sha256(json.dumps(shape).encode("ascii")).hexdigest()

@@ -13,27 +13,24 @@ import urllib3
 from requests.adapters import BaseAdapter
 
 from .adapter import AccessTokenAdapter, Timeout
-from .authentication.method import ClientAuthLike
 from .caches.memory import MemoryTokenCache
 from .caches.protocol import SharedTokenCache, TokenCache
-from .clients import DEFAULT_LIFETIME, ClientCredentialsClient
+from .clients import ClientCredentialsClient, ClientOptions
 from .clock import Clock, SystemClock, is_duration
 from .demand import Demand
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
 from .forks import importing, renew_after_fork
+from .keywords import Unpack
 from .mounts import Mount
-from .parameters import Texts, TokenRequestParameters
+from .parameters import TokenRequestParameters
 from .pickling import Reference, management_of, managements
-from .secret_source import SecretLike
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts import DEFAULT_POOL_SIZE, take_shortcuts
 from .tracebacks import sealed
 
 if TYPE_CHECKING:
-    from .authentication.certificate import CertificateLike
-    from .authentication.dpop import DPoPKey
     from .endpoint.options import Wait
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
@@ -164,63 +161,49 @@ class AccessTokenManagement:
         return management_of, (tuple(self._reference()),)
 
     @sealed
-    def add_client(
-        self,
-        name: str,
-        *,
-        token_endpoint: str | None = None,
-        issuer: str | None = None,
-        client_id: str,
-        client_secret: SecretLike | None = None,
-        scope: Texts | None = None,
-        resource: Texts | None = None,
-        audience: str | None = None,
-        parameters: Mapping[str, Texts] | None = None,
-        auth: ClientAuthLike = "client_secret_basic",
-        dpop: DPoPKey | None = None,
-        allow_http: bool = False,
-        authorization_details: Any = None,
-        default_lifetime: float = DEFAULT_LIFETIME,
-        strict_scope: bool = False,
-        cert: CertificateLike | None = None,
-        revocation_endpoint: str | None = None,
-        introspection_endpoint: str | None = None,
-    ) -> ClientCredentialsClient:
+    def add_client(self, name: str, **options: Unpack[ClientOptions]) -> ClientCredentialsClient:
         """Register a token client under a name of its own.
 
-        ``token_endpoint`` is where it asks, or ``issuer`` where that is to be found out (RFC 8414).
-        ``client_secret`` is text, a callable, ``{"file": path}`` or ``{"env": name}``. ``scope`` and ``resource``
-        are text or several texts. ``parameters`` are further form fields. ``auth`` is an IANA method name or an
-        object such as ``PrivateKeyJwt(...)``. ``allow_http=True`` permits a token endpoint over plain http that is
-        not on this machine. ``default_lifetime`` is the seconds that a token without ``expires_in`` lives.
-        ``strict_scope=True`` makes it an error when less was granted than asked for. ``cert`` is the client
-        certificate, a PEM file's path or (certificate, key), for tokens bound to it with another method than mutual
-        TLS (RFC 8705 section 3). ``dpop`` is the key that tokens are to be bound to (RFC 9449).
-        ``revocation_endpoint`` and ``introspection_endpoint`` are for ``revoke_on_close`` and ``introspect`` where
-        ``issuer`` does not tell them.
+        Where it asks, and as whom:
 
-        Raises ``ConfigurationError``, also for a name that is taken.
+        - ``token_endpoint``: the URL; or ``issuer``, from whose metadata it is taken (RFC 8414)
+        - ``client_id``
+        - ``client_secret``: text, a callable, ``{"file": path}`` or ``{"env": name}``
+        - ``auth``: how it authenticates, an IANA method name or an object such as ``PrivateKeyJwt(...)``;
+          ``"client_secret_basic"`` by default
+        - ``allow_http=True``: permits a token endpoint over plain http that is not on this machine
+
+        What it asks for:
+
+        - ``scope``, ``resource`` (RFC 8707): text or several texts; ``allow_any_resource=True`` takes a resource that
+          is no URI
+        - ``audience``: text
+        - ``authorization_details``: an object or several, or their JSON (RFC 9396)
+        - ``parameters``: further form fields by name
+        - ``grant_type``: another name for this grant, of a vendor's; ``"client_credentials"`` by default
+        - ``headers``: further headers of the token request, a gateway's key for example
+        - ``dpop``: the ``DPoPKey`` that tokens are to be bound to (RFC 9449)
+        - ``cert``: the client certificate, a PEM file's path or (certificate, key), for tokens bound to it with another
+          method than mutual TLS (RFC 8705 section 3)
+
+        What is taken for an answer:
+
+        - ``default_lifetime``: seconds that a token without ``expires_in`` lives; 300 by default
+        - ``strict_scope=True``: an error where less was granted than asked for
+        - ``token_type="Bearer"``: what tokens are whose answer does not say so, or in words of its own
+
+        For a token service that wants something else still:
+
+        - ``customize_request``: a function that gets each token request, a ``requests.PreparedRequest``, before it is
+          sent, and changes it or returns another one
+        - ``read_answer``: a function that gets the answer, a ``requests.Response``, and returns its members by the
+          names of RFC 6749 section 5.1
+        - ``revocation_endpoint``, ``introspection_endpoint``: for ``revoke_on_close`` and ``introspect``, where the
+          metadata of the ``issuer`` does not tell them
+
+        Raises ``ConfigurationError``, also for a name that is taken, and ``TypeError`` for a keyword that there is not.
         """
-        client = ClientCredentialsClient(
-            _name(name, "token client"),
-            token_endpoint=token_endpoint,
-            issuer=issuer,
-            client_id=client_id,
-            client_secret=client_secret,
-            scope=scope,
-            resource=resource,
-            audience=audience,
-            parameters=parameters,
-            authorization_details=authorization_details,
-            auth=auth,
-            dpop=dpop,
-            allow_http=allow_http,
-            default_lifetime=default_lifetime,
-            strict_scope=strict_scope,
-            cert=cert,
-            revocation_endpoint=revocation_endpoint,
-            introspection_endpoint=introspection_endpoint,
-        )
+        client = ClientCredentialsClient(_name(name, "token client"), **options)
         self._registry.add(client)
         self.service.registrations_changed()
         return client

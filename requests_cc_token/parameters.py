@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Union
 
 import requests
@@ -11,7 +12,6 @@ from requests.auth import AuthBase
 
 from .exceptions import ConfigurationError
 from .urls import check_identifier
-from .values import Value
 
 #: A parameter's value: text, or several for a parameter that may be repeated.
 Texts = Union[str, Iterable[str]]
@@ -20,7 +20,6 @@ Texts = Union[str, Iterable[str]]
 RESERVED_PARAMETERS = frozenset(
     {
         "grant_type",
-        "client_id",
         "client_secret",
         "client_assertion",
         "client_assertion_type",
@@ -31,6 +30,13 @@ RESERVED_PARAMETERS = frozenset(
     }
 )
 
+#: Headers that the package or ``requests`` itself sets, in lower case.
+RESERVED_HEADERS = frozenset(
+    "authorization connection content-encoding content-length content-type cookie dpop expect host proxy-authorization "
+    "te trailer transfer-encoding upgrade".split()
+)
+
+_TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _SCOPE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
 
 
@@ -43,28 +49,42 @@ def scope_tokens(given: Texts | None, what: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(token for token in tokens if token))
 
 
-def resources(given: Texts | None, what: str) -> tuple[str, ...]:
-    """The resource indicators, in order, once each (RFC 8707 section 2)."""
-    values = _several(given, f"{what}: resource")
-    return tuple(dict.fromkeys(check_identifier(value, f"{what}: resource") for value in values))
+def resources(given: Texts | None, what: str, *, any_text: bool = False) -> tuple[str, ...]:
+    """The resource indicators, in order, once each: URIs (RFC 8707 section 2), with ``any_text`` any texts."""
+    what = f"{what}: resource"
+    check = _text if any_text else _resource
+    return tuple(dict.fromkeys(check(value, what) for value in _several(given, what)))
+
+
+def _resource(given: object, what: str) -> str:
+    try:
+        return check_identifier(given, what)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; allow_any_resource=True takes what is none") from None
+
+
+def _text(given: object, what: str) -> str:
+    """Text that a form can carry: some, and not half of a character."""
+    if not isinstance(given, str):
+        raise ConfigurationError(f"{what} must be text, not {type(given).__name__}")
+    if not given or any("\ud800" <= c <= "\udfff" for c in given):
+        raise ConfigurationError(f"{what} must be text that UTF-8 can carry, and not empty")
+    return given
 
 
 def checked_audience(given: object, what: str) -> str | None:
-    """The audience, which is one text."""
-    if given is not None and not isinstance(given, str):
-        raise ConfigurationError(f"{what}: audience must be text, not {type(given).__name__}")
-    return given
+    """The audience, which is one text; an empty one asks for none."""
+    return given if given is None or given == "" else _text(given, f"{what}: audience")
 
 
 def further_parameters(given: Mapping[str, Texts] | None, what: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Vendor parameters, sorted by name; empty ones count as absent (RFC 6749 section 3.2)."""
     pairs = []
-    for name, value in _named_values(given, what):
+    for name, value in _pairs(given, f"{what}: parameters"):
         if name in RESERVED_PARAMETERS:
             raise ConfigurationError(f"{what}: the parameter {name!r} is set by its own option, not by parameters=")
         values = tuple(v for v in _several(value, f"{what}: the parameter {name!r}") if v != "")
-        if not all(isinstance(v, str) for v in values):
-            raise ConfigurationError(f"{what}: the parameter {name!r} must be text")
+        values = tuple(_text(v, f"{what}: the parameter {name!r}") for v in values)
         if len(values) > 1:
             raise ConfigurationError(f"{what}: the parameter {name!r} is given twice (RFC 6749 section 3.2)")
         if values:
@@ -82,12 +102,30 @@ def _several(given: object, what: str) -> list[Any]:
     raise ConfigurationError(f"{what} must be text, or several texts, not {type(given).__name__}")
 
 
-def _named_values(given: object, what: str) -> list[tuple[str, Any]]:
+def _pairs(given: object, what: str) -> list[tuple[str, Any]]:
+    """Names and values of a mapping, or of the pairs that a registration holds already."""
     if given is None:
         return []
-    if not isinstance(given, Mapping) or not all(isinstance(name, str) and name for name in given):
-        raise ConfigurationError(f"{what}: parameters must be a mapping of names to texts")
-    return sorted(given.items())
+    if isinstance(given, Mapping) and all(isinstance(name, str) and name for name in given):
+        return sorted((_text(name, f"{what}: a name"), value) for name, value in given.items())
+    if isinstance(given, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in given):
+        return _pairs(dict(given), what)
+    raise ConfigurationError(f"{what} must be a mapping of names to texts")
+
+
+def checked_headers(given: Mapping[str, str] | None, what: str) -> tuple[tuple[str, str], ...]:
+    """Headers that token requests carry beside the usual ones, sorted by name."""
+    pairs = tuple(sorted(_pairs(given, f"{what}: headers")))
+    for name, value in pairs:
+        if not _TOKEN_CHARACTERS.issuperset(name) or not isinstance(value, str) or not _is_header_value(value):
+            raise ConfigurationError(f"{what}: headers must be such that HTTP can carry them (RFC 9110 section 5)")
+        if name.lower() in RESERVED_HEADERS:
+            raise ConfigurationError(f"{what}: the header {name.lower()!r} is set by the package, not by headers=")
+    return pairs
+
+
+def _is_header_value(value: str) -> bool:
+    return value == value.strip() != "" and all(c == "\t" or " " <= c <= "~" or "\xa0" <= c <= "\xff" for c in value)
 
 
 def authorization_details(given: Any, what: str) -> str | None:
@@ -107,21 +145,30 @@ def authorization_details(given: Any, what: str) -> str | None:
         ) from None
 
 
-class TokenRequestParameters(Value, AuthBase, hidden=("parameters",)):
-    """Overrides for one request: ``session.get(url, auth=TokenRequestParameters(scope="write"))``.
-
-    What is left out is as the token client was registered. Each distinct set has its own token in the cache.
-    ``force_renewal`` asks for a new token even where a usable one is there.
-    """
-
-    __slots__ = ("scope", "resource", "audience", "parameters", "authorization_details", "force_renewal")
+@dataclass(frozen=True, slots=True)
+class _Overrides:
+    """What one request wants instead, each in the one form in which it is used; None is as registered."""
 
     scope: tuple[str, ...] | None
     resource: tuple[str, ...] | None
     audience: str | None
-    parameters: tuple[tuple[str, tuple[str, ...]], ...]
+    #: Further form fields, sorted by name.
+    parameters: tuple[tuple[str, tuple[str, ...]], ...] = field(repr=False)
     authorization_details: str | None
     force_renewal: bool
+
+
+class TokenRequestParameters(_Overrides, AuthBase):
+    """Overrides for one request: ``session.get(url, auth=TokenRequestParameters(scope="write"))``.
+
+    What is left out is as the token client was registered. Each distinct set has its own token in the cache.
+    ``force_renewal`` asks for a new token even where a usable one is there. ``allow_any_resource`` takes a
+    ``resource`` that is no URI, which some token services want against RFC 8707.
+
+    Raises ``ConfigurationError``.
+    """
+
+    __slots__ = ()
 
     def __init__(
         self,
@@ -132,27 +179,33 @@ class TokenRequestParameters(Value, AuthBase, hidden=("parameters",)):
         force_renewal: bool = False,
         *,
         authorization_details: Any = None,
+        allow_any_resource: bool = False,
     ) -> None:
         what = "TokenRequestParameters"
-        put = object.__setattr__
-        put(self, "scope", None if scope is None else scope_tokens(scope, what))
-        put(self, "resource", None if resource is None else resources(resource, what))
-        put(self, "audience", checked_audience(audience, what))
-        put(self, "parameters", further_parameters(parameters, what))
-        put(self, "authorization_details", _canonical_details(authorization_details, what))
-        if not isinstance(force_renewal, bool):
-            raise ConfigurationError(f"{what}: force_renewal must be true or false")
-        put(self, "force_renewal", force_renewal)
+        for name, flag in (("force_renewal", force_renewal), ("allow_any_resource", allow_any_resource)):
+            if not isinstance(flag, bool):
+                raise ConfigurationError(f"{what}: {name} must be true or false")
+        super().__init__(
+            None if scope is None else scope_tokens(scope, what),
+            None if resource is None else resources(resource, what, any_text=allow_any_resource),
+            checked_audience(audience, what),
+            further_parameters(parameters, what),
+            _canonical_details(authorization_details, what),
+            force_renewal,
+        )
 
     def over(self, others: TokenRequestParameters) -> TokenRequestParameters:
         """These, and those of the others that are left out here."""
-        merged = object.__new__(TokenRequestParameters)
-        put = object.__setattr__
-        for name in ("scope", "resource", "audience", "authorization_details"):
-            mine = getattr(self, name)
-            put(merged, name, getattr(others, name) if mine is None else mine)
-        put(merged, "parameters", tuple(sorted({**dict(others.parameters), **dict(self.parameters)}.items())))
-        put(merged, "force_renewal", self.force_renewal or others.force_renewal)
+        merged = TokenRequestParameters.__new__(TokenRequestParameters)
+        _Overrides.__init__(
+            merged,
+            others.scope if self.scope is None else self.scope,
+            others.resource if self.resource is None else self.resource,
+            others.audience if self.audience is None else self.audience,
+            tuple(sorted({**dict(others.parameters), **dict(self.parameters)}.items())),
+            others.authorization_details if self.authorization_details is None else self.authorization_details,
+            self.force_renewal or others.force_renewal,
+        )
         return merged
 
     def __call__(self, r: Any, **kwargs: Any) -> Any:

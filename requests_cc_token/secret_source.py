@@ -13,9 +13,6 @@ from typing import Any, NoReturn, Union
 from .exceptions import ConfigurationError, TokenRequestError
 from .watched_files import file_stamp
 
-#: What ``client_secret`` and its like may be given as.
-SecretLike = Union[str, Callable[[], str], Mapping[str, Any], "SecretSource"]
-
 
 class SecretSource:
     """A secret that is read when it is needed, and never shown."""
@@ -36,6 +33,10 @@ class SecretSource:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled; configure the token client on the other side")
+
+
+#: What ``client_secret`` and its like may be given as.
+SecretLike = Union[str, Callable[[], str], Mapping[str, Any], SecretSource]
 
 
 class StaticSecret(SecretSource):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import pickle
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from requests_cc_token import (
     ClientSecretBasic,
     ClientSecretPost,
     ConfigurationError,
+    DPoPKey,
     TokenEndpointError,
     TokenRequestParameters,
 )
@@ -29,9 +31,12 @@ from requests_cc_token.authentication.method import (
     client_authentication,
     form_encode,
 )
+from requests_cc_token.clients import ClientOptions
 from requests_cc_token.demand import Demand
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.secret_source import SecretSource
+
+from .scripted_server import ScriptedServer, token_answer
 
 TAINT = "t41nted-s3cret"
 ENDPOINT = "https://login.example.com/token"
@@ -66,6 +71,97 @@ def test_a_registration_is_a_value() -> None:
         registration.client_id = "other"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("keyword", "sentence"),
+    [
+        ("scopes", "token client 'a' has no keyword 'scopes'; did you mean 'scope'?"),
+        ("grand_type", "token client 'a' has no keyword 'grand_type'; did you mean 'grant_type'?"),
+        ("x", "token client 'a' has no keyword 'x'"),
+        ("name_", "token client 'a' has no keyword 'name_'"),
+    ],
+)
+def test_a_keyword_that_there_is_not(keyword: str, sentence: str) -> None:
+    """It is a ``TypeError`` as for any function, and says which keyword may have been meant."""
+    with AccessTokenManagement() as management, pytest.raises(TypeError) as refusal:
+        management.add_client("a", client_id="m2m", token_endpoint=ENDPOINT, **{keyword: TAINT})  # type: ignore[arg-type]
+    assert str(refusal.value) == sentence
+
+
+def test_a_client_without_an_id() -> None:
+    """``client_id`` is the one keyword that must be there."""
+    with pytest.raises(TypeError, match="token client 'a' lacks the keyword 'client_id'"):
+        ClientCredentialsClient("a", token_endpoint=ENDPOINT)  # type: ignore[call-arg]
+
+
+def test_the_keywords_are_known_to_whoever_asks() -> None:
+    """Annotations can be evaluated, which documentation and dependency injection do, and name each field once."""
+    fields = {field.name for field in dataclasses.fields(ClientCredentialsClient)}
+    assert set(typing.get_type_hints(ClientOptions)) == fields - {"name"}
+    for function in (AccessTokenManagement.add_client, ClientCredentialsClient.__init__):
+        assert "options" in typing.get_type_hints(function)
+    assert set(typing.get_type_hints(ClientCredentialsClient)) >= fields
+    assert typing.get_type_hints(TokenRequestParameters.__init__)["force_renewal"] is bool
+
+
+def test_a_registration_with_something_replaced() -> None:
+    """``dataclasses.replace`` works: what a registration holds is taken as what was given."""
+    one = client(
+        scope="api",
+        resource="app-id",
+        allow_any_resource=True,
+        parameters={"a": "1"},
+        headers={"X-Key": "k"},
+        authorization_details={"type": "t"},
+    )
+    two = dataclasses.replace(one, scope="other")  # type: ignore[arg-type]
+    assert two.scope == ("other",)
+    assert all(
+        getattr(one, field.name) == getattr(two, field.name)
+        for field in dataclasses.fields(one)
+        if field.name != "scope"
+    )
+
+
+def test_what_a_vendor_wants_otherwise() -> None:
+    """A grant type of another name, headers, a resource that is no URI, a token type taken for granted."""
+    registration = client(
+        grant_type="account_credentials",
+        headers={"X-API-Key": TAINT, "User-Agent": "worker/1"},
+        resource=["app-id", "app-id", "urn:a"],
+        allow_any_resource=True,
+        token_type="bearer",
+    )
+    assert registration.grant_type == "account_credentials"
+    assert registration.headers == (("User-Agent", "worker/1"), ("X-API-Key", TAINT))
+    assert registration.resource == ("app-id", "urn:a")
+    assert registration.token_type == "Bearer"
+    assert TAINT not in repr(registration)
+    assert client().grant_type == "client_credentials"
+    with pytest.raises(ConfigurationError, match="must be an absolute URI without a fragment; allow_any_resource=True"):
+        client(resource="app-id")
+    key = DPoPKey.generate()
+    with pytest.raises(ConfigurationError, match=r"tokens for dpop=\.\.\. name their type themselves"):
+        client(token_type="Bearer", dpop=key)
+
+
+def test_a_token_request_as_a_vendor_wants_it(server: ScriptedServer) -> None:
+    """The grant type and the headers are sent, by this client only."""
+    server.default = token_answer("a-token")
+    options: dict[str, Any] = {"token_endpoint": server.token_endpoint, "client_id": "m2m", "client_secret": TAINT}
+    with AccessTokenManagement() as management:
+        management.add_client("plain", **options)
+        management.add_client(
+            "vendor", **options, headers={"X-API-Key": "k", "User-Agent": "worker/1"}, grant_type="account_credentials"
+        )
+        for name in ("vendor", "plain"):
+            management.service.get_access_token(name)
+    vendor, plain = server.requests
+    assert (vendor.headers["x-api-key"], vendor.headers["user-agent"]) == ("k", "worker/1")
+    assert vendor.form["grant_type"] == ["account_credentials"]
+    assert plain.form["grant_type"] == ["client_credentials"]
+    assert plain.headers.get("x-api-key") is None
+
+
 def test_a_registration_is_not_pickled() -> None:
     """It holds a secret, and the sentence says what to do instead."""
     with pytest.raises(TypeError, match="token client 'a' holds a secret and is not pickled; register it on the other"):
@@ -90,12 +186,33 @@ def test_a_registration_is_not_pickled() -> None:
         ({"scope": 5}, "scope must be text, or several texts, not int"),
         ({"resource": "a"}, "resource 'a' must be an absolute URI"),
         ({"audience": ["a"]}, "audience must be text, not list"),
-        ({"parameters": {"client_id": "x"}}, "'client_id' is set by its own option"),
+        ({"parameters": {"client_secret": "x"}}, "'client_secret' is set by its own option"),
         ({"authorization_details": "x"}, "authorization_details must be"),
         ({"allow_http": "no"}, "allow_http must be true or false, not str"),
         ({"strict_scope": "no"}, "strict_scope must be true or false"),
+        ({"allow_any_resource": 1}, "allow_any_resource must be true or false"),
+        ({"resource": "", "allow_any_resource": True}, "resource must be text that UTF-8 can carry, and not empty"),
+        ({"resource": [5], "allow_any_resource": True}, "resource must be text, not int"),
+        ({"token_type": "mac"}, 'token_type must be "Bearer"'),
+        ({"token_type": 5}, 'token_type must be "Bearer"'),
+        ({"grant_type": ""}, "grant_type must be a name or URI without blanks"),
+        ({"grant_type": "a b"}, "grant_type must be a name or URI without blanks"),
+        ({"grant_type": 5}, "grant_type must be a name or URI without blanks"),
+        ({"headers": "x"}, "headers must be a mapping of names to texts"),
+        ({"headers": {1: "x"}}, "headers must be a mapping of names to texts"),
         *(
-            ({"default_lifetime": value}, "default_lifetime must be a number of seconds above 0")
+            ({"headers": headers}, "headers must be such that HTTP can carry them")
+            for headers in ({"a b": "x"}, {"a": "x\ny"}, {"a": " x"}, {"a": 5}, {"a": ""}, {"a": "\u20ac"}, {"a:": "x"})
+        ),
+        ({"headers": {"Authorization": TAINT}}, "the header 'authorization' is set by the package"),
+        ({"headers": {"Content-Type": "x"}}, "the header 'content-type' is set by the package"),
+        ({"customize_request": 5}, "customize_request must be a function"),
+        ({"read_answer": "json.loads"}, "read_answer must be a function"),
+        ({"audience": "a\ud800"}, "audience must be text that UTF-8 can carry"),
+        ({"parameters": {"a": "b\ud800"}}, "the parameter 'a' must be text that UTF-8 can carry"),
+        ({"parameters": {"a\udc00": "b"}}, "parameters: a name must be text that UTF-8 can carry"),
+        *(
+            ({"default_lifetime": value}, "default_lifetime must be a number of seconds, more than 0")
             for value in (0, -1, float("nan"), float("inf"), "300", True, None)
         ),
     ],
@@ -184,6 +301,8 @@ SHAPES: dict[str, st.SearchStrategy[Any]] = {
     "auth": st.sampled_from(["client_secret_basic", "client_secret_post"]),
     "default_lifetime": st.sampled_from([300.0, 60.0]),
     "strict_scope": st.booleans(),
+    "grant_type": st.sampled_from(["client_credentials", "account_credentials"]),
+    "token_type": st.sampled_from([None, "Bearer"]),
 }
 
 

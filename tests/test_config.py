@@ -202,8 +202,8 @@ def test_files_that_cannot_be_read(file: Path, kind: str) -> None:
         ("auth = 5", "token client 'a': auth=int is no known method"),
         ('allow_http = "no"', "token client 'a': token_endpoint: allow_http must be true or false, not str"),
         ('strict_scope = "no"', "token client 'a': strict_scope must be true or false"),
-        ("default_lifetime = 0", "token client 'a': default_lifetime must be a number of seconds above 0"),
-        ("default_lifetime = nan", "token client 'a': default_lifetime must be a number of seconds above 0"),
+        ("default_lifetime = 0", "token client 'a': default_lifetime must be a number of seconds, more than 0"),
+        ("default_lifetime = nan", "token client 'a': default_lifetime must be a number of seconds, more than 0"),
     ],
 )
 def test_clients_that_cannot_work(file: Path, change: str, sentence: str) -> None:

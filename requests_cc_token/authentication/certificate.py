@@ -22,9 +22,6 @@ from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
-#: A file that holds certificate and key, or the two of them.
-CertificateLike = Union[str, "os.PathLike[str]", "tuple[Any, Any]", "list[Any]", "ClientCertificate"]
-
 #: TLS contexts made with a certificate when it is read: one for the token endpoint, one for the API. They go on
 #: working while the files are being replaced.
 SPARE_CONTEXTS = 2
@@ -85,6 +82,10 @@ class ClientCertificate:
         except TokenRequestError as error:
             reason = str(error)
         raise UnusableFileError(reason)
+
+
+#: A file that holds certificate and key, or the two of them.
+CertificateLike = Union[str, os.PathLike[str], tuple[Any, Any], list[Any], ClientCertificate]
 
 
 class _Contexts:

@@ -21,9 +21,6 @@ from .method import fingerprint
 if TYPE_CHECKING:
     from joserfc.jws import JWSRegistry
 
-#: What a key may be given as: PEM text or bytes, a JWK as a mapping or JSON, ``{"file": path}``, ``{"env": name}``.
-KeyLike = Union[str, bytes, Mapping[str, Any], "SigningKey"]
-
 #: The asymmetric algorithms (RFC 7518 section 3.1, RFC 8037, RFC 9864), and the key that each wants.
 SIGNING_ALGORITHMS: Mapping[str, str] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
@@ -90,6 +87,10 @@ class SigningKey:
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
         """A JWT in compact form (RFC 7519). Raises ``TokenRequestError``."""
         return signed(self._key, {"alg": self.algorithm, **header}, claims)
+
+
+#: What a key may be given as: PEM text or bytes, a JWK as a mapping or JSON, ``{"file": path}``, ``{"env": name}``.
+KeyLike = Union[str, bytes, Mapping[str, Any], SigningKey]
 
 
 def signed(key: Any, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:

@@ -209,13 +209,14 @@ def locate(
 def authenticated_request(demand: Demand, place: Place, form: Form) -> TokenRequest:
     """A request with this form in which the client has proved who it is. It holds secrets."""
     request = TokenRequest(place.url, form, cert=demand.certificate, audience=place.audience, now=place.now)
+    request.headers.update(demand.client.headers)
     demand.client.auth.authenticate(request, demand.client)
     return request
 
 
 def build_token_request(demand: Demand, clock: Clock, place: Place) -> TokenRequest:
     """The request of RFC 6749 section 4.4.2, authenticated. It holds secrets."""
-    form: Form = {"grant_type": "client_credentials"}
+    form: Form = {"grant_type": demand.client.grant_type}
     if demand.scope:
         form["scope"] = " ".join(demand.scope)
     if demand.resource:

@@ -1,0 +1,36 @@
+"""The keywords of functions, said once: for type checkers, and for whoever misspells one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+__all__ = ["Unpack", "did_you_mean", "refuse_unknown"]
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
+    from typing_extensions import Unpack
+else:  # pragma: no cover - Python 3.10
+
+    class Unpack:
+        """Stands for ``typing.Unpack`` where Python has none, so that annotations can be evaluated."""
+
+        def __class_getitem__(cls, options: type) -> type:
+            return options
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str], what: str) -> None:
+    """Raise ``TypeError``, as Python does, for a keyword that there is not."""
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{what} has no keyword {name!r}{did_you_mean(name, known)}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question to put behind a message about a misspelt name, or nothing where no known name is like it."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
