@@ -170,7 +170,7 @@ parameters = {{ scope = "reports", resource = ["https://a.example/", "https://b.
     with configured(tmp_path, text) as management:
         adapter = management.make_session("reports").get_adapter("http://localhost:1/")
         assert isinstance(adapter, AccessTokenAdapter)
-        assert adapter._parameters == TokenRequestParameters(
+        assert adapter._token_parameters == TokenRequestParameters(
             scope="reports", resource=["https://a.example/", "https://b.example/"]
         )
 

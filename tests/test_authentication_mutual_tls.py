@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 from cryptography.hazmat.primitives import serialization
 from requests.adapters import HTTPAdapter
 
@@ -271,6 +272,43 @@ def test_files_that_never_were_a_pair(
     assert not service.requests
 
 
+def test_an_authority_that_is_withdrawn(world: World, tmp_path: Path) -> None:
+    """A7: a CA bundle replaced while running counts for the next request, on both channels, idle connections or not."""
+    bundle, stranger = tmp_path / "bundle.pem", trustme.CA()
+    stranger.cert_pem.write_to_path(bundle)
+    with bundle.open("ab") as file:
+        file.write(world.authority.ca.cert_pem.bytes())
+    world.management.configure_backchannel(verify=str(bundle))
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
+        session.verify = str(bundle)
+        assert session.get("x").status_code == 200
+        stranger.cert_pem.write_to_path(bundle)
+        for _ in range(2):
+            with pytest.raises(requests.exceptions.SSLError):
+                session.get("x")
+        world.management.service.delete_access_token("w")
+        with pytest.raises(TokenEndpointConnectionError):
+            world.management.service.get_access_token("w")
+        world.authority.ca.cert_pem.write_to_path(bundle)
+        world.management.configure_backchannel(verify=str(bundle))
+        assert session.get("x").status_code == 200
+    assert set(world.api.certificates) == {world.files.thumbprint}
+
+
+def test_a_new_authority_while_the_certificate_is_being_replaced(files: ClientFiles, tmp_path: Path) -> None:
+    """Contexts with the certificate are at hand, so a CA bundle that is replaced then is followed all the same."""
+    bundle = tmp_path / "bundle.pem"
+    certificate = ClientCertificate(files.cert, files.key).current()
+    seen = []
+    for number in range(5):
+        if number == 4:
+            files.key.write_bytes(b"")
+        trustme.CA().cert_pem.write_to_path(bundle)
+        seen.append(certificate.context(str(bundle)))
+    assert len(set(map(id, seen))) == 5
+
+
 def test_a_refused_certificate(
     management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles
 ) -> None:
@@ -370,12 +408,12 @@ def test_an_api_without_tls(
             assert session.get("x").status_code == 200
 
 
-def test_contexts_are_kept_apart(files: ClientFiles) -> None:
+def test_contexts_are_kept_apart(files: ClientFiles, authority: Authority) -> None:
     """Each way to verify servers has a context of its own: a CA of one channel is not trusted on the other."""
     certificate = ClientCertificate(files.cert, files.key).current()
-    contexts = [certificate.context(verify) for verify in (True, "/a/ca.pem", False)]
+    contexts = [certificate.context(verify) for verify in (True, authority.file, False)]
     assert len(set(map(id, contexts))) == 3
-    assert [certificate.context(verify) for verify in (True, "/a/ca.pem", False)] == contexts
+    assert [certificate.context(verify) for verify in (True, authority.file, False)] == contexts
     assert contexts[0].check_hostname
     assert contexts[0].verify_mode == ssl.CERT_REQUIRED
     assert not contexts[2].check_hostname

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
-import threading
 from collections.abc import Hashable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union
 from urllib.parse import urlsplit
 
@@ -14,10 +15,12 @@ from requests.utils import prepend_scheme_if_needed, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
 
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
-from requests_cc_token.forks import importing, renew_after_fork
 from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
+from requests_cc_token.tls_contexts import TLSContexts
 from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
+
+from .signing_key import thumbprint_of_pem
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -67,8 +70,6 @@ class ClientCertificate:
         return self._files.stamp()
 
     def _loaded(self, contents: tuple[bytes, ...]) -> LoadedCertificate:
-        with importing:
-            from .signing_key import thumbprint_of_pem
         try:
             thumbprint = thumbprint_of_pem(contents[0])
             del contents
@@ -88,37 +89,32 @@ class ClientCertificate:
 CertificateLike = Union[str, os.PathLike[str], tuple[Any, Any], list[Any], ClientCertificate]
 
 
-class _Contexts:
-    """The TLS contexts of one certificate."""
+class _Chain:
+    """TLS contexts with one certificate and its key, and nothing else in them yet."""
 
-    def __init__(self, pair: tuple[str, str | None], password: SecretSource | None) -> None:
+    def __init__(self, pair: tuple[str, str | None], password: SecretSource | None, thumbprint: str) -> None:
         self._pair = pair
         self._password = password
-        self._lock = threading.Lock()
-        self._by_verify: dict[bool | str, ssl.SSLContext] = {}
-        self._spare = [self._made() for _ in range(SPARE_CONTEXTS)]
-        renew_after_fork(self)
+        self._thumbprint = thumbprint
+        self._spare = [self._loaded() for _ in range(SPARE_CONTEXTS)]
 
-    def get(self, verify: bool | str) -> ssl.SSLContext:
-        with self._lock:
-            context = self._by_verify.get(verify)
-            if context is None:
-                context = self._by_verify[verify] = self._spare.pop() if self._spare else self._made()
-                if verify is False:
-                    context.check_hostname = False
-            return context
+    def context(self) -> ssl.SSLContext:
+        """A context for one way to verify servers. Raises ``OSError`` where none is left and the files are no good."""
+        if not self._spare:
+            return self._loaded()
+        context = self._spare.pop()
+        # For the next CA bundle, which may come while the certificate's files are being replaced.
+        with contextlib.suppress(OSError, ValueError, TokenRequestError):
+            if thumbprint_of_pem(Path(self._pair[0]).read_bytes()) == self._thumbprint:
+                self._spare.append(self._loaded())
+        return context
 
-    def _made(self) -> ssl.SSLContext:
+    def _loaded(self) -> ssl.SSLContext:
         context = create_urllib3_context()
         password = None if self._password is None else self._password.read()
         # An empty password, for otherwise OpenSSL asks on the terminal.
         context.load_cert_chain(*self._pair, password or "")
         return context
-
-    def after_fork_in_child(self) -> None:
-        """Load the files anew: a thread that the child does not have may hold a context's inner lock."""
-        self._lock = threading.Lock()
-        self._by_verify = {}
 
 
 class LoadedCertificate(tuple[str, Union[str, None]]):  # noqa: SLOT001 - a tuple cannot have slots of its own
@@ -129,14 +125,14 @@ class LoadedCertificate(tuple[str, Union[str, None]]):  # noqa: SLOT001 - a tupl
 
     #: ``x5t#S256`` of the certificate (RFC 8705 section 3.1).
     thumbprint: str
-    _contexts: _Contexts
+    _contexts: TLSContexts
 
     @classmethod
     def load(cls, pair: tuple[str, str | None], password: SecretSource | None, thumbprint: str) -> LoadedCertificate:
         """Read the files. Raises ``ssl.SSLError``, ``ValueError`` or ``OSError`` where they are no good."""
         self = cls(pair)
         self.thumbprint = thumbprint
-        self._contexts = _Contexts(pair, password)
+        self._contexts = TLSContexts(_Chain(pair, password, thumbprint).context)
         return self
 
     @property
@@ -146,7 +142,7 @@ class LoadedCertificate(tuple[str, Union[str, None]]):  # noqa: SLOT001 - a tupl
         return certificate if key is None else (certificate, key)
 
     def context(self, verify: bool | str) -> ssl.SSLContext:
-        """The TLS context for connections that verify their server so."""
+        """The TLS context for connections that verify their server so. Raises ``OSError`` as ``requests`` does."""
         return self._contexts.get(verify)
 
     __hash__ = object.__hash__
@@ -167,11 +163,11 @@ class LoadedCertificate(tuple[str, Union[str, None]]):  # noqa: SLOT001 - a tupl
 class CertificateConnections(HTTPAdapter):
     """An ``HTTPAdapter`` that takes a ``LoadedCertificate`` for ``cert`` too, with connections of its own for each.
 
-    A connection that was opened with one certificate is never used with another, and those of a certificate that was
-    replaced are closed.
+    A connection that was opened with one certificate is never used with another, and those of a certificate or a CA
+    bundle that was replaced are closed.
     """
 
-    _certificates: dict[tuple[Any, ...], LoadedCertificate] | None = None
+    _contexts: dict[tuple[Any, ...], ssl.SSLContext] | None = None
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -179,25 +175,29 @@ class CertificateConnections(HTTPAdapter):
         """As in ``HTTPAdapter``."""
         if not isinstance(cert, LoadedCertificate):
             return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
-        if self._certificates is None:
-            self._certificates = {}
-        replaced = self._certificates.get(tuple(cert))
-        self._certificates[tuple(cert)] = cert
-        if replaced is not None and replaced is not cert:
-            # Pools that are in use close when they are done.
-            for each in (self.poolmanager, *self.proxy_manager.values()):
-                each.clear()
         parts = urlsplit(request.url or "")
         proxy = select_proxy(str(request.url), proxies)
         manager = self.proxy_manager_for(prepend_scheme_if_needed(proxy, "http")) if proxy else self.poolmanager
         settings: dict[str, Any] = {"cert_reqs": "CERT_NONE" if verify is False else "CERT_REQUIRED"}
         if parts.scheme == "https":
-            settings["ssl_context"] = cert.context(verify if isinstance(verify, (bool, str)) else True)
+            settings["ssl_context"] = self._context(cert, verify if isinstance(verify, (bool, str)) else True)
         return manager.connection_from_host(parts.hostname, parts.port, parts.scheme, pool_kwargs=settings)
 
+    def _context(self, cert: LoadedCertificate, verify: bool | str) -> ssl.SSLContext:
+        context = cert.context(verify)
+        known = self._contexts = {} if self._contexts is None else self._contexts
+        replaced = known.get((*cert, verify))
+        known[(*cert, verify)] = context
+        if replaced is not None and replaced is not context:
+            # Pools that are in use close when they are done.
+            for each in (self.poolmanager, *self.proxy_manager.values()):
+                each.clear()
+        return context
+
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """As in ``HTTPAdapter``."""
-        super().cert_verify(conn, url, verify, None if isinstance(cert, LoadedCertificate) else cert)
+        """As in ``HTTPAdapter``; the context of a ``LoadedCertificate`` has what it needs, authorities included."""
+        if not isinstance(cert, LoadedCertificate):
+            super().cert_verify(conn, url, verify, cert)
 
 
 def client_certificate(given: CertificateLike, what: str) -> ClientCertificate:
