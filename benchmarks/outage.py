@@ -2,30 +2,41 @@
 
     python -m benchmarks.outage docs/_static/outage.svg
 
-A fleet of processes, each with a management of its own, starts over ten minutes; each is called once a second. The
-token service issues tokens of an hour, fails for thirty minutes, and comes back. The clock is moved by hand, so
-this takes seconds.
+A fleet of processes starts over ten minutes; each is called once a second. The token service issues tokens of an hour,
+fails for thirty minutes, and comes back. What each process knows is a ``Slot``, and time is a number: a hundred
+processes take a second.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import requests
-from requests.adapters import BaseAdapter
-
-from requests_cc_token import AccessTokenManagement, TokenRequestError
-from requests_cc_token.events import TokenEvent
-from requests_cc_token.testing import ManualClock
+from requests_cc_token import AccessToken, TokenRequestError
+from requests_cc_token.expiry import lifetime_bounds
+from requests_cc_token.slots import Failure, Slot
 
 #: Seconds: the token's lifetime, the time over which the fleet starts, the outage's begin and end, the replay's end.
 LIFETIME = 3600
 START = 600
 OUTAGE = (2900, 4700)
 END = 6000
+
+#: What a token service answers a process at a second: a token, or an error.
+TokenService = Callable[[int, float], "AccessToken | TokenRequestError"]
+
+
+def issued(value: str, now: float, lifetime: float = LIFETIME) -> AccessToken:
+    """A token that comes at this moment."""
+    hard, soft = lifetime_bounds(lifetime)
+    return AccessToken(value, expires_at=now + lifetime, soft_expiry=now + soft, hard_expiry=now + hard)
+
+
+def with_an_outage(process: int, now: float) -> AccessToken | TokenRequestError:
+    """A new token each time; an error in the outage."""
+    begin, end = OUTAGE
+    return TokenRequestError("503") if begin <= now < end else issued(f"{process}-{now}", now)
 
 
 @dataclass
@@ -39,75 +50,30 @@ class Replay:
     per_process: list[int] = field(default_factory=list)
 
 
-class _TokenService(BaseAdapter):
-    """A token service in this process, since the clock it lives by is moved by hand."""
-
-    def __init__(self, clock: ManualClock, replay: Replay, process: int) -> None:
-        super().__init__()
-        self._clock, self._replay, self._process = clock, replay, process
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Answer one token request."""
-        import io
-
-        from urllib3 import HTTPResponse
-
-        second = min(int(self._clock.monotonic()), END - 1)
-        down = OUTAGE[0] <= second < OUTAGE[1]
-        self._replay.requests[second] += 1
-        if down:
-            self._replay.per_process[self._process] += 1
-        body = b"" if down else b'{"access_token": "t", "token_type": "Bearer", "expires_in": %d}' % LIFETIME
-        response = requests.Response()
-        response.status_code = 503 if down else 200
-        response.raw = HTTPResponse(io.BytesIO(body), status=response.status_code, preload_content=False)
-        return response
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-def replay(processes: int = 100) -> Replay:
-    """Run the fleet through the outage."""
-    clock = ManualClock(monotonic=0.0)
+def replay(processes: int = 100, service: TokenService = with_an_outage, *, every: float = 1.0) -> Replay:
+    """Run the fleet through its life, each process called ``every`` so many seconds."""
     result = Replay(processes, per_process=[0] * processes)
-    running = threading.Semaphore(0)
-    fleet: list[AccessTokenManagement] = []
-    started = [0]
-
-    def note(event: TokenEvent) -> None:
-        if event.kind == "requested":
-            started[0] += 1
-        elif event.kind in ("obtained", "renewed", "failed"):
-            running.release()
-
     for process in range(processes):
-        management = AccessTokenManagement(clock=clock)
-        management.add_client(
-            "worker", token_endpoint="https://tokens.example.com/", client_id="m2m", client_secret="secret"
-        )
-        session = requests.Session()
-        session.mount("https://", _TokenService(clock, result, process))
-        management.configure_backchannel(session=session)
-        management.subscribe(note)
-        fleet.append(management)
-    for second in range(END):
-        for process, management in enumerate(fleet):
-            begins = process * START // processes
-            if second < begins:
-                continue
-            try:
-                # Nobody waits here, so each fetch is one try and the schedule decides about the next.
-                management.service.get_access_token(timeout=None if second == begins else 0)
-            except TokenRequestError:
-                result.failed_calls[second] += 1
-        while started[0]:
-            running.acquire()
-            started[0] -= 1
-        clock.advance(1.0)
-    for management in fleet:
-        management.close()
+        slot = Slot("key", "worker")
+        now = float(process * START // processes)
+        while now < END:
+            if not _called(slot, now, process, service, result):
+                result.failed_calls[int(now)] += 1
+            now += every
     return result
+
+
+def _called(slot: Slot, now: float, process: int, service: TokenService, result: Replay) -> bool:
+    """One call; whether it had a token. Nobody waits, so each fetch is one try."""
+    step = slot.step(now)
+    if step.start is not None:
+        result.requests[int(now)] += 1
+        result.per_process[process] += OUTAGE[0] <= now < OUTAGE[1]
+        slot.land(step.start, service(process, now), now)
+        slot.end(step.start)
+    if isinstance(step.outcome, AccessToken):
+        return True
+    return not isinstance(step.outcome, Failure) and step.outcome.result is not None
 
 
 def plot(result: Replay, path: str) -> None:

@@ -250,7 +250,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
     ) -> AccessToken:
         try:
             return self._service.get_access_token(
-                self._client, parameters, timeout=_seconds(timeout), patience=self._token_patience
+                self._client, parameters, timeout=_seconds(timeout), token_patience=self._token_patience
             )
         except TokenRequestError as error:
             failure = error

@@ -32,6 +32,16 @@ def checked_seconds(given: object, what: str, *, zero: bool = False) -> float:
     return float(given)  # type: ignore[arg-type]
 
 
+class Waitable(Protocol):
+    """What can be waited for: a ``threading.Event``, or one waiter's own bell."""
+
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it happens, at most ``timeout`` seconds; whether it has happened."""
+
+
 class Clock(Protocol):
     """What a clock must do; give one to ``AccessTokenManagement(clock=...)``."""
 
@@ -41,7 +51,7 @@ class Clock(Protocol):
     def time(self) -> float:
         """Seconds since the epoch (POSIX)."""
 
-    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+    def wait(self, event: Waitable, timeout: float | None) -> bool:
         """Wait until the event is set, at most ``timeout`` seconds; whether it was set."""
 
 
@@ -63,6 +73,6 @@ class SystemClock:
         """Seconds since the epoch."""
         return time.time()
 
-    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+    def wait(self, event: Waitable, timeout: float | None) -> bool:
         """Wait for the event, at most ``timeout`` seconds."""
         return event.wait(None if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
@@ -25,6 +25,7 @@ from .keywords import Unpack
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .pickling import Reference, management_of, managements
+from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts import DEFAULT_POOL_SIZE, take_shortcuts
@@ -33,16 +34,9 @@ from .tracebacks import sealed
 if TYPE_CHECKING:
     from .endpoint.options import Wait
 
-#: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
-RESOLVED_CLIENT_LIFETIME = 300.0
-#: Resolved clients remembered at most, the oldest dropped first.
-MAX_RESOLVED = 10_000
-
 #: Seconds that ``close`` spends on revocations: a worker that is told to stop has ten or so.
 REVOCATION_TIME = 5.0
 
-#: Asked for a name that nobody registered.
-ClientResolver = Callable[[str], Union[ClientCredentialsClient, None]]
 
 
 class _SessionRegistration:
@@ -104,7 +98,7 @@ class AccessTokenManagement:
         self._cache = cache if cache is not None else MemoryTokenCache(clock=self._clock)
         self._events = Events()
         self._backchannel = Backchannel(self._clock)
-        self._registry = _Clients(self._clock)
+        self._registry = ClientRegistry(self._clock)
         self._sessions: dict[str, _SessionRegistration] = {}
         self._lock = threading.Lock()
         #: The token service: ``management.service.get_access_token("name")``.
@@ -317,7 +311,7 @@ class AccessTokenManagement:
         with self._lock:
             if name in self._sessions:
                 raise ConfigurationError(
-                    f"a session named {name!r} is registered already; registered are {_listed(self._sessions)}"
+                    f"a session named {name!r} is registered already; registered are {listed(self._sessions)}"
                 )
             self._sessions = {**self._sessions, name: registration}
 
@@ -329,7 +323,7 @@ class AccessTokenManagement:
         registration = self._sessions.get(name)
         if registration is None:
             raise UnknownClientError(
-                f"no session is named {name!r}; registered are {_listed(self._sessions)}", self._sessions
+                f"no session is named {name!r}; registered are {listed(self._sessions)}", self._sessions
             )
         if registration.client is None or not self._registry.has_resolver():
             self._registry.find(registration.client)
@@ -382,7 +376,7 @@ class AccessTokenManagement:
     @property
     def clients(self) -> dict[str, ClientCredentialsClient]:
         """The token clients that were added, by name; a resolver's are not among them."""
-        return self._registry.registered
+        return self._registry.clients
 
     @property
     def sessions(self) -> dict[str, tuple[str, str | None]]:
@@ -448,94 +442,10 @@ class AccessTokenManagement:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<AccessTokenManagement clients={self._registry.names} sessions={sorted(self._sessions)}>"
+        return f"<AccessTokenManagement clients={sorted(self._registry.clients)} sessions={sorted(self._sessions)}>"
 
     def after_fork_in_child(self) -> None:
         """Start the lock anew: a thread that the child does not have may hold it."""
-        self._lock = threading.Lock()
-
-
-class _Clients:
-    """The token clients by name, and the resolvers."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._clients: dict[str, ClientCredentialsClient] = {}
-        self._resolvers: tuple[ClientResolver, ...] = ()
-        self._resolved: dict[str, tuple[ClientCredentialsClient, float]] = {}
-        renew_after_fork(self)
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._clients)
-
-    @property
-    def registered(self) -> dict[str, ClientCredentialsClient]:
-        with self._lock:
-            return dict(self._clients)
-
-    def add(self, client: ClientCredentialsClient) -> None:
-        with self._lock:
-            if client.name in self._clients:
-                raise ConfigurationError(
-                    f"a token client named {client.name!r} is registered already; "
-                    f"registered are {_listed(self._clients)}"
-                )
-            self._clients[client.name] = client
-
-    def add_resolver(self, resolver: ClientResolver) -> None:
-        if not callable(resolver):
-            raise ConfigurationError("a client resolver must be callable: resolver(name) -> client or None")
-        with self._lock:
-            self._resolvers = (*self._resolvers, resolver)
-
-    def has_resolver(self) -> bool:
-        return bool(self._resolvers)
-
-    def is_registered(self, name: str | None, client: ClientCredentialsClient) -> bool:
-        return self._clients.get(client.name) is client and (name is not None or len(self._clients) == 1)
-
-    def find(self, name: str | None) -> ClientCredentialsClient:
-        client = self._clients.get(name) if name is not None else None
-        if client is not None:
-            return client
-        if name is None:
-            clients = list(self._clients.values())
-            if len(clients) == 1:
-                return clients[0]
-            reason = "there are several token clients, so name one" if clients else "there is no token client"
-        else:
-            client = self._resolve(name)
-            if client is not None:
-                return client
-            reason = f"no token client is named {name!r}"
-        raise UnknownClientError(f"{reason}; registered are {_listed(self._clients)}", self._clients)
-
-    def _resolve(self, name: str) -> ClientCredentialsClient | None:
-        now = self._clock.monotonic()
-        known = self._resolved.get(name)
-        if known is not None and now < known[1]:
-            return known[0]
-        for resolver in self._resolvers:
-            client = resolver(name)
-            if client is None:
-                continue
-            if not isinstance(client, ClientCredentialsClient):
-                raise ConfigurationError(
-                    f"the client resolver returned {type(client).__name__} for {name!r}; "
-                    "it must return a ClientCredentialsClient or None"
-                )
-            client = client.named(name)
-            with self._lock:
-                self._resolved.pop(name, None)
-                self._resolved[name] = (client, now + RESOLVED_CLIENT_LIFETIME)
-                while len(self._resolved) > MAX_RESOLVED:
-                    del self._resolved[next(iter(self._resolved))]
-            return client
-        return None
-
-    def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
 
 
@@ -566,7 +476,3 @@ def _texts(given: object, what: str) -> dict[str, str]:
     if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
         raise ConfigurationError(f"{what} must be a mapping of names to texts")
     return dict(given)
-
-
-def _listed(names: Mapping[str, Any]) -> str:
-    return ", ".join(map(repr, sorted(names))) or "none"

@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .caches.protocol import Lease, SharedTokenCache, TokenCache
+from .clock import Waitable
+from .flights import Bell
 from .tokens import AccessToken
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class ManualClock:
         self._now = monotonic
         self._wall_offset = time - monotonic
         self._changed = threading.Condition()
-        self._waiting: list[tuple[float, threading.Event]] = []
+        self._waiting: list[tuple[float, Waitable]] = []
         #: The lengths of all timed waits so far, in seconds, in the order in which they began.
         self.waits: list[float] = []
 
@@ -57,7 +59,7 @@ class ManualClock:
         """Move the wall clock alone."""
         self._wall_offset += seconds
 
-    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+    def wait(self, event: Waitable, timeout: float | None) -> bool:
         """Wait for the event, at most ``timeout`` seconds of this clock."""
         entry = (self._now + timeout if timeout is not None else math.inf, event)
         until = entry[0]
@@ -69,10 +71,14 @@ class ManualClock:
             self._waiting.append(entry)
             self._changed.notify_all()
         try:
-            # advance() sets the time before it notifies, and both hold the event's own lock: no wake-up is lost.
-            with event._cond:  # type: ignore[attr-defined]
+            if isinstance(event, Bell):
                 while not event.is_set() and self._now < until:
-                    event._cond.wait()  # type: ignore[attr-defined]
+                    event.wait()
+            elif isinstance(event, threading.Event):
+                # advance() sets the time before it notifies, and both hold the event's own lock: no wake-up is lost.
+                with event._cond:  # type: ignore[attr-defined]
+                    while not event.is_set() and self._now < until:
+                        event._cond.wait()  # type: ignore[attr-defined]
         finally:
             with self._changed:
                 self._waiting.remove(entry)
@@ -95,9 +101,12 @@ class ManualClock:
         return sorted(until - self._now for until, _ in self._waiting if until < math.inf)
 
 
-def _notify(event: threading.Event) -> None:
-    with event._cond:  # type: ignore[attr-defined]
-        event._cond.notify_all()  # type: ignore[attr-defined]
+def _notify(event: Waitable) -> None:
+    if isinstance(event, Bell):
+        event.wake()
+    elif isinstance(event, threading.Event):
+        with event._cond:  # type: ignore[attr-defined]
+            event._cond.notify_all()  # type: ignore[attr-defined]
 
 
 #: Seconds after which a thread of the contract counts as hanging.

@@ -96,12 +96,12 @@ def test_a_lock_held_at_the_fork_is_free_in_the_child(management: AccessTokenMan
     owners = [
         management,
         management.service,
-        management._registry,
         management._backchannel,
         management._cache,
         adapter,
     ]
-    locks = [vars(owner)["_lock"] for owner in owners] + [requests_cc_token._default.lock]
+    locks = [vars(owner)["_lock"] for owner in owners]
+    locks += [requests_cc_token._default.lock, management._registry._dropping]
     condition = management._backchannel.closed._cond  # type: ignore[attr-defined]
 
     def check() -> None:

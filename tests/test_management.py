@@ -18,10 +18,9 @@ from requests_cc_token import (
     TokenRequestError,
     UnknownClientError,
 )
-from requests_cc_token import management as management_room
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
-from requests_cc_token.management import RESOLVED_CLIENT_LIFETIME
+from requests_cc_token.registry import RESOLVED_CLIENT_LIFETIME
 from requests_cc_token.shortcuts import ShortcutSession
 
 from .conftest import SECRET
@@ -194,7 +193,7 @@ def test_resolved_clients_are_bounded(
     management: AccessTokenManagement, token_service: TokenService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ones resolved longest ago are forgotten first."""
-    monkeypatch.setattr(management_room, "MAX_RESOLVED", 2)
+    monkeypatch.setattr("requests_cc_token.registry.MAX_RESOLVED", 2)
     asked: list[str] = []
 
     def resolve(name: str) -> ClientCredentialsClient:

@@ -24,6 +24,7 @@ from requests_cc_token import (
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.testing import ManualClock
 
+from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
 from .scripted_server import (
     PATIENCE,
     Action,
@@ -83,10 +84,7 @@ class Harness:
 
     def until_landed(self, client: str = "worker") -> None:
         """Wait until no fetch runs for the client."""
-        for thread in threading.enumerate():
-            if thread.name == f"requests_cc_token {client}":
-                thread.join(PATIENCE)
-                assert not thread.is_alive()
+        FetchThreads.current.join(client)
 
     def get(self, **kwargs: Any) -> AccessToken:
         return self.service.get_access_token("worker", **kwargs)
@@ -232,7 +230,7 @@ class TestSharedFailure:
             join = in_threads(1, harness.get)
             for tries, seconds in enumerate((1.0, 2.0, 3.0), 1):
                 server.wait_for_requests(tries)
-                harness.clock.until_waiting([seconds].__eq__)
+                harness.clock.until_waiting(lambda left, seconds=seconds: seconds in left)  # type: ignore[misc]
                 harness.clock.advance(seconds)
             assert [token.value for token in join()] == ["ok"]
 
@@ -350,7 +348,7 @@ class TestHoldOff:
         harness = Harness(server, wait=())
         server.script.extend([reset, reset, token_answer("ok")])
         with harness.management:
-            join = in_threads(1, lambda: harness.get(patience=300))
+            join = in_threads(1, lambda: harness.get(token_patience=300))
             for failures in (1, 2):
                 harness.until_event("failed", failures)
                 # The wait of the hold-off, not what is left of the exchange's deadline.
@@ -363,7 +361,7 @@ class TestHoldOff:
         harness = Harness(server, wait=())
         server.script.append(error_answer(429, "slow_down", [("Retry-After", "100")]))
         with harness.management, pytest.raises(TokenEndpointError):
-            harness.get(patience=30)
+            harness.get(token_patience=30)
         assert harness.requests == 1
         assert harness.clock.waits.count(100.0) == 0
 
@@ -394,7 +392,7 @@ class TestDeadlines:
         with harness.management:
             join = in_threads(1, harness.get)
             server.wait_for_requests(1)
-            harness.clock.until_waiting(lambda left: left == [20.0])
+            harness.clock.until_waiting(lambda left: 20.0 in left)
             harness.clock.advance(20.0)
             (error,) = join()
         assert isinstance(error, TokenEndpointConnectionError)
@@ -537,15 +535,27 @@ class TestRejection:
         # Steps of at least 0.5, 1, 2, 4, 8, 16, 30 s: at most seven begin within the minute.
         assert 4 <= harness.requests <= 9
 
-    def test_an_accepted_token_makes_the_next_refusal_a_first_one(self, harness: Harness) -> None:
-        """Revoked, renewed, used with success, revoked again: renewed at once each time."""
+    def test_a_token_that_worked_for_a_while_makes_the_next_refusal_a_first_one(self, harness: Harness) -> None:
+        """Revoked, renewed, used with success for a minute, revoked again: renewed at once each time."""
         numbers = iter(range(100))
         harness.server.respond = lambda request: token_answer(f"t{next(numbers)}")
         for expected in range(5):
             token = harness.get()
             assert token.value == f"t{expected}"
             harness.service.token_accepted(token)
+            harness.clock.advance(60)
             harness.service.token_rejected(token)
+
+    def test_a41_an_api_that_refuses_every_other_request_does_not_cost_a_token_for_each(self, harness: Harness) -> None:
+        """Two hundred calls in twenty seconds, every other one refused, whatever was taken in between: a few tokens."""
+        numbers = iter(range(10_000))
+        harness.server.respond = lambda request: token_answer(f"t{next(numbers)}")
+        for _ in range(100):
+            harness.service.token_rejected(harness.get())
+            harness.service.token_accepted(harness.get())
+            harness.clock.advance(0.2)
+        # Steps of at least 0.5, 1, 2, 4, 8 s.
+        assert 3 <= harness.requests <= 7
 
     def test_an_older_token_that_is_accepted_ends_no_series(self, harness: Harness) -> None:
         """The success of an older token's call says nothing of the current one, whose refusal is one more in a row."""
@@ -558,6 +568,7 @@ class TestRejection:
         harness.service.token_rejected(new)
         assert harness.get() is new
         harness.service.token_accepted(new)
+        harness.clock.advance(60)
         harness.service.token_rejected(new)
         assert harness.get().value == "t2"
 

@@ -17,9 +17,11 @@ from requests_cc_token import (
     TokenRequestError,
     TokenRequestParameters,
 )
+from requests_cc_token.clock import Waitable
 from requests_cc_token.events import TokenEvent
 
-from .scripted_server import PATIENCE, ScriptedServer, error_answer, gated, reset, token_answer
+from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .scripted_server import ScriptedServer, error_answer, gated, reset, token_answer
 from .test_service import Harness, in_threads, until_all_wait
 
 FORCED = TokenRequestParameters(force_renewal=True)
@@ -172,14 +174,11 @@ def test_the_last_waiter_leaves_before_the_try_fails(server: ScriptedServer) -> 
 def test_no_thread_can_be_started(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system has no thread left, the caller fetches by itself as far as it can."""
     harness.server.default = token_answer("one")
-    start = threading.Thread.start
 
-    def refuse(thread: threading.Thread) -> None:
-        if thread.name == "requests_cc_token worker":
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    def refuse(function: Callable[..., object], arguments: tuple[()]) -> None:
+        raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
     assert harness.get().value == "one"
 
 
@@ -293,15 +292,15 @@ class InterruptError(BaseException):
 
 
 @contextmanager
-def at_the_next_start(action: Callable[[threading.Thread], object]) -> Iterator[None]:
-    """Within the block, the first thread that is to be started is given to the action instead."""
+def at_the_next_start(action: Callable[[Callable[[], object]], object]) -> Iterator[None]:
+    """Within the block, the work of the first thread that is to be started is given to the action instead."""
     with pytest.MonkeyPatch.context() as patch:
 
-        def start(thread: threading.Thread) -> None:
+        def start(work: Callable[[], object], name: str) -> None:
             patch.undo()
-            action(thread)
+            action(work)
 
-        patch.setattr(threading.Thread, "start", start)
+        patch.setattr("requests_cc_token.service.start_thread", start)
         yield
 
 
@@ -312,11 +311,11 @@ def test_a_caller_interrupted_as_the_fetch_starts(harness: Harness, began: bool)
     harness.server.script.append(gated(release, token_answer("one")))
     joins: list[Callable[[], list[Any]]] = []
 
-    def interrupted(thread: threading.Thread) -> None:
+    def interrupted(work: Callable[[], object]) -> None:
         joins.append(in_threads(2, lambda: harness.get().value))
         until_all_wait(harness, 3)
         if began:
-            thread.start()
+            FetchThreads.current.start(work, "requests_cc_token worker")
             harness.server.wait_for_requests(1)
         raise InterruptError
 
@@ -331,18 +330,16 @@ def test_a_caller_interrupted_as_the_fetch_starts(harness: Harness, began: bool)
 def test_a_thread_that_comes_after_its_fetch_was_given_up(harness: Harness) -> None:
     """It sends nothing: somebody else has fetched the token meanwhile."""
     harness.server.script.append(token_answer("one"))
-    late: list[threading.Thread] = []
+    late: list[Callable[[], object]] = []
 
-    def interrupted(thread: threading.Thread) -> None:
-        late.append(thread)
+    def interrupted(work: Callable[[], object]) -> None:
+        late.append(work)
         raise InterruptError
 
     with at_the_next_start(interrupted), pytest.raises(InterruptError):
         harness.get()
     token = harness.get()
-    late[0].start()
-    late[0].join(PATIENCE)
-    assert not late[0].is_alive()
+    late[0]()
     assert harness.get() is token
     assert harness.requests == 1
 
@@ -354,7 +351,7 @@ def test_a_caller_interrupted_while_it_waits(server: ScriptedServer, monkeypatch
     server.script.append(gated(release, reset))
     wait, caller = harness.clock.wait, threading.current_thread()
 
-    def interrupted(event: threading.Event, timeout: float | None) -> bool:
+    def interrupted(event: Waitable, timeout: float | None) -> bool:
         if threading.current_thread() is caller:
             raise InterruptError
         return wait(event, timeout)

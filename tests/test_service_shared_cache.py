@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,7 +10,8 @@ import pytest
 from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestError, TokenRequestParameters
 from requests_cc_token.testing import ManualClock
 
-from .scripted_server import PATIENCE, ScriptedServer, error_answer, token_answer
+from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .scripted_server import ScriptedServer, error_answer, token_answer
 
 
 class ToldLease:
@@ -101,9 +101,7 @@ def stored(clock: ManualClock, value: str, lifetime: float = 3600.0) -> AccessTo
 
 
 def until_landed() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "requests_cc_token w":
-            thread.join(PATIENCE)
+    FetchThreads.current.join("w")
 
 
 def test_another_process_has_fetched(

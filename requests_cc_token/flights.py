@@ -1,0 +1,214 @@
+"""One fetch and who waits for it.
+
+A fetch runs in a thread of its own, so that nobody's deadline depends on a server, and everybody who needs its outcome
+meanwhile waits for it. Waiters share nothing that an exception in one of them could leave locked: each has a bell of
+its own, and ringing it never blocks.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import math
+import sys
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
+
+from .clock import Clock
+
+_T = TypeVar("_T")
+
+#: Seconds within which a thread has begun, on a busy machine too. Where memory runs out it may die before its first
+#: line, and nobody waits longer for it than that.
+BEGIN_WITHIN = 5.0
+
+
+class Bell:
+    """What one waiter waits for, in the manner of a ``threading.Event`` that only this waiter uses.
+
+    A lock that is taken from the start; ringing releases it. Neither step can be interrupted halfway, and neither the
+    one that rings nor another waiter ever takes it.
+    """
+
+    __slots__ = ("_is_set", "_lock")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def is_set(self) -> bool:
+        """Whether it has rung."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Ring, for good."""
+        self._is_set = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the waiter, who will look whether it has rung; what a clock does when time has passed."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            return  # it is about to wake already
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until woken, at most ``timeout`` seconds; whether it has rung."""
+        if not self._is_set:
+            self._lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+        return self._is_set
+
+
+class Flight(Generic[_T]):
+    """One fetch: until when it may take, who waits for it, and what it brought.
+
+    ``begin_by`` and ``over_at`` are moments on the monotonic clock. A flight whose thread has not begun by the one, or
+    that has not landed by the other, is given up by whoever comes next; what a late one brings changes nothing.
+    """
+
+    __slots__ = (
+        "background",
+        "begin_by",
+        "begun",
+        "bells",
+        "epoch",
+        "error",
+        "forced",
+        "given_up",
+        "landed",
+        "over_at",
+        "result",
+        "tries",
+        "waits_for",
+    )
+
+    def __init__(
+        self, now: float, max_time: float = math.inf, *, epoch: int = 0, background: bool = False, forced: bool = False
+    ) -> None:
+        self.begin_by = now + BEGIN_WITHIN
+        self.over_at = now + max_time
+        #: Counts deletions: a flight of an older epoch brings its result to those only who waited before.
+        self.epoch = epoch
+        #: Whether it was begun while everybody had a token.
+        self.background = background
+        #: Whether it was begun to replace a token that is there.
+        self.forced = forced
+        #: Whether its thread is at it.
+        self.begun = False
+        #: Whether nobody waits for it any more, though its thread may still be at it.
+        self.given_up = False
+        #: Whether it has ended, with an outcome or without.
+        self.landed = False
+        self.result: _T | None = None
+        self.error: BaseException | None = None
+        #: Token requests sent so far.
+        self.tries = 0
+        self.bells: list[Bell] = []
+        #: The flight that the code of this one waits for: a secret's callable may need another client's token.
+        self.waits_for: Flight[Any] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for it."""
+        return len(self.bells)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether nobody should wait for it any more."""
+        return self.landed or now >= self.over_at or (not self.begun and now >= self.begin_by)
+
+    def join(self) -> Bell:
+        """Wait for it from now on; whoever does has to ``leave``."""
+        bell = Bell()
+        self.bells.append(bell)
+        return bell
+
+    def leave(self, bell: Bell) -> None:
+        """Wait no longer: nothing is tried again for this waiter."""
+        if bell in self.bells:
+            self.bells.remove(bell)
+
+    def land(self) -> None:
+        """Let everybody know, outcome or none. Never blocks."""
+        self.landed = True
+        for bell in list(self.bells):
+            bell.set()
+
+    def wait(self, bell: Bell, clock: Clock, deadline: float | None = None) -> bool:
+        """Wait until it has landed, at most until the deadline or its own end; whether it has landed."""
+        running = [flight for flight in _running.get() if not flight.landed]
+        if running:
+            running[-1].waits_for = self
+        try:
+            while not self.landed:
+                now = clock.monotonic()
+                if self.is_overdue(now) or (deadline is not None and now >= deadline):
+                    break
+                until = self.over_at if self.begun else min(self.begin_by, self.over_at)
+                clock.wait(bell, (until if deadline is None else min(until, deadline)) - now)
+            return self.landed
+        finally:
+            self.leave(bell)
+            if running:
+                running[-1].waits_for = None
+
+    def waits_for_this_code(self) -> bool:
+        """Whether the code that is running now is part of this flight, or of one that this one waits for.
+
+        A secret's callable, a subscriber or a log handler that asks for the token it is called for would wait for ever.
+        """
+        running = _running.get()
+        awaited: Flight[Any] | None = self
+        for _ in range(_LONGEST_CHAIN):
+            if awaited is None or awaited.landed:
+                return False
+            if awaited in running:
+                return True
+            awaited = awaited.waits_for
+        return True
+
+
+#: Flights that wait for each other in a row: more than that is a circle.
+_LONGEST_CHAIN = 100
+
+#: The flights of which the running code is a part, the innermost last.
+_running: ContextVar[tuple[Flight[Any], ...]] = ContextVar("requests_cc_token flights", default=())
+
+
+def run_as_part_of(flight: Flight[Any], work: Callable[[], object]) -> None:
+    """Run the flight's work here, so that ``waits_for_this_code`` is true within it."""
+    token = _running.set((*_running.get(), flight))
+    try:
+        work()
+    finally:
+        _running.reset(token)
+
+
+def start_thread(work: Callable[[], object], name: str) -> None:
+    """Run the work in a thread of its own, with the context variables of the caller.
+
+    Returns without waiting for the thread to begin, which ``threading.Thread.start`` does without a bound: where memory
+    runs out, a thread may die before it has told that it began. Raises ``RuntimeError`` or ``MemoryError`` where no
+    thread can be had: the machine is out of them, the interpreter is shutting down, or it is an isolated
+    subinterpreter.
+    """
+    # Refused where no thread may outlive the interpreter that started it.
+    threading.Thread(daemon=True)
+    context = contextvars.copy_context()
+
+    def begin() -> None:
+        # What threading does for its own threads: debuggers and coverage follow, and logs say whose thread it is.
+        if (trace := threading.gettrace()) is not None:
+            sys.settrace(trace)
+        if (profile := threading.getprofile()) is not None:
+            sys.setprofile(profile)
+        thread = threading.current_thread()
+        thread.name = name
+        try:
+            context.run(work)
+        except Exception:
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), thread)))
+
+    _thread.start_new_thread(begin, ())

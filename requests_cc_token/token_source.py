@@ -1,0 +1,142 @@
+"""Where the token service has its tokens from: the cache's token, else a new one.
+
+As one process, or, where the cache can tell, as one of a fleet of which one process asks. A cache that fails is left
+alone for a while.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from .caches.protocol import Lease, SharedTokenCache, TokenCache
+from .clock import Clock
+from .demand import Demand
+from .endpoint.backchannel import Backchannel
+from .endpoint.token_request import request_token
+from .events import Events, TokenEvent, logger
+from .exceptions import TokenCacheError
+from .expiry import Moment, localized
+from .slots import Slot, TokenFlight
+from .tokens import AccessToken
+
+_T = TypeVar("_T")
+
+#: Seconds without a cache that has failed: a store that is down costs one call in so many.
+CACHE_COOL_DOWN = 30.0
+#: Seconds that a fetch may wait for those of other processes, beside the time that it takes itself. The store's own
+#: bound is shorter; this one holds for caches of any kind.
+MAX_LEASE_WAIT = 45.0
+#: Seconds beside the backchannel's ``max_time`` in which a fetch says by itself what it ended with.
+LANDING_TIME = 1.0
+
+
+class TokenSource:
+    """The cache and the token endpoint of one management; safe in threads."""
+
+    def __init__(self, cache: TokenCache, *, backchannel: Backchannel, clock: Clock, events: Events) -> None:
+        self._cache = cache
+        self._backchannel = backchannel
+        self._clock = clock
+        self._events = events
+        self._down_until = float("-inf")
+        #: Taken by the one that warns. Nobody waits for it: with two failures at once one warning is enough.
+        self._warning = threading.Lock()
+
+    @property
+    def max_time(self) -> float:
+        """Seconds that a fetch may take at most, whatever it waits for."""
+        shared = isinstance(self._cache, SharedTokenCache)
+        return self._backchannel.options.max_time + LANDING_TIME + (MAX_LEASE_WAIT if shared else 0.0)
+
+    def obtain(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
+        """The token that this fetch is for. Raises ``TokenRequestError`` and its kinds."""
+        token = self._news(slot, self._use("read", demand, partial(self._cache.get, slot.key)))
+        if token is not None and not flight.forced:
+            return token
+        # A forced renewal wants a token newer than what lies there, not necessarily its own.
+        known = None if token is None else token.value
+        lease = self._lease(demand, slot)
+        try:
+            while lease is not None:
+                # Whoever held the lease before may have left what we came for.
+                token = self._news(slot, lease.token)
+                if token is not None and token.value != known:
+                    return token
+                if lease.granted:
+                    break
+                lease = self._lease(demand, slot)
+            token = self._request(demand, slot, flight)
+            put = lease.set if lease is not None else partial(self._cache.set, slot.key)
+            if slot.wants(flight):
+                self._use("write to", demand, partial(put, token))
+            return token
+        finally:
+            if lease is not None:
+                # Whether or not the cache is left alone now: others would wait for this process.
+                self._use("release", demand, lease.release, even_if_down=True)
+
+    def delete(self, demand: Demand, slot: Slot) -> None:
+        """Have the cache forget the token."""
+        self._use("delete from", demand, partial(self._cache.delete, slot.key))
+
+    def _news(self, slot: Slot, token: AccessToken | None) -> AccessToken | None:
+        """The cache's token, where it is usable and tells this process something new."""
+        if token is not None and (token.soft_expiry is None or token.hard_expiry is None):
+            token = localized(token, Moment.now(self._clock), key=slot.key, binding=slot.binding)
+        return slot.news(token, self._clock.monotonic())
+
+    def _lease(self, demand: Demand, slot: Slot) -> Lease | None:
+        """The right to fetch for all processes, where the cache knows such a thing."""
+        if not isinstance(self._cache, SharedTokenCache):
+            return None
+        return self._use("lease from", demand, partial(self._cache.lease, slot.key, self._backchannel.closed.is_set))
+
+    def _request(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
+        # Further tries within the fetch are for those who wait for it, after a time that went well. A renewal
+        # that nobody waits for, and the probes of an outage, leave them to the schedule of the hold-off.
+        first_sequence = slot.failure is None
+
+        def on_try() -> None:
+            flight.tries += 1
+            slot.requests += 1
+            self._events.emit(TokenEvent("requested", demand.name, attempt=flight.tries))
+
+        return request_token(
+            demand,
+            slot.key,
+            backchannel=self._backchannel,
+            clock=self._clock,
+            keep_trying=lambda: first_sequence and flight.waiting > 0,
+            on_try=on_try,
+        )
+
+    def _use(self, doing: str, demand: Demand, action: Callable[[], _T], *, even_if_down: bool = False) -> _T | None:
+        """Use the cache; one that fails is left alone for a while, and the call goes on without it."""
+        if self._clock.monotonic() < self._down_until and not even_if_down:
+            return None
+        try:
+            return action()
+        except Exception as error:
+            self._leave_alone(doing, demand, error)
+            return None
+
+    def _leave_alone(self, doing: str, demand: Demand, error: Exception) -> None:
+        if not self._warning.acquire(blocking=False):
+            return
+        try:
+            now = self._clock.monotonic()
+            first = now >= self._down_until
+            self._down_until = now + CACHE_COOL_DOWN
+        finally:
+            self._warning.release()
+        if first:
+            logger.warning(
+                "token client %r: could not %s the token cache (%s); going on without it for %.0f s",
+                demand.name,
+                doing,
+                error if isinstance(error, TokenCacheError) else type(error).__name__,
+                CACHE_COOL_DOWN,
+            )

@@ -1,0 +1,209 @@
+"""One fetch and who waits for it: what waiters share, and what becomes of them when something ends early."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from requests_cc_token.clock import SystemClock
+from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, run_as_part_of, start_thread
+from requests_cc_token.testing import ManualClock
+
+from .scripted_server import PATIENCE
+
+
+def in_a_thread(work: Any, name: str = "of the test") -> threading.Event:
+    """Start the work as a fetch is started; an event for its end."""
+    over = threading.Event()
+
+    def observed() -> None:
+        try:
+            work()
+        finally:
+            over.set()
+
+    start_thread(observed, name)
+    return over
+
+
+class TestBell:
+    def test_it_wakes_the_one_who_waits(self) -> None:
+        """Rung before or while somebody waits, and rung twice: it has rung, and waiting is over at once."""
+        bell = Bell()
+        over = in_a_thread(lambda: bell.wait(PATIENCE))
+        assert not bell.is_set()
+        bell.set()
+        bell.set()
+        assert over.wait(PATIENCE)
+        assert bell.is_set()
+        assert bell.wait()
+
+    @pytest.mark.parametrize("timeout", [0, 0.001, -1])
+    def test_a_wait_ends_with_its_time(self, timeout: float) -> None:
+        """Nobody rang."""
+        assert not Bell().wait(timeout)
+
+    def test_a_wait_may_be_as_long_as_somebody_likes(self) -> None:
+        """More seconds than a lock can be waited for are as many as it can."""
+        bell = Bell()
+        bell.wake()
+        assert not bell.wait(1e300)
+
+    def test_a29_an_interrupt_of_a_waiter_locks_nothing(self) -> None:
+        """A waiter that an exception takes away at any line of its wait leaves the ringing free for the others."""
+
+        class Interrupt(BaseException):
+            pass
+
+        for line in range(12):
+            flight: Flight[str] = Flight(0.0)
+            flight.begun = True
+            mine, others = flight.join(), flight.join()
+            count = iter(range(1_000))
+
+            def trace(frame: Any, event: str, argument: Any, count: Any = count, line: int = line) -> Any:
+                if event == "line" and frame.f_code.co_filename.endswith("flights.py") and next(count) == line:
+                    raise Interrupt
+                return trace
+
+            sys.settrace(trace)
+            try:
+                flight.wait(mine, SystemClock(), SystemClock().monotonic() + 0.001)
+            except Interrupt:
+                pass
+            finally:
+                sys.settrace(None)
+            flight.land()
+            assert flight.wait(others, SystemClock())
+
+
+class TestFlight:
+    def test_it_is_overdue_when_its_thread_or_its_end_did_not_come_in_time(self) -> None:
+        """A few seconds for the thread to begin, the given time for the whole."""
+        flight: Flight[str] = Flight(100.0, 30.0)
+        assert not flight.is_overdue(100.0 + BEGIN_WITHIN - 0.1)
+        assert flight.is_overdue(100.0 + BEGIN_WITHIN)
+        flight.begun = True
+        assert not flight.is_overdue(129.9)
+        assert flight.is_overdue(130.0)
+
+    def test_waiting_ends_when_it_lands(self) -> None:
+        """Each waiter has a bell of its own, and whoever has left is not counted any more."""
+        flight: Flight[str] = Flight(0.0)
+        flight.begun = True
+        bells = [flight.join() for _ in range(3)]
+        flight.leave(bells[0])
+        flight.leave(bells[0])
+        assert flight.waiting == 2
+        flight.land()
+        assert all(flight.wait(bell, ManualClock()) for bell in bells[1:])
+        assert flight.waiting == 0
+
+    def test_waiting_ends_with_the_deadline_or_when_it_is_overdue(self) -> None:
+        """Whichever comes first; a thread that begins late is waited for until the flight's own end."""
+        clock = ManualClock(monotonic=0.0)
+        flight: Flight[str] = Flight(0.0, 30.0)
+        outcomes: list[bool] = []
+        over = [
+            in_a_thread(lambda: outcomes.append(flight.wait(flight.join(), clock, 2.0))),
+            in_a_thread(lambda: outcomes.append(flight.wait(flight.join(), clock))),
+        ]
+        clock.until_waiting(lambda left: sorted(left) == [2.0, BEGIN_WITHIN])
+        flight.begun = True
+        clock.advance(2.0)
+        assert over[0].wait(PATIENCE)
+        clock.advance(BEGIN_WITHIN)
+        clock.until_waiting(lambda left: left == [30.0 - 2.0 - BEGIN_WITHIN])
+        clock.advance(30.0)
+        assert over[1].wait(PATIENCE)
+        assert outcomes == [False, False]
+
+    def test_f45_a_flight_waits_for_the_code_that_is_part_of_it(self) -> None:
+        """Within its own work, within that of a flight it waits for, and not once it has landed."""
+        inner: Flight[str] = Flight(0.0)
+        outer: Flight[str] = Flight(0.0)
+        outer.waits_for = inner
+        seen: list[bool] = []
+
+        def look() -> None:
+            seen.extend([inner.waits_for_this_code(), outer.waits_for_this_code()])
+            inner.land()
+            seen.append(outer.waits_for_this_code())
+
+        assert not outer.waits_for_this_code()
+        run_as_part_of(inner, look)
+        assert seen == [True, True, False]
+
+    def test_flights_that_wait_for_each_other_are_a_circle(self) -> None:
+        """However long the row: it ends."""
+        one: Flight[str] = Flight(0.0)
+        two: Flight[str] = Flight(0.0)
+        one.waits_for, two.waits_for = two, one
+        assert one.waits_for_this_code()
+
+    def test_a_flight_notes_what_its_code_waits_for(self) -> None:
+        """While it waits, and no longer."""
+        outer: Flight[str] = Flight(0.0)
+        inner: Flight[str] = Flight(0.0, math.inf)
+        inner.begun = True
+        clock = ManualClock(monotonic=0.0)
+        over = in_a_thread(lambda: run_as_part_of(outer, lambda: inner.wait(inner.join(), clock, 10.0)))
+        clock.until_waiting(lambda left: left == [10.0])
+        assert outer.waits_for is inner
+        inner.land()
+        assert over.wait(PATIENCE)
+        assert outer.waits_for is None
+
+
+class TestThread:
+    def test_it_has_a_name_and_the_context_of_its_caller(self) -> None:
+        """Logs say whose thread it is, and context variables reach what runs in it."""
+        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+        variable.set("blue")
+        seen: list[str] = []
+        look = lambda: seen.extend([threading.current_thread().name, variable.get()])  # noqa: E731
+        over = in_a_thread(look, "requests_cc_token x")
+        assert over.wait(PATIENCE)
+        assert seen == ["requests_cc_token x", "blue"]
+
+    def test_debuggers_and_profilers_follow(self) -> None:
+        """What is set for all threads is set for this one too."""
+        called: list[str] = []
+
+        def work() -> None:
+            called.append("work")
+
+        def trace(frame: Any, event: str, argument: Any) -> Any:
+            called.append(f"traced {frame.f_code.co_name}")
+
+        def profile(frame: Any, event: str, argument: Any) -> Any:
+            called.append(f"profiled {event}")
+
+        tracing, profiling = threading.gettrace(), threading.getprofile()
+        threading.settrace(trace)
+        threading.setprofile(profile)
+        try:
+            assert in_a_thread(work).wait(PATIENCE)
+        finally:
+            threading.settrace(tracing)
+            threading.setprofile(profiling)
+        assert {"traced work", "work", "profiled call"} <= set(called)
+
+    def test_an_exception_goes_where_those_of_threads_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``threading.excepthook`` gets it, with the thread's name."""
+        told: list[Any] = []
+        over = threading.Event()
+
+        def hook(arguments: Any) -> None:
+            told.append((arguments.exc_type, arguments.thread.name))
+            over.set()
+
+        monkeypatch.setattr(threading, "excepthook", hook)
+        start_thread(lambda: 1 / 0, "requests_cc_token x")
+        assert over.wait(PATIENCE)
+        assert told == [(ZeroDivisionError, "requests_cc_token x")]
