@@ -130,7 +130,7 @@ class Slot:
         """Decide what a caller does at this moment.
 
         ``stamp`` is that of the client's secret, key and certificate now. ``force`` wants a token newer than the
-        current one, ``patient`` would rather wait than get an error, ``max_time`` is how many seconds a new fetch may take.
+        current one, ``patient`` would rather wait than get an error, ``max_time`` is the seconds a new fetch may take.
         """
         token = self._current(now)
         if self.flight is not None and self.flight.is_overdue(now):
@@ -140,7 +140,8 @@ class Slot:
         if token is not None and not force:
             self.hits += 1
             assert token.soft_expiry is not None
-            if failure is None and now >= token.soft_expiry and self.flight is None and self.hanging < MAX_HANGING:
+            wanted = failure is None and now >= token.soft_expiry
+            if wanted and self.flight is None and self.hanging < MAX_HANGING:
                 start = self.flight = Flight(now, max_time, epoch=self.epoch, background=True)
             return Step(token, start, self.epoch)
         if self.flight is not None:
