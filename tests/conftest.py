@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,22 @@ SECRET = "T41NT+b c/d=%41&é~*"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background ignores Ctrl-C for them, and so would the processes they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if sys.dont_write_bytecode:
+    # Where no bytecode is wanted beside the sources, hundreds of processes would compile all of the package anew.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    del os.environ["PYTHONDONTWRITEBYTECODE"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite on all processors; whoever names a file or ``-n`` gets what was asked for."""
+    option = config.option
+    is_a_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if not is_a_worker and getattr(option, "numprocesses", 0) is None and not option.file_or_dir:
+        option.numprocesses, option.dist = "logical", "loadgroup"
 
 
 @pytest.fixture(autouse=True)

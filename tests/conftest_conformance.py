@@ -12,29 +12,27 @@ import pytest
 #: The lines of the checklist.
 LINES = tuple(f"C{number:02}" for number in range(1, 54))
 
-_seen = pytest.StashKey[dict[str, set[str]]]()
+#: Under this name a report carries the lines that its test shows, also from another process of pytest-xdist.
+_PROPERTY = "conformance"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse marks that name no line of the checklist, and note which tests show which line."""
-    tests: dict[str, set[str]] = defaultdict(set)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse marks that name no line of the checklist, and have each report say which lines its test shows."""
     for item in items:
         for mark in item.iter_markers("conformance"):
             if len(mark.args) != 1 or mark.args[0] not in LINES:
                 raise pytest.UsageError(f"{item.nodeid}: conformance{mark.args} names no line from C01 to C53")
-            tests[item.nodeid].add(mark.args[0])
-    config.stash[_seen] = tests
+            item.user_properties.append((_PROPERTY, mark.args[0]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """List the lines with the number of tests that passed, failed or were skipped."""
-    tests = config.stash.get(_seen, {})
-    if "conformance" not in (config.option.markexpr or "") or not tests:
+    if "conformance" not in (config.option.markexpr or ""):
         return
     counts: dict[str, dict[str, int]] = {line: defaultdict(int) for line in LINES}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, ()):
-            for line in tests.get(getattr(report, "nodeid", ""), ()):
+            for line in {value for name, value in getattr(report, "user_properties", ()) if name == _PROPERTY}:
                 counts[line][outcome] += 1
     shown = [line for line in LINES if counts[line]["passed"] and not counts[line]["failed"] + counts[line]["error"]]
     terminalreporter.section(f"conformance: {len(shown)} of {len(LINES)} lines shown")

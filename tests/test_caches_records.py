@@ -31,7 +31,7 @@ json_values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("key", [None, OLD])
+@pytest.mark.parametrize("key", [None, OLD], ids=["plain", "encrypted"])
 @given(
     value=st.text("abcXYZ019-._~+/", min_size=1),
     scope=st.none() | st.text(),
