@@ -1,10 +1,12 @@
-"""Write the lowest versions that setup.cfg admits, as constraints for pip. Usage: python .ci/floors.py FILE.
+"""Installs with the lowest versions that setup.cfg admits. Usage: python .ci/floors.py FILE [ARGUMENT...].
 
-Only what users install counts: the package's own requirements and the extras before `test`.
+FILE is where the constraints are written. The arguments are those of ``pip install``; without any, nothing is
+installed. Only what users install counts: the package's own requirements and the extras before `test`.
 """
 
 import configparser
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,5 +34,14 @@ def floors(setup_cfg: Path) -> list[str]:
     return sorted(lines)
 
 
+def main(file: str, *arguments: str) -> int:
+    """Install; the exit code of pip."""
+    Path(file).write_text("\n".join(floors(Path(__file__).parent.parent / "setup.cfg")) + "\n", encoding="utf-8")
+    if not arguments:
+        return 0
+    command = [sys.executable, "-m", "pip", "install", "--constraint", file, *arguments]
+    return subprocess.call(command)  # noqa: S603 - what tox asks for
+
+
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text("\n".join(floors(Path(__file__).parent.parent / "setup.cfg")) + "\n", encoding="utf-8")
+    sys.exit(main(*sys.argv[1:]))
