@@ -29,7 +29,7 @@ _CLIENT_KEYS = frozenset(
 )
 _BACKCHANNEL_KEYS = frozenset("wait timeout max_time max_tries verify proxies".split())
 _SESSION_KEYS = frozenset(
-    "base_url client allow_http timeout pool_size retries headers renew_on_401 keep_authorization "
+    "base_url client allow_http timeout pool_size retries headers renew_on keep_authorization "
     "token_patience token_parameters".split()
 )
 _PARAMETER_KEYS = frozenset("scope resource audience parameters force_renewal authorization_details".split())

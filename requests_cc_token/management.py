@@ -12,11 +12,11 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter
 
-from .adapter import AccessTokenAdapter, Timeout
+from .adapter import AccessTokenAdapter
 from .caches.memory import MemoryTokenCache
 from .caches.protocol import SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient, ClientOptions
-from .clock import Clock, SystemClock, is_duration
+from .clock import Clock, SystemClock
 from .demand import Demand
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
@@ -29,6 +29,7 @@ from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts import DEFAULT_POOL_SIZE, take_shortcuts
+from .token_policy import RENEW_ON, RenewOn, Timeout, TokenPolicy, check_retries
 from .tracebacks import sealed
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class AccessTokenManagement:
         headers: Mapping[str, str] | None = None,
         adapters: Mapping[str, BaseAdapter] | None = None,
         inner: BaseAdapter | None = None,
-        renew_on_401: bool = True,
+        renew_on: RenewOn = RENEW_ON,
         keep_authorization: bool = True,
         token_patience: float | None = None,
         token_parameters: TokenRequestParameters | None = None,
@@ -267,44 +268,39 @@ class AccessTokenManagement:
         and may be left out while there is one. ``timeout`` is what a call that names none gets, in seconds or
         (connect, read) seconds. ``pool_size`` is the connections kept per host. ``retries`` is a number or a
         ``urllib3.Retry`` for the API calls. ``headers`` go with each request, ``adapters`` are mounted too, by
-        prefix. ``inner``, ``renew_on_401``, ``keep_authorization``, ``token_patience`` and ``token_parameters`` are as
+        prefix. ``inner``, ``renew_on``, ``keep_authorization``, ``token_patience`` and ``token_parameters`` are as
         in ``AccessTokenAdapter``.
 
         Raises ``ConfigurationError``, also for a name that is taken.
         """
         what = f"session {_name(name, 'session')!r}: base_url"
         url = check_base_url(base_url, what)
-        Mount(url, allow_http=allow_http, what=what)
+        mount = Mount(url, allow_http=allow_http, what=what)
         if client is not None:
             _name(client, "token client")
         what = f"session {name!r}:"
         check_timeout(timeout, f"{what} timeout")
-        _flag(renew_on_401, f"{what} renew_on_401")
-        _flag(keep_authorization, f"{what} keep_authorization")
-        _amount(token_patience, f"{what} token_patience")
-        if token_parameters is not None and not isinstance(token_parameters, TokenRequestParameters):
-            raise ConfigurationError(f"{what} token_parameters must be TokenRequestParameters(...)")
+        policy: dict[str, Any] = {
+            "renew_on": renew_on,
+            "keep_authorization": keep_authorization,
+            "token_patience": token_patience,
+            "token_parameters": token_parameters,
+        }
+        # Checked here, where they are described; each session makes its own.
+        checked = TokenPolicy(self.service, client, mount, what=f"session {name!r}", **policy)
         _whole(pool_size, f"{what} pool_size", 1)
         if not isinstance(retries, urllib3.Retry):
             _whole(retries, f"{what} retries", 0)
         if inner is not None and (pool_size != DEFAULT_POOL_SIZE or retries != 0):
             raise ConfigurationError(f"{what} the inner adapter sends, so give pool_size and retries to it")
-        options: dict[str, Any] = {
-            "renew_on_401": renew_on_401,
-            "keep_authorization": keep_authorization,
-            "token_patience": token_patience,
-            "token_parameters": token_parameters,
-        }
-        if inner is not None:
-            options["inner"] = inner
-        else:
-            options.update(pool_maxsize=pool_size, max_retries=retries)
+        check_retries(retries if inner is None else inner, checked.renew_on, f"session {name!r}")
+        sender = {"pool_maxsize": pool_size, "max_retries": retries} if inner is None else {"inner": inner}
         registration = _SessionRegistration(
             url,
             client,
             allow_http=allow_http,
             timeout=timeout,
-            adapter_options=options,
+            adapter_options={**policy, **sender},
             adapters=dict(adapters or {}),
             headers=_texts(headers, f"{what} headers"),
         )
@@ -458,11 +454,6 @@ def _name(name: Any, what: str) -> str:
 def _flag(given: object, what: str) -> None:
     if not isinstance(given, bool):
         raise ConfigurationError(f"{what} must be true or false, not {given!r}")
-
-
-def _amount(given: object, what: str) -> None:
-    if given is not None and not is_duration(given):
-        raise ConfigurationError(f"{what} must be a number of seconds, not {given!r}")
 
 
 def _whole(given: object, what: str, least: int) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import requests
 
 #: Bytes of a refused answer's body that are read to keep its connection; a longer one costs the connection.
 MAX_DRAINED = 64 * 1024
+
+#: Seconds that this may take: more than a connection costs, less than anybody notices.
+DRAIN_TIME = 1.0
 
 #: Bodies that have no position.
 _WHOLE = (bytes, str, bytearray, memoryview)
@@ -40,18 +44,41 @@ def rewind(body: Any, position: int | None) -> bool:
 
 
 def drain(response: requests.Response) -> None:
-    """Free the connection for the next try, reading what little body a refusal has."""
-    content = b""
-    try:
-        for chunk in response.iter_content(8192):
-            content += chunk
-            if len(content) > MAX_DRAINED:
-                break
-        # Where the body is not at its end, this closes the connection. Just given back it might be used again: a rest
-        # that lies in its buffer (128 KiB from Python 3.14 on) is not seen by who looks at the socket.
-        response.close()
-    except Exception:
-        content = b""
+    """Free the connection for the next try, reading what little body a refusal has.
+
+    A body that is large, slow or broken costs the connection, and at most ``DRAIN_TIME`` seconds.
+    """
+    content = response.content if _is_read(response) else _little_body(response.raw)
+    # Where the body is not at its end, this closes the connection. Just given back it might be used again: a rest that
+    # lies in its buffer (128 KiB from Python 3.14 on) is not seen by whoever looks at the socket.
+    response.close()
+    # As if requests had read it; its own way has no bound in time.
     response._content = content
     response._content_consumed = True
-    response.close()
+
+
+def _is_read(response: requests.Response) -> bool:
+    """Whether the content is there already: a function of ``renew_on`` looked at it, or it came over no wire."""
+    return response._content is not False
+
+
+def _little_body(raw: Any) -> bytes:
+    """The rest of the body, or nothing where that is not worth its time."""
+    sock = getattr(getattr(raw, "connection", None), "sock", None)
+    if sock is None:
+        return b""  # the server ends the connection with the body: nothing can be kept by reading it
+    # One piece as it comes; a urllib3 before 2.2 waits for all that was asked for.
+    read = getattr(raw, "read1", raw.read)
+    content = b""
+    deadline = time.monotonic() + DRAIN_TIME
+    try:
+        while len(content) <= MAX_DRAINED and (left := deadline - time.monotonic()) > 0:
+            # urllib3 sets it anew for the next request of the connection.
+            sock.settimeout(left)
+            piece = read(8192, decode_content=True)
+            if not piece:
+                return content
+            content += piece
+    except Exception:
+        content = b""  # its body does not matter, so neither does its end
+    return content

@@ -7,10 +7,11 @@ anything is sent, waited for, or asked of somebody else's code.
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .caches.protocol import TokenCache
 from .clock import Clock
@@ -27,6 +28,9 @@ from .slots import NOT_LOOKED, Failure, Slot, Step, TokenFlight, hard_expiry
 from .token_source import TokenSource
 from .tokens import AccessToken
 from .urls import shown_url
+
+if TYPE_CHECKING:
+    from .authentication.dpop import Nonces
 
 _T = TypeVar("_T")
 
@@ -174,6 +178,13 @@ class AccessTokenService:
                 slot.forget_failures()
 
         self._locked(forget)
+
+    @functools.cached_property
+    def api_nonces(self) -> Nonces:
+        """The newest nonce of each API that wants one in its proofs (RFC 9449 section 9)."""
+        from .authentication.dpop import Nonces
+
+        return Nonces()
 
     def now(self) -> float:
         """Seconds since the epoch, by the clock of the management."""

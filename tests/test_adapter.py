@@ -259,7 +259,7 @@ def test_other_authentication_works_through_the_adapter(mounted: Mounted, script
     """Digest sends again by ``response.connection``, which is this adapter: its own header is kept."""
     challenge = [("WWW-Authenticate", 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5')]
     scripted.script.append(answer(401, headers=challenge))
-    session = mounted(scripted.url, renew_on_401=False)
+    session = mounted(scripted.url, renew_on=())
     assert session.get(scripted.url + "x", auth=HTTPDigestAuth("u", "p"), timeout=30).text == "fine"
     first, second = bearers(scripted)
     assert first is not None
@@ -338,8 +338,8 @@ def test_only_a_401_is_a_refusal(
 
 
 def test_renewal_can_be_turned_off(mounted: Mounted, api: ProtectedApi, token_service: TokenService) -> None:
-    """With ``renew_on_401=False`` the 401 is the answer and the token stays."""
-    session = mounted(renew_on_401=False)
+    """With ``renew_on=()`` the 401 is the answer and the token stays."""
+    session = mounted(renew_on=())
     api.fail_next(401)
     assert session.get(api.base_url + "test", timeout=30).status_code == 401
     assert session.get(api.base_url + "test", timeout=30).status_code == 200

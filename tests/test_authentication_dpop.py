@@ -26,7 +26,7 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestError,
 )
-from requests_cc_token.authentication.dpop import AS, MAX_NONCE, MAX_NONCES, RS, Nonces, ProvenHeaders, target
+from requests_cc_token.authentication.dpop import MAX_NONCE, MAX_NONCES, Nonces, ProvenHeaders, target
 from requests_cc_token.authentication.signing_key import SIGNING_ALGORITHMS
 
 from .scripted_server import answer, error_answer, reset, token_answer
@@ -236,7 +236,11 @@ def test_a_wrong_clock(
 
 
 def test_a_nonce_of_the_api(
-    session: requests.Session, service: StrictTokenService, api: StrictApi, key: DPoPKey
+    management: AccessTokenManagement,
+    session: requests.Session,
+    service: StrictTokenService,
+    api: StrictApi,
+    key: DPoPKey,
 ) -> None:
     """Asked for a nonce, the request is sent once more, with the same token and its body."""
     api.proofs.nonce = "rs-1"
@@ -249,9 +253,10 @@ def test_a_nonce_of_the_api(
     api.proofs.nonce = "rs-2"
     assert session.get("x").history == []
     assert [claims.get("nonce") for claims in claims_of(api.proofs.taken)] == [None, "rs-1", "rs-2"]
-    assert key.nonces.get(AS, service.url) is None
-    assert key.nonces.get(RS, api.url) == "rs-2"
-    assert repr(key.nonces) == "<nonces of 1 servers>"
+    nonces = management.service.api_nonces
+    assert key.nonces.get(service.url) is None
+    assert nonces.get(api.url) == "rs-2"
+    assert repr(nonces) == "<nonces of 1 servers>"
 
 
 def test_a_body_that_cannot_be_sent_again(session: requests.Session, api: StrictApi) -> None:
@@ -394,13 +399,13 @@ def test_failures_show_no_token(
 def test_nonces_are_bounded() -> None:
     """Neither many servers nor long nonces fill the memory."""
     nonces = Nonces()
-    assert nonces.learn(RS, "https://a.example/x", "n" * (MAX_NONCE + 1)) is None
-    assert nonces.learn(RS, "https://a.example/x", None) is None
+    assert nonces.learn("https://a.example/x", "n" * (MAX_NONCE + 1)) is None
+    assert nonces.learn("https://a.example/x", None) is None
     for number in range(MAX_NONCES + 1):
-        nonces.learn(RS, f"https://a{number}.example/x", "n")
+        nonces.learn(f"https://a{number}.example/x", "n")
     assert len(nonces._newest) <= MAX_NONCES
-    assert nonces.get(RS, f"https://A{MAX_NONCES}.example:443/y") == "n"
-    assert nonces.get(AS, f"https://a{MAX_NONCES}.example/y") is None
+    assert nonces.get(f"https://A{MAX_NONCES}.example:443/y") == "n"
+    assert nonces.get(f"http://a{MAX_NONCES}.example/y") is None
 
 
 def test_headers_with_proofs() -> None:

@@ -90,7 +90,7 @@ def test_a_file_with_everything(
         pool_size = 8
         retries = 2
         headers = {{ X-Tenant = "t" }}
-        renew_on_401 = false
+        renew_on = []
         keep_authorization = false
         token_patience = 1
 
@@ -238,7 +238,7 @@ def test_what_a_client_needs(file: Path, missing: str) -> None:
         ("pool_size = 1.5", "session 'api': pool_size must be a whole number from 1 on, not 1.5"),
         ('retries = "3"', "session 'api': retries must be a whole number from 0 on, not '3'"),
         ("headers = { X-A = 1 }", "session 'api': headers must be a mapping of names to texts"),
-        ('renew_on_401 = "false"', "session 'api': renew_on_401 must be true or false, not 'false'"),
+        ('renew_on = "false"', "session 'api': renew_on must be several statuses from 400 to 599"),
         ('keep_authorization = "no"', "session 'api': keep_authorization must be true or false"),
         ('token_patience = "5"', "session 'api': token_patience must be a number of seconds"),
         ("token_parameters = 5", "token_parameters must be a table"),

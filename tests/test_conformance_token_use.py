@@ -204,7 +204,7 @@ def test_renewal_can_be_turned_off(
     management: AccessTokenManagement, api: ScriptedServer, tokens: ScriptedServer
 ) -> None:
     """By option a 401 is the caller's at once."""
-    management.add_session("off", base_url=api.url, renew_on_401=False)
+    management.add_session("off", base_url=api.url, renew_on=())
     api.script.append(answer(401, b"", [INVALID]))
     with management.make_session("off") as session:
         assert session.get("x").status_code == 401

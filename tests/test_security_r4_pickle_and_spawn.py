@@ -282,7 +282,7 @@ def test_r4_in_the_same_process(config: Path) -> None:
         for twin in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session), copy.copy(session)):
             assert twin.get("test").text == f"Bearer {TOKEN}"
             assert twin.base_url == session.base_url
-            assert twin.get_adapter(twin.base_url)._service is management.service
+            assert twin.get_adapter(twin.base_url)._policy.service is management.service
         assert copy.copy(management.service) is copy.deepcopy(management.service) is management.service
         assert management.stats()["worker"]["requests"] == 1
 
@@ -293,10 +293,10 @@ def test_r4_a_stand_in_travels_on(server: ScriptedServer) -> None:
     pickled = pickle.dumps(management.make_session("api"))
     management.close()
     waiting = pickle.loads(pickled)
-    stand_in = waiting.get_adapter(server.url + "api/")._service
+    stand_in = waiting.get_adapter(server.url + "api/")._policy.service
     assert isinstance(stand_in, ReferencedService)
     assert repr(stand_in) == "<AccessTokenService of the name management 'r4-on'>"
-    assert copy.deepcopy(waiting).get_adapter(server.url + "api/")._service is not None
+    assert copy.deepcopy(waiting).get_adapter(server.url + "api/")._policy.service is not None
     again = pickle.loads(pickle.dumps(waiting))
     with configured(server.url, "r4-on"):
         assert again.get("test").text == f"Bearer {TOKEN}"

@@ -197,6 +197,7 @@ def test_a_call_that_names_no_timeout_ends(management: AccessTokenManagement, to
     with ScriptedServer(default=hang) as server:
         management.add_session("api", base_url=server.url, timeout=(5, 0.05))
         session = management.make_session("api")
+        management.service.get_access_token()
         with pytest.raises(requests.ReadTimeout):
             session.get("test")
         with pytest.raises(requests.ReadTimeout):

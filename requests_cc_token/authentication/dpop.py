@@ -24,29 +24,26 @@ MAX_NONCES = 256
 #: Characters of a nonce: more is not sent back.
 MAX_NONCE = 1024
 
-#: The two kinds of servers, as the RFC abbreviates them: the token service and the API.
-AS, RS = "AS", "RS"
-
 _NONCE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
 
 
 class Nonces:
-    """The newest nonce of each server, token service and API kept apart (RFC 9449 sections 8 and 9)."""
+    """The newest nonce of each server (RFC 9449 sections 8 and 9)."""
 
     def __init__(self) -> None:
-        self._newest: dict[tuple[str, str], str] = {}
+        self._newest: dict[str, str] = {}
 
-    def get(self, role: str, url: str) -> str | None:
+    def get(self, url: str) -> str | None:
         """The nonce for the next request to that server, or None."""
-        return self._newest.get((role, origin_of(url)))
+        return self._newest.get(origin_of(url))
 
-    def learn(self, role: str, url: str, given: str | None) -> str | None:
+    def learn(self, url: str, given: str | None) -> str | None:
         """Remember the nonce of an answer; the nonce, or None where there is none to use."""
         if given is None or not 0 < len(given) <= MAX_NONCE or not _NONCE_CHARACTERS.issuperset(given):
             return None
         if len(self._newest) >= MAX_NONCES:
             self._newest = {}
-        self._newest[role, origin_of(url)] = given
+        self._newest[origin_of(url)] = given
         return given
 
     def __repr__(self) -> str:
@@ -69,7 +66,7 @@ class DPoPKey:
         self._source = SigningKeySource(key, algorithm=algorithm, key_id=None, password=password, what="DPoPKey")
         self._current: DPoPKey | None = None
         self._signing_key: SigningKey | None = self._source.get() if self._source.is_fixed else None
-        #: What servers gave to be put into the next proof.
+        #: What token services gave to be put into the next proof.
         self.nonces = Nonces()
         #: Seconds by which the token service's clock is ahead of ours.
         self.clock_offset = 0.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Union
 
-from requests_cc_token.authentication.dpop import AS, DPoPKey
+from requests_cc_token.authentication.dpop import DPoPKey
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.clock import Clock
 from requests_cc_token.demand import Demand
@@ -109,7 +109,7 @@ def _try(
             doubt(demand, backchannel)
             return _Tried(named_error(answer, demand), credential)
         if demand.dpop is not None:
-            demand.dpop.nonces.learn(AS, request.url, answer.headers.get("DPoP-Nonce"))
+            demand.dpop.nonces.learn(request.url, answer.headers.get("DPoP-Nonce"))
         if answer.status_code in (404, 405, 410):
             doubt(demand, backchannel)
         outcome = read_token_answer(
@@ -142,7 +142,7 @@ def _asks_for_nonce(answer: Answer, request: TokenRequest, key: DPoPKey) -> bool
     """Whether the same request with a nonce of the answer is what the server wants (RFC 9449 section 8)."""
     if answer.status_code not in (400, 401) or members_of(answer).get("error") != "use_dpop_nonce":
         return False
-    return key.nonces.learn(AS, request.url, answer.headers.get("DPoP-Nonce")) is not None
+    return key.nonces.learn(request.url, answer.headers.get("DPoP-Nonce")) is not None
 
 
 def _learn_time(
@@ -228,6 +228,6 @@ def build_token_request(demand: Demand, clock: Clock, place: Place) -> TokenRequ
     form.update({name: values[0] for name, values in demand.form_parameters})
     request = authenticated_request(demand, place, form)
     if demand.dpop is not None:
-        nonce = demand.dpop.nonces.get(AS, request.url)
+        nonce = demand.dpop.nonces.get(request.url)
         request.headers["DPoP"] = demand.dpop.proof("POST", request.url, now=clock.time(), nonce=nonce)
     return request

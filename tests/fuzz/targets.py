@@ -134,7 +134,7 @@ class _Drawn:
     _KEYS = (
         *("token_endpoint", "issuer", "client_id", "client_secret", "scope", "resource", "audience", "parameters"),
         *("auth", "allow_http", "authorization_details", "default_lifetime", "strict_scope", "base_url", "client"),
-        *("timeout", "pool_size", "retries", "headers", "renew_on_401", "keep_authorization", "token_patience"),
+        *("timeout", "pool_size", "retries", "headers", "renew_on", "keep_authorization", "token_patience"),
         *("wait", "max_time", "max_tries", "verify", "proxies", "odd\nkey", "dpop"),
     )
     _VALUES: tuple[Any, ...] = (
@@ -236,7 +236,7 @@ SEEDS: dict[str, list[bytes]] = {
         b'resource = ["urn:a"]\nparameters = { x = "y" }\nauth = "client_secret_post"\ndefault_lifetime = 1.5\n'
         b"strict_scope = true\nallow_http = false\n"),
         (b'[sessions.s]\nbase_url = "http://127.0.0.1:1/v1"\nclient = "a"\ntimeout = [1, 2]\npool_size = 3\n'
-        b'retries = 2\nheaders = { a = "b" }\nrenew_on_401 = false\ntoken_patience = 3\n'),
+        b'retries = 2\nheaders = { a = "b" }\nrenew_on = [401]\ntoken_patience = 3\n'),
         b"[backchannel]\nmax_time = nan\nmax_tries = -1\nverify = false\nproxies = { https = 1 }\n",
         b"[clients.a]\nclient_id = 1979-05-27T07:32:00Z\nclient_secret = inf\n",
     ],
@@ -255,7 +255,7 @@ DICTIONARIES: dict[str, list[str]] = {
         *("[clients.a]", "[backchannel]", "[sessions.s]", "token_endpoint", "issuer", "client_id", "client_secret"),
         *("scope", "resource", "audience", "parameters", "auth", "dpop", "allow_http", "authorization_details"),
         *("default_lifetime", "strict_scope", "base_url", "client", "timeout", "pool_size", "retries", "headers"),
-        *("renew_on_401", "keep_authorization", "token_patience", "wait", "max_time", "max_tries", "verify", "proxies"),
+        *("renew_on", "keep_authorization", "token_patience", "wait", "max_time", "max_tries", "verify", "proxies"),
         *("https://", "http://", "127.0.0.1", "true", "nan", "inf", " = ", "[1]", "{}", "[]", "client_secret_post"),
         *("private_key_jwt", "file", "env"),
     ],

@@ -1,0 +1,304 @@
+"""When a request carries a token, and when it is sent once more: one policy for the adapter and the auth object.
+
+The policy sends nothing. It is a generator in the manner of httpx's ``auth_flow``: it yields one try after the other,
+is sent the response of each, and ends when that response is the answer. ``send_tries`` is the one loop around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Union
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter, HTTPAdapter
+
+from .clock import checked_seconds
+from .events import logger
+from .exceptions import ConfigurationError, TokenRequestError
+from .mounts import Mount
+from .netrc import is_from_netrc
+from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
+from .resend import body_position, drain, rewind
+from .service import AccessTokenService
+from .shortcuts import header_of
+from .tokens import AccessToken
+from .urls import shown_url
+from .www_authenticate import parse_challenges
+
+if TYPE_CHECKING:
+    from .authentication.dpop import DPoPKey
+
+#: As requests takes it: seconds, (connect, read) seconds, a urllib3 Timeout, or None.
+Timeout = Union[float, tuple[Union[float, None], Union[float, None]], urllib3.Timeout, None]
+
+#: The statuses by which an API says that a token is dead, or a function that says it of a response.
+RenewOn = Union[Iterable[int], Callable[[requests.Response], bool]]
+
+#: What RFC 6750 section 3.1 has for a token that is expired, revoked or malformed.
+RENEW_ON = (401,)
+
+#: Error codes of a challenge that a new token cannot help (RFC 6750 section 3.1, RFC 9449 section 7.1).
+_NOT_RENEWABLE = frozenset({"insufficient_scope", "invalid_request", "use_dpop_nonce", "invalid_dpop_proof"})
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of a request: with this token, and this nonce of the API in its proof."""
+
+    token: AccessToken
+    nonce: str | None = None
+
+    @property
+    def dpop(self) -> DPoPKey | None:
+        """The key that the try is to prove (RFC 9449 section 7.1), or None."""
+        binding = self.token.binding
+        return None if binding is None or self.token.token_type != "DPoP" else binding.dpop
+
+
+#: The tries of one request.
+Tries = Generator[Try, requests.Response, None]
+
+
+class TokenPolicy:
+    """Whose token goes where, and which answers mean that it has to be renewed.
+
+    ``what`` begins the messages about its options. Raises ``ConfigurationError``.
+    """
+
+    def __init__(
+        self,
+        service: AccessTokenService,
+        client: str | None,
+        mount: Mount,
+        *,
+        what: str,
+        renew_on: RenewOn = RENEW_ON,
+        keep_authorization: bool = True,
+        token_patience: float | None = None,
+        token_parameters: TokenRequestParameters | None = None,
+    ) -> None:
+        if token_parameters is not None and not isinstance(token_parameters, TokenRequestParameters):
+            raise ConfigurationError(f"{what}: token_parameters must be TokenRequestParameters(...)")
+        if not isinstance(keep_authorization, bool):
+            raise ConfigurationError(f"{what}: keep_authorization must be true or false")
+        if token_patience is not None:
+            token_patience = checked_seconds(token_patience, f"{what}: token_patience", zero=True)
+        self.service = service
+        self.client = client
+        self.mount = mount
+        self.renew_on = checked_renew_on(renew_on, what)
+        self._keep_authorization = keep_authorization
+        self._token_patience = token_patience
+        self._token_parameters = token_parameters
+        self._accepted: AccessToken | None = None
+        self._warned_of_path = False
+        self._warned_of_authorization = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_accepted": None}
+
+    def authorizes(self, request: requests.PreparedRequest) -> bool:
+        """Whether the token may go with this request, and the caller wants it to."""
+        if request.hooks.get("response") and parameters_of(request) is NO_TOKEN:
+            return False
+        url = request.url or ""
+        if not self.mount.covers(url):
+            self._warn_of_path(url)
+            return False
+        authorization = header_of(request.headers, "authorization")
+        return authorization is None or not self._keep_authorization or is_from_netrc(authorization, url)
+
+    def tries(self, request: requests.PreparedRequest, timeout: Timeout, known: AccessToken | None = None) -> Tries:
+        """The tries of a request that may carry the token, until a response is the answer.
+
+        With the client's token, or the one that is ``known``; once more with a nonce that the API asked for; once more
+        with a new token where the response says that this one is dead. ``timeout`` bounds each wait for a token.
+        Raises ``TokenRequestError`` where none can be had for the first try.
+        """
+        url = request.url or ""
+        token = self._token(request, timeout) if known is None else known
+        response = yield from self._with_nonce(token, url)
+        if not self._is_refusal(response):
+            self._note_accepted(token, response)
+            return
+        self.service.token_rejected(token)
+        try:
+            new = self._token(request, timeout)
+        except TokenRequestError as error:
+            logger.warning(
+                "token client %r: the API answered %d and the token could not be renewed: %s",
+                error.client,
+                response.status_code,
+                error,
+            )
+            return
+        if new.value == token.value:
+            return
+        response = yield from self._with_nonce(new, url)
+        if not self._is_refusal(response):
+            self._note_accepted(new, response)
+
+    def _with_nonce(self, token: AccessToken, url: str) -> Generator[Try, requests.Response, requests.Response]:
+        """Try a token; once more with the nonce where the API wants one in the proof (RFC 9449 section 9)."""
+        attempt = Try(token)
+        if attempt.dpop is None:
+            return (yield attempt)
+        nonces = self.service.api_nonces
+        response = yield Try(token, nonces.get(url))
+        nonce = nonces.learn(url, response.headers.get("DPoP-Nonce"))
+        if response.status_code == 401 and nonce is not None and "use_dpop_nonce" in challenged(response):
+            response = yield Try(token, nonce)
+            nonces.learn(url, response.headers.get("DPoP-Nonce"))
+        return response
+
+    def _token(self, request: requests.PreparedRequest, timeout: Timeout) -> AccessToken:
+        parameters = parameters_of(request) if request.hooks.get("response") else None
+        assert parameters is None or isinstance(parameters, TokenRequestParameters)
+        if self._token_parameters is not None:
+            parameters = self._token_parameters if parameters is None else parameters.over(self._token_parameters)
+        try:
+            return self.service.get_access_token(
+                self.client, parameters, timeout=read_timeout(timeout), token_patience=self._token_patience
+            )
+        except TokenRequestError as error:
+            error.request = request
+            raise
+
+    def _is_refusal(self, response: requests.Response) -> bool:
+        """Whether the response refuses the token, and a new one may help."""
+        if callable(self.renew_on):
+            return bool(self.renew_on(response))
+        if response.status_code not in self.renew_on:
+            return False
+        errors = challenged(response)
+        # Several challenges: one that a new token helps is enough. None at all: many APIs just give the status.
+        return not errors or bool(errors - _NOT_RENEWABLE)
+
+    def _note_accepted(self, token: AccessToken, response: requests.Response) -> None:
+        """Tell the service of a token that the API took. A 401 does not say that, and a 5xx says nothing of it."""
+        status = response.status_code
+        if token is self._accepted or status == 401 or status >= 500:
+            return
+        if not callable(self.renew_on) and status in self.renew_on:
+            return
+        self._accepted = token
+        self.service.token_accepted(token)
+
+    def _warn_of_path(self, url: str) -> None:
+        """Say once that a request is sent without a token which somebody may have expected to carry one."""
+        if self._warned_of_path or not self.mount.resembles(url):
+            return
+        self._warned_of_path = True
+        logger.warning(
+            "token client %r: a request to %s carries no token, it is not under %s",
+            self.client,
+            shown_url(url),
+            self.mount.prefix,
+        )
+
+    def warn_of_authorization(self, request: requests.PreparedRequest) -> None:
+        """Say once that the API refused an ``Authorization`` header of the caller's that kept the token out."""
+        authorization = header_of(request.headers, "authorization")
+        url = request.url or ""
+        if self._warned_of_authorization or authorization is None or not self.mount.covers(url):
+            return
+        self._warned_of_authorization = True
+        logger.warning(
+            "token client %r: the API refused a request to %s that has an Authorization header of its own, so it "
+            "carried no token; delete the line that sets it (%s), or pass keep_authorization=False",
+            self.client,
+            shown_url(url),
+            "session.auth = ... or auth=..."
+            if str(authorization).startswith("Basic ")
+            else 'session.headers["Authorization"] = ... or headers=...',
+        )
+
+
+def send_tries(
+    tries: Tries,
+    send: Callable[[Try], requests.Response],
+    body: Any,
+    first: tuple[requests.Response, int | None] | None = None,
+) -> requests.Response:
+    """Send each try until the policy has its answer, with the responses before it in ``history``, oldest first.
+
+    Before each further try the body goes back to where it started and the connection is freed; a body that cannot
+    be sent again makes the refusal the answer. ``first`` is the response of a first try that was sent already, and
+    where its body started.
+    """
+    attempt = next(tries)
+    if first is None:
+        position = body_position(body)
+        response = send(attempt)
+    else:
+        response, position = first
+    refused: list[requests.Response] = []
+    while True:
+        try:
+            attempt = tries.send(response)
+        except StopIteration:
+            break
+        if not rewind(body, position):
+            tries.close()
+            break
+        drain(response)
+        refused.append(response)
+        response = send(attempt)
+    response.history[:0] = refused
+    return response
+
+
+def challenged(response: requests.Response) -> set[str | None]:
+    """The error codes of the challenges that are about the token; None for a challenge without one."""
+    # requests joins several header lines to one; urllib3's headers still tell them apart.
+    getlist = getattr(getattr(response.raw, "headers", None), "getlist", None)
+    lines = getlist("WWW-Authenticate") if getlist is not None else []
+    if not lines and "WWW-Authenticate" in response.headers:
+        lines = [response.headers["WWW-Authenticate"]]
+    return {c.error for c in parse_challenges(lines) if c.scheme in ("bearer", "dpop")}
+
+
+def read_timeout(timeout: Any) -> float | None:
+    """For how many seconds a caller with this timeout waits for a token: as long as for an answer."""
+    if isinstance(timeout, urllib3.Timeout):
+        # Its total counts too, from now on.
+        running = timeout.clone()
+        running.start_connect()
+        return running.read_timeout
+    if isinstance(timeout, tuple):
+        # Another number of parts is told by requests.
+        return timeout[1] if len(timeout) == 2 else None
+    return timeout  # type: ignore[no-any-return]
+
+
+def checked_renew_on(given: Any, what: str) -> frozenset[int] | Callable[[requests.Response], bool]:
+    """The statuses, or the predicate. Raises ``ConfigurationError``."""
+    if callable(given):
+        predicate: Callable[[requests.Response], bool] = given
+        return predicate
+    if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+        statuses = list(given)
+        if all(isinstance(s, int) and not isinstance(s, bool) and 400 <= s <= 599 for s in statuses):
+            return frozenset(statuses)
+    raise ConfigurationError(
+        f"{what}: renew_on must be several statuses from 400 to 599, (401,) for example, or a function of the response"
+    )
+
+
+def check_retries(sender: BaseAdapter | urllib3.Retry | None, renew_on: Any, what: str) -> None:
+    """Refuse urllib3 retries on a status that means that the token is dead. Raises ``ConfigurationError``.
+
+    urllib3 would send the dead token again until it gives up, and the status would never be seen here.
+    """
+    retries = sender.max_retries if isinstance(sender, HTTPAdapter) else sender
+    if not isinstance(retries, urllib3.Retry):
+        return
+    statuses = {401} if callable(renew_on) else set(renew_on)
+    twice = sorted(statuses.intersection(retries.status_forcelist or ()))
+    if twice:
+        raise ConfigurationError(
+            f"{what}: urllib3 would retry {', '.join(map(str, twice))} with the same token until it gives up, and the "
+            "token would never be renewed; take it out of the Retry's status_forcelist"
+        )

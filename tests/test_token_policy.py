@@ -1,0 +1,435 @@
+"""When a request carries a token and when it is sent once more: decisions as values, then once over sockets."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from requests_cc_token import (
+    AccessToken,
+    AccessTokenAdapter,
+    AccessTokenManagement,
+    ConfigurationError,
+    DPoPKey,
+    TokenRequestError,
+    resend,
+)
+from requests_cc_token.authentication.dpop import Nonces
+from requests_cc_token.demo.api import ProtectedApi
+from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.mounts import Mount
+from requests_cc_token.service import AccessTokenService
+from requests_cc_token.token_policy import TokenPolicy, Try, read_timeout, send_tries
+from requests_cc_token.tokens import Binding
+
+from .scripted_server import ScriptedServer, answer
+from .strict_fixtures import add_with_secret
+from .strict_service import StrictApi, StrictTokenService
+
+URL = "https://api.example.com/v1/things"
+MOUNT = Mount("https://api.example.com/v1/")
+KEY = cast("DPoPKey", object())
+NONCE = {"WWW-Authenticate": 'DPoP error="use_dpop_nonce"', "DPoP-Nonce": "n1"}
+INVALID = {"WWW-Authenticate": 'DPoP error="invalid_token"'}
+
+
+@dataclass
+class Tokens:
+    """A token service that counts its tokens, and says what it was told."""
+
+    token_type: str = "Bearer"
+    number: int = 1
+    rejected: list[str] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    api_nonces: Nonces = field(default_factory=Nonces)
+    timeouts: list[float | None] = field(default_factory=list)
+    fails: bool = False
+    same_again: bool = False
+
+    def get_access_token(
+        self, client: Any, parameters: Any, *, timeout: float | None, token_patience: Any
+    ) -> AccessToken:
+        self.timeouts.append(timeout)
+        if self.fails:
+            raise TokenRequestError("token client 'w': no", client="w")
+        binding = Binding(KEY, None) if self.token_type == "DPoP" else None
+        return AccessToken(f"t{self.number}", self.token_type, expires_at=0.0, binding=binding)
+
+    def token_rejected(self, token: AccessToken) -> None:
+        self.rejected.append(token.value)
+        self.number += not self.same_again
+
+    def token_accepted(self, token: AccessToken) -> None:
+        self.accepted.append(token.value)
+
+
+def policy(tokens: Tokens, **options: Any) -> TokenPolicy:
+    return TokenPolicy(cast("AccessTokenService", tokens), "w", MOUNT, what="x", **options)
+
+
+def prepared(data: Any = None, **options: Any) -> requests.PreparedRequest:
+    return requests.Request("POST", URL, data=data, **options).prepare()
+
+
+def response(status: int, headers: dict[str, str] | None = None) -> requests.Response:
+    made = requests.Response()
+    made.status_code = status
+    made.headers.update(headers or {})
+    made._content = b""
+    return made
+
+
+def play(
+    tokens: Tokens, answers: list[requests.Response], data: Any = None, **options: Any
+) -> tuple[requests.Response, list[tuple[str, str | None]]]:
+    """The answer to a request whose tries are answered so, and what was tried."""
+    tried: list[tuple[str, str | None]] = []
+    waiting = iter(answers)
+
+    def send(attempt: Try) -> requests.Response:
+        tried.append((attempt.token.value, attempt.nonce))
+        return next(waiting)
+
+    request = prepared(data)
+    return send_tries(policy(tokens, **options).tries(request, 5.0), send, request.body), tried
+
+
+# Tries and history
+
+SAID = {"nonce": (401, NONCE), "invalid": (401, INVALID), "bare": (401, {}), "ok": (200, {})}
+
+
+@pytest.mark.parametrize("said", list(itertools.product(SAID, repeat=4)), ids="-".join)
+def test_every_combination_of_nonce_and_renewal(said: tuple[str, ...]) -> None:
+    """For each token one try, and one more with a nonce that was asked for; one renewal; history oldest first."""
+    tokens = Tokens("DPoP")
+    given = [response(*SAID[word]) for word in said]
+    answered, tried = play(tokens, given)
+    expected: list[tuple[str, str | None]] = []
+    words = iter(said)
+    known: str | None = None
+    for token in ("t1", "t2"):
+        expected.append((token, known))
+        word = next(words)
+        if word == "nonce":
+            known = "n1"
+            expected.append((token, known))
+            word = next(words)
+        if word in ("ok", "nonce"):
+            break
+    assert tried == expected
+    assert answered is given[len(tried) - 1]
+    assert answered.history == given[: len(tried) - 1]
+    assert all(r.history == [] for r in answered.history)
+    assert tokens.accepted == ([tried[-1][0]] if word == "ok" else [])
+
+
+def test_what_is_in_the_history_already_stays() -> None:
+    """An inner adapter's own history comes after what was refused before it."""
+    earlier, refused, last = response(302), response(401), response(200)
+    last.history.append(earlier)
+    answered, _ = play(Tokens(), [refused, last])
+    assert answered.history == [refused, earlier]
+
+
+def test_a_nonce_follows_a_renewal() -> None:
+    """Over sockets: a revoked token, then a nonce for the new one; each refusal is in the history, oldest first."""
+    with (
+        StrictTokenService() as service,
+        StrictApi(service) as api,
+        AccessTokenManagement() as management,
+        requests.Session() as session,
+    ):
+        add_with_secret(management, service, dpop=DPoPKey.generate())
+        management.mount(session, api.url)
+        assert session.get(api.url + "x").json() == {"token": "token-1"}
+        api.script.append(answer(401, b"first", INVALID.items()))
+        api.script.append(answer(401, b"second", NONCE.items()))
+        answered = session.post(api.url + "x", data=io.BytesIO(b"body"))
+    assert answered.json() == {"token": "token-2"}
+    assert [r.text for r in answered.history] == ["first", "second"]
+    assert [r.body for r in api.requests[1:]] == [b"body"] * 3
+
+
+@pytest.mark.parametrize("said", [["nonce"], ["bare"], ["invalid", "nonce"], ["nonce", "invalid"]])
+def test_a_body_without_a_position_is_sent_once(said: list[str]) -> None:
+    """Its refusal is the answer; the token is renewed, or the nonce kept, for the next request."""
+    tokens = Tokens("DPoP")
+    answered, tried = play(tokens, [response(*SAID[word]) for word in said], data=iter([b"body"]))
+    assert len(tried) == 1
+    assert answered.history == []
+    assert tokens.rejected == ([] if said[0] == "nonce" else ["t1"])
+    assert (tokens.api_nonces.get(URL) == "n1") == (said[0] == "nonce")
+
+
+def test_no_new_token_leaves_the_refusal() -> None:
+    """Where the renewal fails, or brings the same token again, the 401 is the answer."""
+    for options in ({"fails": True}, {"same_again": True}):
+        tokens, refusal = Tokens(), response(401)
+        tries = policy(tokens).tries(prepared(), 5.0)
+        assert next(tries).token.value == "t1"
+        vars(tokens).update(options)
+        with pytest.raises(StopIteration):
+            tries.send(refusal)
+        assert tokens.rejected == ["t1"]
+        assert tokens.timeouts == [5.0, 5.0]
+
+
+def test_a_token_that_is_known_already() -> None:
+    """Whoever sent the first try comes back with its token, its response, and where its body started."""
+    tokens = Tokens()
+    body = io.BytesIO(b"0123456789")
+    body.read()
+    known = AccessToken("sent", expires_at=0.0)
+    tried: list[str] = []
+
+    def send(attempt: Try) -> requests.Response:
+        tried.append(attempt.token.value)
+        return response(200)
+
+    tries = policy(tokens).tries(prepared(), None, known)
+    answered = send_tries(tries, send, body, first=(response(401), 3))
+    assert (answered.status_code, tried, body.tell()) == (200, ["t2"], 3)
+    assert tokens.rejected == ["sent"]
+
+
+# Which answers renew
+
+
+def says_expired(answered: requests.Response) -> bool:
+    """A function of the response, at the top of a module, so that it can be pickled."""
+    return answered.headers.get("X-Reason") == "expired"
+
+
+@pytest.mark.parametrize(
+    ("renew_on", "status", "headers", "renewed", "accepted"),
+    [
+        ((401,), 401, {}, True, False),
+        ((401,), 403, {}, False, True),
+        ((401, 419), 419, {}, True, False),
+        ([403], 403, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, True, False),
+        ([403], 403, {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}, False, False),
+        ([403], 401, {}, False, False),
+        ((), 401, {}, False, False),
+        (range(400, 500), 404, {}, True, False),
+        ((401,), 500, {}, False, False),
+        ((401,), 404, {}, False, True),
+        (says_expired, 400, {"X-Reason": "expired"}, True, False),
+        (says_expired, 200, {"X-Reason": "expired"}, True, False),
+        (says_expired, 400, {}, False, True),
+        (says_expired, 401, {}, False, False),
+    ],
+)
+def test_renew_on(renew_on: Any, status: int, headers: dict[str, str], renewed: bool, accepted: bool) -> None:
+    """Statuses, or a function of the response, say that the token is dead; codes that no token helps still count."""
+    tokens = Tokens()
+    answered, tried = play(tokens, [response(status, headers), response(204)], renew_on=renew_on)
+    assert len(tried) == (2 if renewed else 1)
+    assert answered.status_code == (204 if renewed else status)
+    assert tokens.rejected == (["t1"] if renewed else [])
+    assert tokens.accepted == (["t2"] if renewed else ["t1"] if accepted else [])
+
+
+@pytest.mark.parametrize("wrong", [401, "401", b"401", None, [401.0], ["401"], [True], [200], [600], [None]], ids=repr)
+def test_what_is_no_renew_on(wrong: Any) -> None:
+    """Anything else is refused where it is described."""
+    with pytest.raises(ConfigurationError, match=r"^x: renew_on must be several statuses from 400 to 599, \(401,\)"):
+        policy(Tokens(), renew_on=wrong)
+
+
+@pytest.mark.parametrize("option", ["keep_authorization", "token_patience", "token_parameters"])
+def test_options_that_are_refused(option: str) -> None:
+    """Each names itself."""
+    with pytest.raises(ConfigurationError, match=f"^x: {option} must be "):
+        policy(Tokens(), **{option: "no"})
+
+
+def test_a_policy_travels_without_a_token() -> None:
+    """What it has accepted stays here."""
+    made = policy(Tokens(), renew_on=says_expired)
+    made._accepted = AccessToken("T41NT", expires_at=0.0)
+    twin = pickle.loads(pickle.dumps(made))
+    assert twin.renew_on is says_expired
+    assert (twin._accepted, twin.mount.prefix) == (None, MOUNT.prefix)
+
+
+def test_renew_on_over_sockets(
+    token_service: TokenService, api: ProtectedApi, management: AccessTokenManagement
+) -> None:
+    """A session whose API says 419 for a dead token: renewed, sent once more, and never more than that."""
+    management.add_session("iceberg", base_url=api.base_url, renew_on=(401, 419))
+    session = management.make_session("iceberg")
+    session.get("test").raise_for_status()
+    api.fail_next(419)
+    answered = session.post("upload", data=io.BytesIO(b"body"))
+    assert answered.status_code == 200
+    assert [r.status_code for r in answered.history] == [419]
+    assert len(token_service.requests) == 2
+    api.fail_always(419)
+    assert [session.get("test").status_code for _ in range(5)] == [419] * 5
+    assert len(token_service.requests) <= 4, "a series of refusals is fenced off (T9)"
+
+
+# urllib3's own retries
+
+
+@pytest.mark.parametrize(
+    ("retries", "renew_on", "refused"),
+    [
+        (urllib3.Retry(status_forcelist=[401]), (401,), "401"),
+        (urllib3.Retry(status_forcelist=[401, 419, 503]), (401, 419), "401, 419"),
+        (urllib3.Retry(status_forcelist=[401]), says_expired, "401"),
+        (urllib3.Retry(status_forcelist=[401]), (), None),
+        (urllib3.Retry(status_forcelist=[503]), (401,), None),
+        (urllib3.Retry(), (401,), None),
+        (3, (401,), None),
+    ],
+)
+def test_f46_retries_that_would_hide_a_refusal(
+    management: AccessTokenManagement, retries: Any, renew_on: Any, refused: str | None
+) -> None:
+    """urllib3 would send the dead token until it gives up, so that is refused where it is described."""
+    ways: list[Callable[[], Any]] = [
+        lambda: AccessTokenAdapter(management.service, prefix=URL + "/", renew_on=renew_on, max_retries=retries),
+        lambda: AccessTokenAdapter(
+            management.service, prefix=URL + "/", renew_on=renew_on, inner=HTTPAdapter(max_retries=retries)
+        ),
+        lambda: management.mount(requests.Session(), URL + "/", renew_on=renew_on, max_retries=retries),
+        lambda: management.add_session("api", base_url=URL, renew_on=renew_on, retries=retries),
+    ]
+    for way in ways:
+        if refused is None:
+            way()
+            continue
+        with pytest.raises(ConfigurationError, match=f"urllib3 would retry {refused} with the same token") as refusal:
+            way()
+        assert "take it out of the Retry's status_forcelist" in str(refusal.value)
+
+
+# How long
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected"),
+    [
+        (None, None),
+        (2, 2),
+        ((1, 3), 3),
+        ((1, None), None),
+        ((1, 2, 3), None),
+        (urllib3.Timeout(total=2), 2),
+        (urllib3.Timeout(total=2, read=5), 2),
+        (urllib3.Timeout(total=5, read=2), 2),
+        (urllib3.Timeout(read=2), 2),
+        (urllib3.Timeout(connect=2), None),
+        (urllib3.Timeout(connect=2, read=None), None),
+    ],
+    ids=repr,
+)
+def test_f36_every_timeout_bounds_the_wait_for_a_token(timeout: Any, expected: float | None) -> None:
+    """By its read part, and by its total."""
+    seconds = read_timeout(timeout)
+    assert seconds == (expected if expected is None else pytest.approx(expected, abs=0.1))
+
+
+def test_a24_a_refusal_that_drips(
+    management: AccessTokenManagement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then keeps nobody: it costs the connection, at most a second, and the call goes on."""
+    monkeypatch.setattr(resend, "DRAIN_TIME", 0.2)
+    release = threading.Event()
+
+    def drips(connection: Any) -> bool:
+        connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 100000\r\n\r\n")
+        while not release.wait(0.02):
+            try:
+                connection.sendall(b".")
+            except OSError:
+                break
+        return False
+
+    with ScriptedServer(default=answer(200, b"fine")) as api, requests.Session() as session:
+        management.mount(session, api.url, "worker")
+        api.script.append(drips)
+        started = time.monotonic()
+        with session.get(api.url, stream=True, timeout=30) as answered:
+            assert answered.text == "fine"
+        release.set()
+        assert time.monotonic() - started < 5
+        assert api.connections == 2
+        assert answered.history[0].content in (b"", answered.history[0].content[:50])
+
+
+def test_a24_a_refusal_that_ends_the_connection(management: AccessTokenManagement) -> None:
+    """Nothing is to be kept by reading it, so it is not read."""
+    with ScriptedServer(default=answer(200, b"fine")) as api, requests.Session() as session:
+        management.mount(session, api.url, "worker")
+        api.script.append(answer(401, b"no", [("Connection", "close")]))
+        answered = session.get(api.url, timeout=30)
+        assert answered.text == "fine"
+        assert answered.history[0].content == b""
+
+
+def test_a_function_of_the_response_may_read_it(management: AccessTokenManagement) -> None:
+    """What it has read is in the history, and the connection is kept."""
+    with ScriptedServer(default=answer(200, {"state": "fine"})) as api, requests.Session() as session:
+        management.mount(session, api.url, "worker", renew_on=lambda r: r.json()["state"] == "expired")
+        api.script.append(answer(200, {"state": "expired"}))
+        answered = session.get(api.url, timeout=30)
+        assert answered.json() == {"state": "fine"}
+        assert answered.history[0].json() == {"state": "expired"}
+        assert api.connections == 1
+
+
+# What keeps the token out
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({"Authorization": "Bearer stale"}, 'session.headers["Authorization"] = ... or headers=...'),
+        ({"Authorization": "Basic c3RhbGU6eA=="}, "session.auth = ... or auth=..."),
+    ],
+)
+def test_f48_a_stale_header_is_named_once(
+    management: AccessTokenManagement,
+    api: ProtectedApi,
+    caplog: pytest.LogCaptureFixture,
+    headers: dict[str, str],
+    named: str,
+) -> None:
+    """An API that refuses the caller's own header says so in the log once, with the line to delete."""
+    session = requests.Session()
+    management.mount(session, api.base_url, "worker")
+    session.headers.update(headers)
+    for _ in range(3):
+        assert session.get(api.base_url + "test", timeout=30).status_code == 401
+    (message,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert message == (
+        f"token client 'worker': the API refused a request to {api.base_url}test that has an Authorization header of "
+        f"its own, so it carried no token; delete the line that sets it ({named}), or pass keep_authorization=False"
+    )
+
+
+def test_f48_a_refusal_elsewhere_is_not_ours(
+    management: AccessTokenManagement, api: ProtectedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Outside of the mount, or where no header was given, nothing is said of it."""
+    session = requests.Session()
+    adapter = management.mount(session, api.base_url, "worker")
+    elsewhere = session.prepare_request(requests.Request("GET", api.origin + "/open", headers={"Authorization": "x"}))
+    api.fail_next(401)
+    assert adapter.send(elsewhere, timeout=30).status_code == 401
+    assert not [r for r in caplog.records if "of its own" in r.getMessage()]
