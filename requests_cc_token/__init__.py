@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from .adapter import AccessTokenAdapter
     from .authentication.assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+    from .authentication.client_secret import ClientSecretBasic, ClientSecretPost
     from .authentication.dpop import DPoPKey
-    from .authentication.method import ClientSecretBasic, ClientSecretPost
     from .authentication.mutual_tls import TlsClientAuth
     from .caches.file import FileTokenCache
     from .caches.memory import MemoryTokenCache
@@ -84,9 +84,9 @@ _ROOMS = {
     "AccessTokenService": "service",
     "ClientAssertion": "authentication.assertions",
     "ClientCredentialsClient": "clients",
-    "ClientSecretBasic": "authentication.method",
+    "ClientSecretBasic": "authentication.client_secret",
     "ClientSecretJwt": "authentication.assertions",
-    "ClientSecretPost": "authentication.method",
+    "ClientSecretPost": "authentication.client_secret",
     "DPoPKey": "authentication.dpop",
     "FileTokenCache": "caches.file",
     "MemoryTokenCache": "caches.memory",

@@ -8,9 +8,10 @@ from typing import Any, NoReturn, TypedDict
 
 import requests
 
+from .authentication.by_name import ClientAuthLike, DPoPLike, client_authentication, dpop_key
 from .authentication.certificate import CertificateLike, ClientCertificate, client_certificate
 from .authentication.dpop import DPoPKey
-from .authentication.method import ClientAuthentication, ClientAuthLike, client_authentication
+from .authentication.method import ClientAuthentication
 from .clock import checked_seconds
 from .exceptions import ConfigurationError
 from .keywords import Unpack, refuse_unknown
@@ -53,7 +54,7 @@ class ClientOptions(_NeededOptions, total=False):
     parameters: Mapping[str, Texts] | None
     authorization_details: Any
     auth: ClientAuthLike
-    dpop: DPoPKey | None
+    dpop: DPoPLike | None
     cert: CertificateLike | None
     allow_http: bool
     default_lifetime: float
@@ -123,12 +124,12 @@ class ClientCredentialsClient(_Registration):
     @sealed
     def __init__(self, name: str = "", **options: Unpack[ClientOptions]) -> None:
         what = f"token client {name!r}"
-        refuse_unknown(options, _OPTIONS, what)
+        refuse_unknown(options, OPTIONS, what)
         if "client_id" not in options:
             raise TypeError(f"{what} lacks the keyword 'client_id'")
         given: dict[str, Any] = {"auth": "client_secret_basic", "allow_http": False, **options}
         fields = _checked(given, what)
-        auth = fields["auth"] = client_authentication(given["auth"], name)
+        auth = fields["auth"] = client_authentication(given["auth"], what)
         fields["cert"] = _certificate(given.get("cert"), auth, what)
         if fields.get("token_type") is not None and fields.get("dpop") is not None:
             raise ConfigurationError(f"{what}: tokens for dpop=... name their type themselves, so leave token_type out")
@@ -150,7 +151,8 @@ class ClientCredentialsClient(_Registration):
         )
 
 
-_OPTIONS = frozenset(field.name for field in dataclasses.fields(_Registration)) - {"name"}
+#: The names of the keywords.
+OPTIONS = frozenset(field.name for field in dataclasses.fields(_Registration)) - {"name"}
 
 
 def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -179,7 +181,7 @@ def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
         "audience": checked_audience(given.get("audience"), what) or None,
         "parameters": further_parameters(given.get("parameters"), what),
         "authorization_details": authorization_details(given.get("authorization_details"), what),
-        "dpop": _dpop_key(given.get("dpop"), what),
+        "dpop": None if given.get("dpop") is None else dpop_key(given["dpop"], what),
         "default_lifetime": checked_seconds(
             given.get("default_lifetime", DEFAULT_LIFETIME), f"{what}: default_lifetime"
         ),
@@ -197,12 +199,6 @@ def _certificate(given: Any, auth: ClientAuthentication, what: str) -> ClientCer
     if of_method is not None:
         raise ConfigurationError(f"{what}: auth={auth!r} has the certificate, so leave cert out")
     return client_certificate(given, what)
-
-
-def _dpop_key(given: object, what: str) -> DPoPKey | None:
-    if given is None or isinstance(given, DPoPKey):
-        return given
-    raise ConfigurationError(f"{what}: dpop must be a DPoPKey, DPoPKey.generate() for example")
 
 
 def _token_type(given: object, what: str) -> str | None:

@@ -1,51 +1,85 @@
-"""A management from TOML, or from a mapping of the same shape."""
+"""What a TOML file, or a mapping of the same shape, says, read into a plan that a management is made of."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .authentication.by_name import authenticated
-from .caches.protocol import TokenCache
+from .authentication.by_name import KEYS_BESIDE_AUTH, METHODS, with_keys_in_auth
+from .clients import OPTIONS
 from .clock import Clock
 from .exceptions import ConfigurationError
+from .keywords import did_you_mean
 from .parameters import TokenRequestParameters
-from .tracebacks import sealed
-
-if TYPE_CHECKING:
-    from .management import AccessTokenManagement
 
 #: The environment variable that names the TOML file of the module's default management.
 CONFIG_VARIABLE = "REQUESTS_CC_TOKEN_CONFIG"
 
-_CLIENT_KEYS = frozenset(
-    "token_endpoint issuer client_id client_secret scope resource audience parameters auth allow_http "
-    "authorization_details default_lifetime strict_scope cert revocation_endpoint introspection_endpoint dpop "
-    "encoding key key_id algorithm password assertion assertion_type assertion_audience".split()
-)
+#: What only code can say, since it is a function.
+_IN_CODE_ONLY = frozenset({"customize_request", "read_answer"})
+_CLIENT_KEYS = (OPTIONS - _IN_CODE_ONLY) | KEYS_BESIDE_AUTH
 _BACKCHANNEL_KEYS = frozenset("wait timeout max_time max_tries verify proxies".split())
 _SESSION_KEYS = frozenset(
     "base_url client allow_http timeout pool_size retries headers renew_on keep_authorization "
     "token_patience token_parameters".split()
 )
-_PARAMETER_KEYS = frozenset("scope resource audience parameters force_renewal authorization_details".split())
+_PARAMETER_KEYS = frozenset(
+    "scope resource audience parameters force_renewal authorization_details allow_any_resource".split()
+)
+_TABLES = frozenset({"clients", "backchannel", "sessions", "cache", "revoke_on_close", "name"})
+
+#: What is read each time that it is used, so that ``{env = ...}`` and ``{file = ...}`` stay what they are.
+_READ_WHEN_USED = frozenset("client_secret password key assertion source url".split())
+#: Options that are tables themselves: ``{env = ...}`` in their place is one of their entries.
+_TABLES_OF_TEXTS = frozenset("parameters headers proxies token_parameters".split())
+
 _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
-_TABLES = frozenset({"clients", "backchannel", "sessions", "cache", "revoke_on_close"})
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One table of a configuration."""
+
+    #: The file and the table, for messages.
+    where: str
+    name: str
+    options: Mapping[str, Any] = field(repr=False)
 
 
-def configured(
-    kind: type[AccessTokenManagement], config: str | os.PathLike[str] | Mapping[str, Any], clock: Clock | None
-) -> AccessTokenManagement:
-    """A management as the file or mapping describes it. Raises ``ConfigurationError``."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a management is to be made of, in this order; names of keys are checked, and values by who takes them."""
+
+    management: Entry
+    clients: tuple[Entry, ...]
+    backchannel: Entry
+    sessions: tuple[Entry, ...]
+
+
+@contextlib.contextmanager
+def said_of(entry: Entry) -> Iterator[None]:
+    """Have each ``ConfigurationError`` begin with the file and the table that it is about."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{entry.where}: {error}") from None
+
+
+def read_plan(config: str | os.PathLike[str] | Mapping[str, Any], clock: Clock | None = None) -> Plan:
+    """The plan of a TOML file or of a mapping; files with relative paths count from the folder of the TOML file.
+
+    Raises ``ConfigurationError``.
+    """
     if isinstance(config, Mapping):
-        return _build(kind, config, "the configuration", clock)
+        return _plan(config, "the configuration", None, clock)
     path = Path(config)
-    return _build(kind, _read(path), str(path), clock)
+    return _plan(_read(path), str(path), path.parent, clock)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -58,51 +92,50 @@ def _read(path: Path) -> Mapping[str, Any]:
             content: dict[str, Any] = tomllib.load(file)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-    else:
-        return content
-    raise ConfigurationError(f"{path}: not valid TOML ({reason})")
+        raise ConfigurationError(f"{path}: not valid TOML ({reason})") from None
+    return content
 
 
-def _build(
-    kind: type[AccessTokenManagement], config: Mapping[str, Any], source: str, clock: Clock | None
-) -> AccessTokenManagement:
+def _plan(config: Mapping[str, Any], source: str, folder: Path | None, clock: Clock | None) -> Plan:
     _check_keys(config, _TABLES, source)
-    management = _made(kind, config, source, clock)
+    options = {key: config[key] for key in ("revoke_on_close", "name") if key in config}
+    cache = _resolved(_table(config, "cache", source), f"{source}: [cache]", folder)
+    if cache:
+        from .caches.from_url import cache_from_config
 
-    @sealed
-    def add_client(name: str, **options: Any) -> None:
-        management.add_client(name, **authenticated(options))
-
-    def add_session(name: str, *, token_parameters: Any = None, **options: Any) -> None:
-        if token_parameters is not None:
-            if not isinstance(token_parameters, Mapping):
-                raise ConfigurationError("token_parameters must be a table")
-            _check_keys(token_parameters, _PARAMETER_KEYS, "token_parameters")
-            token_parameters = TokenRequestParameters(**token_parameters)
-        management.add_session(name, token_parameters=token_parameters, **options)
-
-    for name, entry in _table(config, "clients", source).items():
-        _add(add_client, name, entry, _CLIENT_KEYS, {"client_id"}, f"{source}: [clients.{_key(name)}]")
-    backchannel = _table(config, "backchannel", source)
+        options["cache"] = cache_from_config(cache, f"{source}: [cache]", clock=clock)
     where = f"{source}: [backchannel]"
+    backchannel = _table(config, "backchannel", source)
     _check_keys(backchannel, _BACKCHANNEL_KEYS, where)
-    _call(management.configure_backchannel, where, **_converted(backchannel))
-    for name, entry in _table(config, "sessions", source).items():
-        _add(add_session, name, entry, _SESSION_KEYS, {"base_url"}, f"{source}: [sessions.{_key(name)}]")
-    return management
+    return Plan(
+        Entry(source, "", options),
+        tuple(_client(entry, folder) for entry in _entries(config, "clients", _CLIENT_KEYS, "client_id", source)),
+        Entry(where, "", _with_tuples(_resolved(backchannel, where, folder))),
+        tuple(_session(entry, folder) for entry in _entries(config, "sessions", _SESSION_KEYS, "base_url", source)),
+    )
 
 
-def _made(
-    kind: type[AccessTokenManagement], config: Mapping[str, Any], source: str, clock: Clock | None
-) -> AccessTokenManagement:
-    cache = _cache(_table(config, "cache", source), source, clock)
-    try:
-        return kind(cache=cache, clock=clock, revoke_on_close=config.get("revoke_on_close", False))
-    except ConfigurationError as error:
-        reason = str(error)
-    raise ConfigurationError(f"{source}: {reason}")
+def _client(entry: Entry, folder: Path | None) -> Entry:
+    with said_of(entry):
+        options = with_keys_in_auth(_resolved(entry.options, "", folder))
+    return Entry(entry.where, entry.name, options)
+
+
+def _session(entry: Entry, folder: Path | None) -> Entry:
+    with said_of(entry):
+        options = _with_tuples(_resolved(entry.options, "", folder))
+        parameters = options.get("token_parameters")
+        if parameters is not None:
+            if not isinstance(parameters, Mapping):
+                raise ConfigurationError("token_parameters must be a table")
+            _check_keys(parameters, _PARAMETER_KEYS, "token_parameters")
+            options["token_parameters"] = TokenRequestParameters(**parameters)
+    return Entry(entry.where, entry.name, options)
+
+
+# The shape
 
 
 def _table(config: Mapping[str, Any], name: str, source: str) -> Mapping[str, Any]:
@@ -112,20 +145,25 @@ def _table(config: Mapping[str, Any], name: str, source: str) -> Mapping[str, An
     return table
 
 
-def _add(add: Any, name: str, entry: Any, known: frozenset[str], needed: set[str], where: str) -> None:
-    if not isinstance(entry, Mapping):
-        raise ConfigurationError(f"{where} must be a table")
-    _check_keys(entry, known, where)
-    missing = needed - set(entry)
-    if missing:
-        raise ConfigurationError(f"{where}: {', '.join(sorted(missing))} is missing")
-    _call(add, where, name, **_converted(entry))
+def _entries(
+    config: Mapping[str, Any], name: str, known: Collection[str], needed: str, source: str
+) -> Iterator[Entry]:
+    for key, options in _table(config, name, source).items():
+        where = f"{source}: [{name}.{_key(key)}]"
+        if not isinstance(options, Mapping):
+            raise ConfigurationError(f"{where} must be a table")
+        _check_keys(options, known, where)
+        if needed not in options:
+            raise ConfigurationError(f"{where}: {needed} is missing")
+        yield Entry(where, key, options)
 
 
-def _check_keys(entry: Mapping[str, Any], known: frozenset[str], where: str) -> None:
-    unknown = sorted(_key(key) for key in entry if key not in known)
+def _check_keys(entry: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    unknown = sorted((key for key in entry if key not in known), key=str)
     if unknown:
-        raise ConfigurationError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        hint = did_you_mean(str(unknown[0]), known)
+        names = ", ".join(map(_key, unknown))
+        raise ConfigurationError(f"{where}: unknown {names}; known are {', '.join(sorted(known))}{hint}")
 
 
 def _key(name: object) -> str:
@@ -133,26 +171,75 @@ def _key(name: object) -> str:
     return name if isinstance(name, str) and _BARE_KEY.fullmatch(name) else ascii(name)
 
 
-def _converted(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _with_tuples(options: dict[str, Any]) -> dict[str, Any]:
     # TOML has arrays where Python wants the (connect, read) tuple.
-    return {
-        key: tuple(value) if key == "timeout" and isinstance(value, list) else value for key, value in entry.items()
-    }
+    if isinstance(options.get("timeout"), list):
+        options["timeout"] = tuple(options["timeout"])
+    return options
 
 
-def _call(function: Any, where: str, *args: Any, **kwargs: Any) -> None:
-    try:
-        function(*args, **kwargs)
-    except ConfigurationError as error:
-        reason = str(error)
-    else:
-        return
-    raise ConfigurationError(f"{where}: {reason}")
+# The values: texts of the environment, files beside the configuration
 
 
-def _cache(table: Mapping[str, Any], source: str, clock: Clock | None) -> TokenCache | None:
-    if not table:
-        return None
-    from .caches.from_url import cache_from_config
+def _resolved(entry: Mapping[str, Any], where: str, folder: Path | None) -> dict[str, Any]:
+    """The entry with texts in the place of ``{env = ...}``, and files found from the folder."""
+    prefix = f"{where}: " if where else ""
+    return {key: _value(key, value, f"{prefix}{_key(key)}", folder) for key, value in entry.items()}
 
-    return cache_from_config(table, f"{source}: [cache]", clock=clock)
+
+def _value(key: str, value: Any, where: str, folder: Path | None) -> Any:
+    if key in _READ_WHEN_USED:
+        return _secret(value, folder)
+    if key == "auth" and isinstance(value, Mapping):
+        method = METHODS.get(str(value.get("method")))
+        if method is not None and method.needed == "cert":
+            return _certificate(value, where, folder)
+        return _resolved(value, where, folder)
+    if key == "dpop" and isinstance(value, Mapping):
+        return _resolved(value, where, folder)
+    if key == "cert":
+        return _certificate(_text(value, where), where, folder)
+    if key == "verify" and isinstance(value := _text(value, where), str):
+        return _path(value, folder)
+    if key in _TABLES_OF_TEXTS and isinstance(value, Mapping):
+        return {name: _text(inner, f"{where}: {_key(name)}") for name, inner in value.items()}
+    return _text(value, where)
+
+
+def _text(value: Any, where: str) -> Any:
+    """The environment's text for ``{env = ...}``, within arrays too; anything else as it is."""
+    if isinstance(value, list):
+        return [_text(each, where) for each in value]
+    if not (isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str)):
+        return value
+    name = value["env"]
+    # What asks for a name that cannot be one gets the same sentence.
+    found = None if "\0" in name or "=" in name else os.environ.get(name)
+    if not found:
+        raise ConfigurationError(f"{where}: the environment variable {_key(name)} is not set or empty")
+    return found
+
+
+def _secret(value: Any, folder: Path | None) -> Any:
+    if isinstance(value, list):
+        return [_secret(each, folder) for each in value]
+    if isinstance(value, Mapping) and set(value) == {"file"}:
+        return {"file": _path(value["file"], folder)}
+    return value
+
+
+def _certificate(value: Any, where: str, folder: Path | None) -> Any:
+    """The paths of a certificate and its key, in each of the ways in which they can be given."""
+    if isinstance(value, Mapping):
+        return {
+            key: _secret(each, folder) if key == "password" else _path(_text(each, where), folder)
+            if key in ("cert", "certificate", "key")
+            else each
+            for key, each in value.items()
+        }
+    return [_path(each, folder) for each in value] if isinstance(value, list) else _path(value, folder)
+
+
+def _path(value: Any, folder: Path | None) -> Any:
+    """The path, counted from the folder of the configuration file where it is relative."""
+    return str(folder / value) if folder is not None and isinstance(value, str) and value else value

@@ -124,9 +124,19 @@ class AccessTokenManagement:
 
         Raises ``ConfigurationError`` that names the file and the entry.
         """
-        from .config import configured
+        from .config import read_plan, said_of
 
-        management = configured(cls, config, clock)
+        plan = read_plan(config, clock)
+        with said_of(plan.management):
+            management = cls(clock=clock, **plan.management.options)
+        for entry in plan.clients:
+            with said_of(entry):
+                management.add_client(entry.name, **entry.options)
+        with said_of(plan.backchannel):
+            management.configure_backchannel(**plan.backchannel.options)
+        for entry in plan.sessions:
+            with said_of(entry):
+                management.add_session(entry.name, **entry.options)
         if not isinstance(config, Mapping):
             management._path = os.path.abspath(config)  # noqa: PTH100 - resolve() would follow the links by which files are rotated
             managements.keep(Reference("path", management._path), management)

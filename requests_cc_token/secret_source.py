@@ -5,6 +5,7 @@ Files and callables are asked at each token request, so a rotated secret is used
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any, NoReturn, Union
 
 from .exceptions import ConfigurationError, TokenRequestError
 from .watched_files import file_stamp
+
+#: Salts the fingerprints of secrets; new in each process.
+_FINGERPRINT_KEY = os.urandom(32)
 
 
 class SecretSource:
@@ -33,6 +37,12 @@ class SecretSource:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled; configure the token client on the other side")
+
+
+def fingerprint(secret: str | bytes) -> bytes:
+    """A salted hash by which two reads of a secret are compared; within this process only."""
+    data = secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
+    return hashlib.blake2b(data, key=_FINGERPRINT_KEY, digest_size=16).digest()
 
 
 #: What ``client_secret`` and its like may be given as.
@@ -62,17 +72,12 @@ class CallableSecret(SecretSource):
 
     def read(self) -> str:
         """What the function returns now."""
-        failure = None
-        value = None
         try:
-            value = self._function()
+            value: object = self._function()
         except Exception as error:
-            # Only the type: the text and the frames of somebody's vault client may hold the secret.
-            failure = type(error).__name__
-        if failure is not None:
-            raise TokenRequestError(f"the callable for the secret raised {failure}")
+            # Only the type: the text of somebody's vault client may hold the secret.
+            raise TokenRequestError(f"the callable for the secret raised {type(error).__name__}") from None
         if not isinstance(value, str) or not value:
-            value = None
             raise TokenRequestError("the callable for the secret returned no text")
         return value
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.authentication.signing_key import SIGNING_ALGORITHMS, generated, signed
+from requests_cc_token.tracebacks import sealed
 
 from .scripted_server import error_answer
 from .skipping_clock import SkippingClock
@@ -154,7 +156,7 @@ def test_a_key_in_the_environment(
         ({"kty": "oct", "k": "AAAA"}, {}, "it is no asymmetric key"),
         ({"kty": "EC", "crv": "secp256k1", "d": "AA"}, {}, "of kind 'EC secp256k1'"),
         (EC.as_pem(private=False), {}, "it is a public key or certificate"),
-        (pem(EC), {}, "algorithm='RS256' does not fit it, but ES256 does"),
+        (pem(EC), {"algorithm": "RS256"}, "algorithm='RS256' does not fit it, but ES256 does"),
         (pem(RSA, "T41NT-passphrase"), {}, "it is encrypted, so give its password="),
         (pem(RSA, "T41NT-passphrase"), {"password": "wrong"}, "it is no private key that can be read"),
         (pem(RSA, "T41NT-passphrase"), {"password": {"env": "NOBODY_SET_IT"}}, "NOBODY_SET_IT is not set"),
@@ -527,6 +529,10 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, use: Any) -> None:
 def test_what_cannot_be_signed() -> None:
     """A key that fails at the moment of signing is a named error whose frames do not show it."""
     with pytest.raises(TokenRequestError, match=r"a JWT could not be signed by RS256 \(\w+\)") as failed:
-        signed(EC, {"alg": "RS256"}, {"sub": "worker"})
+        sealed(signed)(EC, {"alg": "RS256"}, {"sub": "worker"})
     assert failed.value.transient is False
-    assert failed.value.__context__ is None
+    errors = [failed.value, failed.value.__context__]
+    frames = [frame for error in errors if error is not None for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inner = [frame for frame in frames if frame.f_code.co_filename != __file__]
+    assert "signed" in {frame.f_code.co_name for frame in inner}
+    assert not any("key" in frame.f_locals for frame in inner)

@@ -132,9 +132,9 @@ def test_dpop(tmp_path: Path, key_file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('auth = "private_key_jwt"', "needs key"),
-        ('auth = "private_key_jwt"\nalgorithm = "ES256"', "needs key"),
-        ('auth = "client_assertion"', "needs assertion"),
+        ('auth = "private_key_jwt"', "private_key_jwt needs a key"),
+        ('auth = "private_key_jwt"\nalgorithm = "ES256"', "private_key_jwt needs a key"),
+        ('auth = "client_assertion"', "client_assertion needs an assertion"),
         ('auth = "private_key_jwt"\nkey = "T41NT-key"', "PrivateKeyJwt: the key cannot be used: it is no PEM"),
         ('client_secret = "T41NT"\nkey = "T41NT-key"', "key: of no use with auth = 'client_secret_basic'"),
         ('client_secret = "T41NT"\nauth = "client_secret_post"\nencoding = "raw"', "encoding: of no use"),
@@ -142,9 +142,9 @@ def test_dpop(tmp_path: Path, key_file: Path) -> None:
         ('client_secret = "T41NT"\nencoding = "cooked"', 'must be "form" or "raw"'),
         ('client_secret = "T41NT"\nauth = "nonsense"', "no known method"),
         ('auth = "tls_client_auth"', "needs a certificate"),
-        ('client_secret = "T41NT"\ndpop = true', "dpop must be a table"),
-        ('client_secret = "T41NT"\ndpop = { generate = "HS256" }', "DPoPKey: algorithm='HS256' must be one of"),
-        ('client_secret = "T41NT"\ndpop = { generate = "ES256", key = "x" }', "dpop must be a table"),
+        ('client_secret = "T41NT"\ndpop = true', "dpop must be a DPoPKey"),
+        ('client_secret = "T41NT"\ndpop = { generate = "HS256" }', "DPoPKey: algorithm must be one of"),
+        ('client_secret = "T41NT"\ndpop = { generate = "ES256", key = "x" }', "dpop must be a DPoPKey"),
     ],
 )
 def test_entries_that_cannot_work(tmp_path: Path, text: str, reason: str) -> None:
@@ -165,7 +165,7 @@ client_secret = "{SECRET}"
 
 [sessions.reports]
 base_url = "http://localhost:1/"
-parameters = {{ scope = "reports", resource = ["https://a.example/", "https://b.example/"] }}
+token_parameters = {{ scope = "reports", resource = ["https://a.example/", "https://b.example/"] }}
 """
     with configured(tmp_path, text) as management:
         adapter = management.make_session("reports").get_adapter("http://localhost:1/")
@@ -177,8 +177,8 @@ parameters = {{ scope = "reports", resource = ["https://a.example/", "https://b.
 
 def test_parameters_that_cannot_work(tmp_path: Path) -> None:
     """A mistake in them names the session."""
-    text = '[sessions.x]\nbase_url = "https://api.example.com/"\nparameters = { scop = "a" }'
-    with pytest.raises(ConfigurationError, match=r"\[sessions.x\]: parameters: unknown scop"):
+    text = '[sessions.x]\nbase_url = "https://api.example.com/"\ntoken_parameters = { scop = "a" }'
+    with pytest.raises(ConfigurationError, match=r"\[sessions.x\]: token_parameters: unknown scop"):
         configured(tmp_path, text)
 
 

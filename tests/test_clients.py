@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from requests_cc_token import (
@@ -25,12 +25,9 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestParameters,
 )
-from requests_cc_token.authentication.method import (
-    ClientAuthentication,
-    TokenRequest,
-    client_authentication,
-    form_encode,
-)
+from requests_cc_token.authentication.by_name import client_authentication
+from requests_cc_token.authentication.client_secret import form_encode
+from requests_cc_token.authentication.method import Applicant, ClientAuthentication, TokenRequest
 from requests_cc_token.clients import ClientOptions
 from requests_cc_token.demand import Demand
 from requests_cc_token.demo.token_service import TokenService
@@ -306,12 +303,14 @@ SHAPES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries(SHAPES), st.fixed_dictionaries(SHAPES))
 def test_keys_are_equal_where_the_requests_are(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Two registrations share a key exactly where everything that shapes the token request is the same."""
     assert (Demand.of(client(**one)).cache_key == Demand.of(client(**two)).cache_key) == (one == two)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries(SHAPES), st.sampled_from(sorted(SHAPES)), st.data())
 def test_one_difference_is_another_key(shape: dict[str, Any], field: str, data: st.DataObject) -> None:
     """A single field that differs makes another key."""
@@ -333,6 +332,7 @@ def test_what_does_not_count_for_the_key() -> None:
 # Client authentication with a secret
 
 
+@settings(deadline=None)
 @given(client_id=st.text(min_size=1).filter(str.isprintable), secret=st.text(min_size=1))
 def test_basic_is_form_encoded_first(client_id: str, secret: str) -> None:
     """RFC 6749 section 2.3.1: a server that decodes both parts gets both back, whatever they hold."""
@@ -400,9 +400,10 @@ def test_methods_by_name_and_object(given: Any, shown: str) -> None:
 def test_unknown_methods(given: Any) -> None:
     """The error lists the names there are and does not repeat what is no name."""
     with pytest.raises(ConfigurationError) as refusal:
-        client_authentication(given, "a")
+        client_authentication(given, "token client 'a'")
     message = str(refusal.value)
-    assert message.startswith("token client 'a': auth=")
+    assert message.startswith("token client 'a': auth")
+    assert " is no known method; one of " in message
     assert "client_secret_basic, client_secret_jwt" in message or "client_secret_basic, client_secret_post" in message
     assert TAINT not in message
 
@@ -426,7 +427,7 @@ def test_a_method_of_ones_own() -> None:
     class Header(ClientAuthentication):
         method = "x_header"
 
-        def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+        def authenticate(self, request: TokenRequest, client: Applicant) -> None:
             request.headers["X-Client"] = client.client_id
 
     assert authenticated(client(client_secret=None, auth=Header())).headers == {"X-Client": "m2m"}

@@ -24,7 +24,7 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestParameters,
 )
-from requests_cc_token.authentication.method import form_encode
+from requests_cc_token.authentication.client_secret import form_encode
 from requests_cc_token.demand import Demand
 
 from .scripted_server import Request, ScriptedServer, answer, error_answer, token_answer

@@ -20,7 +20,7 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestError,
 )
-from requests_cc_token.authentication.method import ClientAuthentication, TokenRequest
+from requests_cc_token.authentication.method import Applicant, ClientAuthentication, TokenRequest
 from requests_cc_token.clients import DEFAULT_LIFETIME
 from requests_cc_token.demand import Demand
 from requests_cc_token.endpoint.backchannel import Answer
@@ -429,7 +429,7 @@ def test_a_method_that_fails_is_told_by_place_alone(
     class Broken(ClientAuthentication):
         method = "x_broken"
 
-        def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+        def authenticate(self, request: TokenRequest, client: Applicant) -> None:
             raise LookupError(TAINT)
 
     worker.add_client("a", token_endpoint=server.token_endpoint, client_id="m2m", auth=Broken())

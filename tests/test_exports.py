@@ -81,7 +81,7 @@ def test_importing_the_package_loads_little() -> None:
     assert loaded.isdisjoint({"asyncio", "backoff", "cachetools", "dataclasses", "inspect", "contextvars"})
     loaded = loaded_by("from requests_cc_token import AccessTokenManagement, TokenRequestError")
     assert room("management") in loaded
-    late = "caches.file caches.redis authentication.assertions endpoint.revocation"
+    late = "caches.file caches.redis endpoint.revocation"
     assert loaded.isdisjoint(map(room, late.split()))
 
 

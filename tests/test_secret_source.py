@@ -14,6 +14,7 @@ import pytest
 from requests_cc_token import AccessTokenManagement, ConfigurationError, TokenRequestError
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.secret_source import SecretSource, secret_source
+from requests_cc_token.tracebacks import sealed
 
 TAINT = "t41nted-s3cret"
 
@@ -205,7 +206,7 @@ def test_a_callable_is_asked_each_time() -> None:
 def test_a_callable_that_fails_is_told_by_kind_alone(function: Callable[[], str], reason: str) -> None:
     """Neither the message nor the frames of somebody's vault client are shown: they may hold the secret."""
     with pytest.raises(TokenRequestError) as failure:
-        secret_source(function, "x").read()
+        sealed(secret_source(function, "x").read)()
     assert str(failure.value) == f"the callable for the secret {reason}"
     assert TAINT not in shown_below(failure.value)
 

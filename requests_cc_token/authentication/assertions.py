@@ -11,18 +11,16 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from requests_cc_token.clock import checked_seconds
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
-from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
+from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprint, secret_source
 from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
 
-from .method import ClientAuthentication, TokenRequest, fingerprint, secret_of
+from .method import Applicant, ClientAuthentication, TokenRequest, secret_of
 from .signing_key import MAC_ALGORITHMS, KeyLike, SigningKeySource, check_algorithm, require_jose, signed
-
-if TYPE_CHECKING:
-    from requests_cc_token.clients import ClientCredentialsClient
 
 #: ``client_assertion_type`` of a JWT (RFC 7523 section 2.2).
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -40,14 +38,15 @@ class _SignedAssertion(ClientAuthentication):
 
     makes_dated_proofs = True
 
-    def __init__(self, algorithm: str, audience: str | None, lifetime: float, header_type: str) -> None:
-        if not lifetime > 0:
-            raise ConfigurationError(f"{type(self).__name__}: lifetime must be a number of seconds above 0")
-        self.algorithm = algorithm
+    def __init__(self, audience: str | None, lifetime: float, header_type: str) -> None:
+        what = type(self).__name__
+        if audience is not None:
+            _check_text(audience, f"{what}: audience")
+        _check_text(header_type, f"{what}: header_type")
         #: Whom the assertion is for, where that is not the issuer or token endpoint that the client knows.
         self.audience = audience
         #: Seconds that an assertion is valid.
-        self.lifetime = lifetime
+        self.lifetime = checked_seconds(lifetime, f"{what}: lifetime")
         self.header_type = header_type
 
     def claims(self, request: TokenRequest, client_id: str) -> dict[str, Any]:
@@ -65,14 +64,17 @@ class _SignedAssertion(ClientAuthentication):
             "jti": secrets.token_urlsafe(24),
             "iat": issued,
             "nbf": issued,
-            "exp": issued + int(self.lifetime),
+            # Whole seconds, and one at least.
+            "exp": issued + max(1, int(self.lifetime)),
         }
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(algorithm={self.algorithm!r})"
+
+def _check_text(given: object, what: str) -> None:
+    if not (isinstance(given, str) and given and given.isprintable()):
+        raise ConfigurationError(f"{what} must be printable text")
 
 
-def _present(request: TokenRequest, client: ClientCredentialsClient, assertion: str, kind: str, proof: bytes) -> None:
+def _present(request: TokenRequest, client: Applicant, assertion: str, kind: str, proof: bytes) -> None:
     request.secrets.append(assertion)
     request.credential = proof
     request.form["client_id"] = client.client_id
@@ -103,9 +105,18 @@ class ClientSecretJwt(_SignedAssertion):
     ) -> None:
         require_jose("ClientSecretJwt")
         check_algorithm(algorithm, "ClientSecretJwt", MAC_ALGORITHMS)
-        super().__init__(algorithm, audience, lifetime, header_type)
+        self._algorithm = algorithm
+        super().__init__(audience, lifetime, header_type)
 
-    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+    @property
+    def algorithm(self) -> str:
+        """The JWS algorithm."""
+        return self._algorithm
+
+    def __repr__(self) -> str:
+        return f"ClientSecretJwt(algorithm={self._algorithm!r})"
+
+    def authenticate(self, request: TokenRequest, client: Applicant) -> None:
         """Add the form fields."""
         secret = secret_of(client).read()
         request.secrets.append(secret)
@@ -128,7 +139,8 @@ class PrivateKeyJwt(_SignedAssertion):
 
     ``key`` is PEM as text or bytes, a JWK as a mapping or JSON, ``{"env": name}``, or ``{"file": path}`` with either
     in it, read again once it changes. ``password`` is for encrypted PEM, given as a secret is. ``algorithm`` is one
-    of ``RS``, ``PS``, ``ES`` with ``256``, ``384``, ``512``, ``EdDSA`` or ``Ed25519``. ``key_id`` is the ``kid`` that
+    of ``RS``, ``PS``, ``ES`` with ``256``, ``384``, ``512``, ``EdDSA`` or ``Ed25519``; by default the usual one of the
+    key's kind, ``RS256`` for RSA. ``key_id`` is the ``kid`` that
     the server knows the key by; that of a JWK by default. A certificate in the same PEM is named in the header
     (``x5t#S256``), for servers that know keys by their certificates.
 
@@ -145,7 +157,7 @@ class PrivateKeyJwt(_SignedAssertion):
     def __init__(
         self,
         key: KeyLike,
-        algorithm: str = "RS256",
+        algorithm: str | None = None,
         key_id: str | None = None,
         audience: str | None = None,
         *,
@@ -156,9 +168,17 @@ class PrivateKeyJwt(_SignedAssertion):
         self._key = SigningKeySource(
             key, algorithm=algorithm, key_id=key_id, password=password, what="PrivateKeyJwt"
         )
-        super().__init__(algorithm, audience, lifetime, header_type)
+        super().__init__(audience, lifetime, header_type)
 
-    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+    @property
+    def algorithm(self) -> str:
+        """The JWS algorithm. Raises ``TokenRequestError`` where it is the key's, and the key's file is no good."""
+        return self._key.algorithm
+
+    def __repr__(self) -> str:
+        return f"PrivateKeyJwt(algorithm={self._key.told_algorithm!r})"
+
+    def authenticate(self, request: TokenRequest, client: Applicant) -> None:
         """Add the form fields."""
         key = self._key.get()
         header = {"typ": self.header_type}
@@ -191,6 +211,7 @@ class ClientAssertion(ClientAuthentication):
         source: Callable[[], str] | Mapping[str, Any],
         type: str = JWT_BEARER,  # noqa: A002 - what the protocol's own parameter is called
     ) -> None:
+        _check_text(type, "ClientAssertion: type")
         if ":" not in type:
             raise ConfigurationError("ClientAssertion: type must be a URI, such as that of RFC 7523 section 2.2")
         self.type = type
@@ -206,7 +227,7 @@ class ClientAssertion(ClientAuthentication):
                 "so a fixed one is of no use"
             )
 
-    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+    def authenticate(self, request: TokenRequest, client: Applicant) -> None:
         """Add the form fields."""
         assertion = self._read(request.now)
         _present(request, client, assertion, self.type, fingerprint(assertion))
@@ -222,18 +243,16 @@ class ClientAssertion(ClientAuthentication):
             where = f"the file {str(self._files.paths[0])!r}"
             expiry = _expiry(assertion)
             problem = "has expired and nobody renewed it" if expiry is not None and expiry <= now else None
-        if problem is None:
-            return assertion
-        del assertion
-        raise TokenRequestError(f"the client assertion from {where} {problem}")
+        if problem is not None:
+            raise TokenRequestError(f"the client assertion from {where} {problem}")
+        return assertion
 
     def _checked_file(self, contents: tuple[bytes, ...]) -> str:
         assertion = contents[0].decode("utf-8", "replace").strip()
         problem = _problem(assertion, self.type)
-        if problem is None:
-            return assertion
-        del assertion, contents
-        raise UnusableFileError(f"it {problem}")
+        if problem is not None:
+            raise UnusableFileError(f"it {problem}")
+        return assertion
 
     def identity(self) -> tuple[str, ...]:
         """Method and type."""

@@ -1,84 +1,137 @@
-"""How a client authenticates, and what its tokens are bound to, in the words of a TOML file."""
+"""Which method is meant: by an object, by its IANA name, by a table with its keywords, by keys of a TOML file."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Union
 
 from requests_cc_token.exceptions import ConfigurationError
+from requests_cc_token.keywords import did_you_mean
 
-from .assertions import JWT_BEARER, ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+from .assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+from .client_secret import ClientSecretBasic, ClientSecretPost
 from .dpop import DPoPKey
-from .method import ClientAuthentication, ClientSecretBasic
+from .method import ClientAuthentication
 from .mutual_tls import TlsClientAuth
 
-
-def _basic(encoding: Any = "form") -> ClientAuthentication:
-    return ClientSecretBasic(encoding)
-
-
-def _secret_jwt(algorithm: str = "HS256", assertion_audience: str | None = None) -> ClientAuthentication:
-    return ClientSecretJwt(algorithm, audience=assertion_audience)
+#: What ``auth=`` may be given as.
+ClientAuthLike = Union[str, ClientAuthentication, Mapping[str, Any]]
+#: What ``dpop=`` may be given as.
+DPoPLike = Union[DPoPKey, Mapping[str, Any]]
 
 
-def _private_key(
-    key: Any,
-    algorithm: str = "RS256",
-    key_id: str | None = None,
-    password: Any = None,
-    assertion_audience: str | None = None,
-) -> ClientAuthentication:
-    return PrivateKeyJwt(key, algorithm, key_id, assertion_audience, password=password)
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method that has a name."""
+
+    make: Callable[..., ClientAuthentication]
+    #: What it cannot do without.
+    needed: str | None = None
+    #: Its keywords that are called differently where they stand beside ``auth`` among the keys of a client.
+    beside_auth: Mapping[str, str] = field(default_factory=dict)
+    #: Whether a server that supports it says so in its metadata, by the same name.
+    in_metadata: bool = True
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """What it can be told."""
+        return tuple(name for name in inspect.signature(self.make).parameters if name != "self_signed")
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """What may stand beside ``auth`` in a file, and the keyword that each is."""
+        # The certificate is the client's own, and its key a part of it there.
+        own = () if self.needed == "cert" else self.keywords
+        return {self.beside_auth.get(name, name): name for name in (*own, "password") if name in self.keywords}
 
 
-def _assertion(assertion: Any, assertion_type: str = JWT_BEARER) -> ClientAuthentication:
-    return ClientAssertion(assertion, assertion_type)
-
-
-#: For each method the keys beside ``auth`` that are its own, and who makes it of them.
-_METHODS: Mapping[str, tuple[frozenset[str], Callable[..., ClientAuthentication]]] = {
-    "client_secret_basic": (frozenset({"encoding"}), _basic),
-    "client_secret_jwt": (frozenset({"algorithm", "assertion_audience"}), _secret_jwt),
-    "private_key_jwt": (frozenset("key algorithm key_id password assertion_audience".split()), _private_key),
-    "client_assertion": (frozenset({"assertion", "assertion_type"}), _assertion),
+#: The methods of the IANA registry "OAuth Token Endpoint Authentication Methods" that are for this grant; the last one
+#: has a name here only.
+METHODS: Mapping[str, Method] = {
+    "client_secret_basic": Method(ClientSecretBasic),
+    "client_secret_post": Method(ClientSecretPost),
+    "client_secret_jwt": Method(ClientSecretJwt, beside_auth={"audience": "assertion_audience"}),
+    "private_key_jwt": Method(PrivateKeyJwt, "key", beside_auth={"audience": "assertion_audience"}),
+    "tls_client_auth": Method(TlsClientAuth, "cert"),
+    "self_signed_tls_client_auth": Method(partial(TlsClientAuth, self_signed=True), "cert"),
+    "client_assertion": Method(
+        ClientAssertion, "source", beside_auth={"source": "assertion", "type": "assertion_type"}, in_metadata=False
+    ),
 }
-_ALL_KEYS = frozenset().union(*(keys for keys, _ in _METHODS.values()))
-_TLS = ("tls_client_auth", "self_signed_tls_client_auth")
+
+#: Every key that may stand beside ``auth`` and belongs to a method.
+KEYS_BESIDE_AUTH = frozenset(key for method in METHODS.values() for key in method.keys)
 
 
-def authenticated(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of ``add_client``, with ``auth`` and ``dpop`` as objects. Raises ``ConfigurationError``.
+def client_authentication(given: object, what: str) -> ClientAuthentication:
+    """The method that is meant by an object, a name, or a mapping: ``{"method": name, ...}`` with its keywords.
 
-    The keys of a method stand beside ``auth``: ``auth = "private_key_jwt"``, ``key = {file = "..."}``.
+    Raises ``ConfigurationError``; ``what`` begins its message.
     """
-    options = {name: value for name, value in entry.items() if name not in _ALL_KEYS}
-    given = {name: value for name, value in entry.items() if name in _ALL_KEYS}
-    method = options.get("auth", "client_secret_basic")
-    if method in _TLS and "password" in given:
-        cert = options.pop("cert", None)
-        files = cert if isinstance(cert, list) else [cert]
-        password = given.pop("password")
-        options["auth"] = TlsClientAuth(*files[:2], password=password, self_signed=method == _TLS[1])
-    if given or method in ("private_key_jwt", "client_assertion"):
-        known, make = _METHODS.get(method, (frozenset(), _basic)) if isinstance(method, str) else (frozenset(), _basic)
-        unfit = sorted(set(given) - known)
-        if unfit:
-            raise ConfigurationError(f"{', '.join(unfit)}: of no use with auth = {method!r}")
-        needed = {"private_key_jwt": "key", "client_assertion": "assertion"}.get(method)
-        if needed is not None and needed not in given:
-            raise ConfigurationError(f"auth = {method!r} needs {needed}")
-        options["auth"] = make(**given)
-    if "dpop" in options:
-        options["dpop"] = _dpop(options["dpop"])
-    return options
+    if isinstance(given, ClientAuthentication):
+        return given
+    options = dict(given) if isinstance(given, Mapping) else {"method": given}
+    name = options.pop("method", None)
+    method = METHODS.get(name) if isinstance(name, str) else None
+    if method is None:
+        shown, hint = ("", did_you_mean(name, METHODS)) if isinstance(name, str) else (f"={type(name).__name__}", "")
+        raise ConfigurationError(
+            f"{what}: auth{shown} is no known method; one of {', '.join(METHODS)}, a table with method=... and its "
+            f"keywords, or an object such as PrivateKeyJwt(...){hint}"
+        )
+    for keyword in options:
+        if keyword not in method.keywords:
+            raise ConfigurationError(
+                f"{what}: {name} has no {ascii(keyword)[:40]}; known are {', '.join(method.keywords) or 'none'}"
+                f"{did_you_mean(str(keyword), method.keywords)}"
+            )
+    # A certificate may be the client's own.
+    if method.needed is not None and method.needed not in ("cert", *options):
+        key = method.beside_auth.get(method.needed, method.needed)
+        raise ConfigurationError(
+            f"{what}: {name} needs {'an' if key[0] in 'aeiou' else 'a'} {key}: auth={method.make.__name__}"
+            f"({method.needed}, ...), or in a file {key} beside auth"
+        )
+    return method.make(**options)
 
 
-def _dpop(given: object) -> DPoPKey:
+def dpop_key(given: object, what: str) -> DPoPKey:
+    """The key that is meant by an object, or by a mapping with its keywords. Raises ``ConfigurationError``."""
+    if isinstance(given, DPoPKey):
+        return given
     if isinstance(given, Mapping) and set(given) == {"generate"}:
         return DPoPKey.generate(given["generate"])
     if isinstance(given, Mapping) and "key" in given and set(given) <= {"key", "algorithm", "password"}:
-        return DPoPKey(given["key"], given.get("algorithm"), password=given.get("password"))
+        return DPoPKey(**given)
     raise ConfigurationError(
-        'dpop must be a table: {key = {file = "..."}}, with algorithm and password where needed, '
-        'or {generate = "ES256"} for a key of this process'
+        f'{what}: dpop must be a DPoPKey, DPoPKey.generate() for example; or in a file a table: '
+        '{key = {file = "..."}}, with algorithm and password where needed, or {generate = "ES256"}'
     )
+
+
+def with_keys_in_auth(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a client, with what stands beside ``auth`` and belongs to the method in it.
+
+    ``auth = "private_key_jwt"``, ``key = {file = "..."}`` is ``auth = {method = "private_key_jwt", key = ...}``.
+    Raises ``ConfigurationError``.
+    """
+    options = {name: value for name, value in entry.items() if name not in KEYS_BESIDE_AUTH}
+    beside = {name: value for name, value in entry.items() if name in KEYS_BESIDE_AUTH}
+    if not beside:
+        return options
+    name = options.get("auth", "client_secret_basic")
+    method = METHODS.get(name) if isinstance(name, str) else None
+    keys = {} if method is None else method.keys
+    unfit = sorted(set(beside) - set(keys))
+    if unfit:
+        where = f"auth = {name!r}" if method is not None else "this auth"
+        raise ConfigurationError(f"{', '.join(unfit)}: of no use with {where}")
+    options["auth"] = {"method": name, **{keys[key]: value for key, value in beside.items()}}
+    if "password" in beside and "cert" in options and method is not None and method.needed == "cert":
+        cert = options.pop("cert")
+        pair = cert if isinstance(cert, list) else [cert]
+        options["auth"].update(zip(("cert", "key"), pair, strict=False))
+    return options

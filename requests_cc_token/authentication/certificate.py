@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union
 from urllib.parse import urlsplit
@@ -48,7 +48,7 @@ class ClientCertificate:
     ) -> None:
         given: tuple[object, ...] = (certificate, key)
         for path in given:
-            if path is not None and not (isinstance(path, (str, os.PathLike)) and str(path)):
+            if path is not None and not (isinstance(path, (str, os.PathLike)) and str(path) and "\0" not in str(path)):
                 raise ConfigurationError("a client certificate is given by the path of its PEM file, and of its key's")
         self._pair = (os.fspath(certificate), None if key is None else os.fspath(key))
         self._password = None if password is None else secret_source(password, "the certificate's password")
@@ -72,21 +72,19 @@ class ClientCertificate:
     def _loaded(self, contents: tuple[bytes, ...]) -> LoadedCertificate:
         try:
             thumbprint = thumbprint_of_pem(contents[0])
-            del contents
             if thumbprint is None:
                 raise UnusableFileError("there is no certificate in it")
             return LoadedCertificate.load(self._pair, self._password, thumbprint)
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", None)
             what = "certificate and key do not belong together" if reason == "KEY_VALUES_MISMATCH" else "not usable"
-            reason = f"{what} ({reason or type(error).__name__})"
+            raise UnusableFileError(f"{what} ({reason or type(error).__name__})") from None
         except TokenRequestError as error:
-            reason = str(error)
-        raise UnusableFileError(reason)
+            raise UnusableFileError(str(error)) from None
 
 
-#: A file that holds certificate and key, or the two of them.
-CertificateLike = Union[str, os.PathLike[str], tuple[Any, Any], list[Any], ClientCertificate]
+#: A file that holds certificate and key, the two of them, or a mapping of what ``ClientCertificate`` takes.
+CertificateLike = Union[str, os.PathLike[str], tuple[Any, Any], list[Any], Mapping[str, Any], ClientCertificate]
 
 
 class _Chain:
@@ -206,6 +204,11 @@ def client_certificate(given: CertificateLike, what: str) -> ClientCertificate:
         return given
     if isinstance(given, (tuple, list)) and len(given) == 2:
         return ClientCertificate(*given)
+    if isinstance(given, Mapping) and "certificate" in given and set(given) <= {"certificate", "key", "password"}:
+        return ClientCertificate(**given)
     if isinstance(given, (str, os.PathLike)):
         return ClientCertificate(given)
-    raise ConfigurationError(f"{what}: cert must be the path of a PEM file, or the paths of certificate and key")
+    raise ConfigurationError(
+        f"{what}: cert must be the path of a PEM file, the paths of certificate and key, or a table with certificate, "
+        "key and password"
+    )

@@ -141,7 +141,6 @@ class DPoPKey:
             claims["ath"] = sha256_url(access_token.encode("ascii"))
         if nonce is not None:
             claims["nonce"] = nonce
-        del access_token
         return key.sign({"typ": "dpop+jwt", "jwk": key.public_jwk}, claims)
 
     def _key(self) -> SigningKey:

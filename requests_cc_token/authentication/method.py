@@ -6,23 +6,34 @@ Authentication Methods".
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, ClassVar, Literal, Union
-from urllib.parse import quote_plus
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from requests_cc_token.exceptions import ConfigurationError
-from requests_cc_token.secret_source import SecretSource
+from requests_cc_token.secret_source import SecretSource, fingerprint
 
 if TYPE_CHECKING:
-    from requests_cc_token.clients import ClientCredentialsClient
+    from .certificate import ClientCertificate, LoadedCertificate
 
-    from .certificate import LoadedCertificate
 
-#: Salts the fingerprints by which two reads of a credential are compared; new in each process.
-_FINGERPRINT_KEY = os.urandom(32)
+class Applicant(Protocol):
+    """The client that authenticates: what a method may know of it."""
+
+    @property
+    def name(self) -> str:
+        """The name it is registered by, for messages."""
+
+    @property
+    def client_id(self) -> str:
+        """Its id at the token service."""
+
+    @property
+    def client_secret(self) -> SecretSource | None:
+        """Its secret, where it has one."""
+
+    @property
+    def cert(self) -> ClientCertificate | None:
+        """Its certificate, where it has one."""
 
 
 class TokenRequest:
@@ -60,12 +71,6 @@ class TokenRequest:
         self.secrets.append(secret)
 
 
-def fingerprint(secret: str | bytes) -> bytes:
-    """A salted hash, comparable within this process only."""
-    data = secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
-    return hashlib.blake2b(data, key=_FINGERPRINT_KEY, digest_size=16).digest()
-
-
 class ClientAuthentication:
     """What every method has in common; derive from it for a method of your own."""
 
@@ -75,10 +80,13 @@ class ClientAuthentication:
     needs_secret: ClassVar[bool] = False
     #: Whether the proof holds the time, so that a wrong clock makes it invalid.
     makes_dated_proofs: ClassVar[bool] = False
-    #: The JWS algorithm of the proof, where it has one.
-    algorithm: str | None = None
 
-    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+    @property
+    def algorithm(self) -> str | None:
+        """The JWS algorithm of the proof, where it has one."""
+        return None
+
+    def authenticate(self, request: TokenRequest, client: Applicant) -> None:
         """Put the proof into the request; called for each try, since some proofs may be used once only."""
         raise NotImplementedError
 
@@ -90,7 +98,7 @@ class ClientAuthentication:
         """Something that differs once a key or file is known to have changed; costs no more than a stat."""
         return None
 
-    def check(self, client: ClientCredentialsClient) -> None:
+    def check(self, client: Applicant) -> None:
         """Raise ``ConfigurationError`` where the client lacks what this method needs."""
         if self.needs_secret and client.client_secret is None:
             raise ConfigurationError(
@@ -107,113 +115,8 @@ class ClientAuthentication:
         return f"{type(self).__name__}()"
 
 
-class ClientSecretBasic(ClientAuthentication):
-    """The secret in the ``Authorization`` header (RFC 6749 section 2.3.1).
-
-    ``encoding="form"`` form-encodes id and secret first, as the RFC says; ``"raw"`` does not, for servers that
-    take the header literally. Which one a server wants is never tried out: a wrong try counts as a failed login.
-    """
-
-    method = "client_secret_basic"
-    needs_secret = True
-
-    def __init__(self, encoding: Literal["form", "raw"] = "form") -> None:
-        if encoding not in ("form", "raw"):
-            raise ConfigurationError(f'ClientSecretBasic(encoding={encoding!r}): must be "form" or "raw"')
-        self.encoding = encoding
-
-    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
-        """Set the header."""
-        secret = secret_of(client).read()
-        request.note_secret(secret)
-        pair = [client.client_id, secret]
-        if self.encoding == "form":
-            pair = [form_encode(part) for part in pair]
-        request.headers["Authorization"] = "Basic " + base64.b64encode(":".join(pair).encode()).decode("ascii")
-
-    def check(self, client: ClientCredentialsClient) -> None:
-        """Also refuse an id that the raw form cannot carry."""
-        super().check(client)
-        if self.encoding == "raw" and ":" in client.client_id:
-            raise ConfigurationError(
-                f"token client {client.name!r}: a client_id with a colon cannot be sent raw; "
-                'use ClientSecretBasic(encoding="form") or ClientSecretPost()'
-            )
-
-    def __repr__(self) -> str:
-        return f"ClientSecretBasic(encoding={self.encoding!r})"
-
-
-class ClientSecretPost(ClientAuthentication):
-    """The secret in the request body (RFC 6749 section 2.3.1: for clients that cannot use the header)."""
-
-    method = "client_secret_post"
-    needs_secret = True
-
-    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
-        """Add the form fields."""
-        secret = secret_of(client).read()
-        request.note_secret(secret)
-        request.form["client_id"] = client.client_id
-        request.form["client_secret"] = secret
-
-
-def form_encode(text: str) -> str:
-    """``application/x-www-form-urlencoded`` of one value, UTF-8 (RFC 6749 appendix B)."""
-    # quote_plus leaves "~" alone, the HTML form encoding does not, and spares "*".
-    return quote_plus(text, safe="*").replace("~", "%7E")
-
-
-def secret_of(client: ClientCredentialsClient) -> SecretSource:
+def secret_of(client: Applicant) -> SecretSource:
     """The secret of a client whose method needs one."""
     secret = client.client_secret
     assert secret is not None, "check() has refused this client"
     return secret
-
-
-#: What ``auth=`` may be given as.
-ClientAuthLike = Union[str, ClientAuthentication]
-
-
-
-def _client_secret_jwt() -> ClientAuthentication:
-    from .assertions import ClientSecretJwt
-
-    return ClientSecretJwt()
-
-
-def _tls_client_auth() -> ClientAuthentication:
-    from .mutual_tls import TlsClientAuth
-
-    return TlsClientAuth()
-
-
-def _self_signed_tls_client_auth() -> ClientAuthentication:
-    from .mutual_tls import TlsClientAuth
-
-    return TlsClientAuth(self_signed=True)
-
-
-_BY_NAME: dict[str, Callable[[], ClientAuthentication]] = {
-    "client_secret_basic": ClientSecretBasic,
-    "client_secret_post": ClientSecretPost,
-    "client_secret_jwt": _client_secret_jwt,
-    "tls_client_auth": _tls_client_auth,
-    "self_signed_tls_client_auth": _self_signed_tls_client_auth,
-}
-
-
-def client_authentication(given: object, client: str) -> ClientAuthentication:
-    """The method that a caller means by its IANA name or an object. Raises ``ConfigurationError``."""
-    if isinstance(given, ClientAuthentication):
-        return given
-    if isinstance(given, str) and given in _BY_NAME:
-        return _BY_NAME[given]()
-    if given == "private_key_jwt":
-        raise ConfigurationError(f"token client {client!r}: private_key_jwt needs a key: auth=PrivateKeyJwt(key, ...)")
-    known = ", ".join(sorted(_BY_NAME))
-    named = repr(given) if isinstance(given, str) else type(given).__name__
-    raise ConfigurationError(
-        f"token client {client!r}: auth={named} is no known method; one of {known}, or an object such as "
-        "PrivateKeyJwt(...), ClientAssertion(...), TlsClientAuth(...)"
-    )

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
 
 from requests_cc_token.exceptions import ConfigurationError
-from requests_cc_token.secret_source import SecretLike
+from requests_cc_token.secret_source import SecretLike, fingerprint
 from requests_cc_token.tracebacks import sealed
 
 from .certificate import ClientCertificate
-from .method import ClientAuthentication, TokenRequest, fingerprint
-
-if TYPE_CHECKING:
-    from requests_cc_token.clients import ClientCredentialsClient
+from .method import Applicant, ClientAuthentication, TokenRequest
 
 
 class TlsClientAuth(ClientAuthentication):
@@ -43,7 +39,7 @@ class TlsClientAuth(ClientAuthentication):
         self.certificate = None if cert is None else ClientCertificate(cert, key, password=password)
         self.method = "self_signed_tls_client_auth" if self_signed else "tls_client_auth"  # type: ignore[misc]
 
-    def authenticate(self, request: TokenRequest, client: ClientCredentialsClient) -> None:
+    def authenticate(self, request: TokenRequest, client: Applicant) -> None:
         """Say who the certificate belongs to (RFC 8705 section 2); the connection does the rest."""
         request.form["client_id"] = client.client_id
         assert request.cert is not None, "check() has refused a client without"
@@ -53,7 +49,7 @@ class TlsClientAuth(ClientAuthentication):
         """That of the files."""
         return None if self.certificate is None else self.certificate.stamp()
 
-    def check(self, client: ClientCredentialsClient) -> None:
+    def check(self, client: Applicant) -> None:
         """Also refuse a client without a certificate."""
         super().check(client)
         if client.cert is None:

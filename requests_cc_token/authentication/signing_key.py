@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
-from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
+from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprint, secret_source
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
-
-from .method import fingerprint
 
 if TYPE_CHECKING:
     from joserfc.jws import JWSRegistry
@@ -94,20 +92,15 @@ KeyLike = Union[str, bytes, Mapping[str, Any], SigningKey]
 
 
 def signed(key: Any, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
-    """The JWT; no frame in which the key can be seen is on the traceback of its ``TokenRequestError``."""
-    try:
-        return _signed(key, header, claims)
-    except Exception as error:
-        reason = type(error).__name__
-    del key
-    raise TokenRequestError(f"a JWT could not be signed by {header['alg']} ({reason})", transient=False)
-
-
-def _signed(key: Any, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    """A JWT in compact form (RFC 7519). Raises ``TokenRequestError``."""
     from joserfc import jws
 
     payload = json.dumps(claims, separators=(",", ":"))
-    return jws.serialize_compact(dict(header), payload, key, registry=_registry())
+    try:
+        return jws.serialize_compact(dict(header), payload, key, registry=_registry())
+    except Exception as error:
+        reason = type(error).__name__
+        raise TokenRequestError(f"a JWT could not be signed by {header['alg']} ({reason})", transient=False) from None
 
 
 @functools.cache
@@ -159,6 +152,19 @@ class SigningKeySource:
         return repr(self._key or self._files or self._source)
 
     @property
+    def algorithm(self) -> str:
+        """The JWS algorithm: the one that was asked for, else what fits the key.
+
+        Raises ``TokenRequestError`` where that depends on a file that is no good.
+        """
+        return self.told_algorithm or self.get().algorithm
+
+    @property
+    def told_algorithm(self) -> str | None:
+        """The algorithm as far as it is known without reading a file."""
+        return self._wanted[0] if self._key is None else self._key.algorithm
+
+    @property
     def is_fixed(self) -> bool:
         """Whether the key never changes."""
         return self._key is not None
@@ -175,11 +181,10 @@ class SigningKeySource:
             return self._read[1]
         try:
             key = self._load(self._source.read().encode())
-            self._read = stamp, key
-            return key
         except UnusableFileError as error:
-            reason = str(error)
-        raise TokenRequestError(f"{self._what}: the key from {self._source.description}: {reason}")
+            raise TokenRequestError(f"{self._what}: the key from {self._source.description}: {error}") from None
+        self._read = stamp, key
+        return key
 
     def stamp(self) -> Hashable:
         """Something that differs once the key is known to have changed."""
@@ -197,27 +202,26 @@ class SigningKeySource:
                 raise UnusableFileError("it must be PEM, a JWK, or {'file': path}")
             return self._load(given)
         except UnusableFileError as error:
-            reason = str(error)
+            raise ConfigurationError(f"{self._what}: the key cannot be used: {error}") from None
         except (TypeError, ValueError):
-            reason = "it is no JWK"
-        del given
-        raise ConfigurationError(f"{self._what}: the key cannot be used: {reason}")
+            raise ConfigurationError(f"{self._what}: the key cannot be used: it is no JWK") from None
 
     def _load(self, content: bytes) -> SigningKey:
+        """The key. Raises ``UnusableFileError``."""
         try:
             password = None if self._password is None else self._password.read().encode()
             return _loaded(content, password, *self._wanted)
-        except (UnusableFileError, TokenRequestError) as error:
-            reason = str(error)
+        except TokenRequestError as error:
+            raise UnusableFileError(str(error)) from None
+        except UnusableFileError:
+            raise
         except Exception as error:
-            reason = f"it is no private key that can be read ({type(error).__name__})"
-        password = None
-        del content
-        raise UnusableFileError(reason)
+            reason = type(error).__name__
+            raise UnusableFileError(f"it is no private key that can be read ({reason})") from None
 
 
 def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_id: str | None) -> SigningKey:
-    """The key of PEM or JSON. Whatever is raised here has frames with the key in them: catch it and say it anew."""
+    """The key of PEM or JSON. What the libraries raise here may quote it, so it is not passed on."""
     if content.lstrip().startswith(b"{"):
         jwk = json.loads(content)
         if "d" not in jwk:
@@ -302,17 +306,13 @@ def require_jose(what: str) -> None:
     try:
         import joserfc.jws  # noqa: F401
     except ImportError:
-        missing = True
-    else:
-        missing = False
-    if missing:
-        raise ConfigurationError(f"{what} {_EXTRA}")
+        raise ConfigurationError(f"{what} {_EXTRA}") from None
 
 
-def check_algorithm(algorithm: str | None, what: str, known: Any = SIGNING_ALGORITHMS) -> None:
+def check_algorithm(algorithm: object, what: str, known: Any = SIGNING_ALGORITHMS) -> None:
     """Raise ``ConfigurationError`` for an algorithm that is none, ``none`` above all (RFC 7523 section 3)."""
-    if algorithm is not None and algorithm not in known:
-        raise ConfigurationError(f"{what}: algorithm={algorithm!r} must be one of {', '.join(known)}")
+    if algorithm is not None and not (isinstance(algorithm, str) and algorithm in known):
+        raise ConfigurationError(f"{what}: algorithm must be one of {', '.join(known)}")
 
 
 def thumbprint_of_pem(content: bytes) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from requests_cc_token.authentication.by_name import METHODS
 from requests_cc_token.clock import Clock
 from requests_cc_token.demand import Demand
 from requests_cc_token.events import logger
@@ -31,11 +32,6 @@ _MAX_TEXT = 200
 
 #: The endpoints that this package uses.
 _ENDPOINTS = ("token_endpoint", "revocation_endpoint", "introspection_endpoint")
-#: What a server need not list, because the package cannot judge it by its name.
-_METHODS = frozenset(
-    "client_secret_basic client_secret_post client_secret_jwt private_key_jwt tls_client_auth "
-    "self_signed_tls_client_auth".split()
-)
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Metadata:
         """
         auth = demand.client.auth
         problem = None
-        if auth.method in _METHODS and auth.method not in self.auth_methods:
+        if _is_listed(auth.method) and auth.method not in self.auth_methods:
             problem = f"client authentication by {auth.method}; it offers {_listed(self.auth_methods)}"
         elif auth.algorithm is not None and not _in(auth.algorithm, self.signing_algorithms):
             offered = _listed(self.signing_algorithms or ())
@@ -196,3 +192,9 @@ def _in(algorithm: str, offered: tuple[str, ...] | None) -> bool:
 
 def _listed(names: tuple[str, ...]) -> str:
     return one_line(", ".join(names), _MAX_TEXT) or "none"
+
+
+def _is_listed(method: str) -> bool:
+    """Whether servers that support the method say so by its name; a method of somebody's own they may not know."""
+    known = METHODS.get(method)
+    return known is not None and known.in_metadata

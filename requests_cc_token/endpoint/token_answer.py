@@ -7,7 +7,8 @@ import math
 from typing import Any, NoReturn
 from urllib.parse import quote_plus
 
-from requests_cc_token.authentication.method import TokenRequest, form_encode
+from requests_cc_token.authentication.client_secret import form_encode
+from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.demand import Demand
 from requests_cc_token.exceptions import InvalidTokenResponseError, TokenEndpointError, TokenRequestError, one_line
 from requests_cc_token.expiry import lifetime_bounds
