@@ -18,26 +18,28 @@ from .exceptions import (
     TokenRequestTimeout,
     UnknownClientError,
 )
-from .forks import importing, renew_after_fork
+from .forks import renew_after_fork
 from .pickling import managements
 from .tracebacks import sealed
 
 if TYPE_CHECKING:
-    import requests
-
     from .adapter import AccessTokenAdapter
     from .authentication.assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
     from .authentication.client_secret import ClientSecretBasic, ClientSecretPost
     from .authentication.dpop import DPoPKey
+    from .authentication.method import ClientAuthentication
     from .authentication.mutual_tls import TlsClientAuth
     from .caches.file import FileTokenCache
     from .caches.memory import MemoryTokenCache
-    from .caches.protocol import TokenCache
+    from .caches.protocol import Lease, SharedTokenCache, TokenCache
     from .caches.redis import RedisTokenCache
     from .clients import ClientCredentialsClient
-    from .management import AccessTokenManagement
+    from .clock import Clock
+    from .events import TokenEvent
+    from .management import AccessTokenManagement, session_for
     from .parameters import NO_TOKEN, TokenRequestParameters
     from .service import AccessTokenService
+    from .session import AccessTokenSession
     from .tokens import AccessToken
 
 __all__ = [
@@ -46,23 +48,29 @@ __all__ = [
     "AccessTokenAdapter",
     "AccessTokenManagement",
     "AccessTokenService",
+    "AccessTokenSession",
     "CCTokenError",
     "ClientAssertion",
+    "ClientAuthentication",
     "ClientCredentialsClient",
     "ClientSecretBasic",
     "ClientSecretJwt",
     "ClientSecretPost",
+    "Clock",
     "ConfigurationError",
     "DPoPKey",
     "FileTokenCache",
     "InvalidTokenResponseError",
+    "Lease",
     "MemoryTokenCache",
     "PrivateKeyJwt",
     "RedisTokenCache",
+    "SharedTokenCache",
     "TlsClientAuth",
     "TokenCache",
     "TokenEndpointConnectionError",
     "TokenEndpointError",
+    "TokenEvent",
     "TokenRequestError",
     "TokenRequestParameters",
     "TokenRequestTimeout",
@@ -70,6 +78,7 @@ __all__ = [
     "configure",
     "get_access_token",
     "make_session",
+    "session_for",
 ]
 
 __version__ = "0.1.0"
@@ -82,28 +91,37 @@ _ROOMS = {
     "AccessTokenAdapter": "adapter",
     "AccessTokenManagement": "management",
     "AccessTokenService": "service",
+    "AccessTokenSession": "session",
     "ClientAssertion": "authentication.assertions",
+    "ClientAuthentication": "authentication.method",
     "ClientCredentialsClient": "clients",
     "ClientSecretBasic": "authentication.client_secret",
     "ClientSecretJwt": "authentication.assertions",
     "ClientSecretPost": "authentication.client_secret",
+    "Clock": "clock",
     "DPoPKey": "authentication.dpop",
     "FileTokenCache": "caches.file",
+    "Lease": "caches.protocol",
     "MemoryTokenCache": "caches.memory",
     "PrivateKeyJwt": "authentication.assertions",
     "RedisTokenCache": "caches.redis",
+    "SharedTokenCache": "caches.protocol",
     "TlsClientAuth": "authentication.mutual_tls",
     "TokenCache": "caches.protocol",
+    "TokenEvent": "events",
     "TokenRequestParameters": "parameters",
+    "session_for": "management",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with importing:
+# Hidden from type checkers, which would accept any misspelt name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _ROOMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)
-    return value
+        return value
 
 
 def __dir__() -> list[str]:
@@ -121,8 +139,8 @@ class _Default:
 
     def get(self) -> AccessTokenManagement:
         """The management, made of the file that the environment names if need be."""
-        with importing:
-            from .config import CONFIG_VARIABLE
+        from .config import CONFIG_VARIABLE
+
         with self.lock:
             if self.management is None:
                 path = os.environ.get(CONFIG_VARIABLE)
@@ -140,8 +158,8 @@ class _Default:
 
 def _made_of(path: str) -> AccessTokenManagement:
     """The management of a TOML file, for sessions and adapters that came by its path from another process."""
-    with importing:
-        from .management import AccessTokenManagement
+    from .management import AccessTokenManagement
+
     return AccessTokenManagement.from_config(path)
 
 
@@ -157,8 +175,8 @@ def configure(
 
     Returns it. Raises ``ConfigurationError``.
     """
-    with importing:
-        from .management import AccessTokenManagement
+    from .management import AccessTokenManagement
+
     if not isinstance(management, AccessTokenManagement):
         management = AccessTokenManagement.from_config(management)
     with _default.lock:
@@ -166,7 +184,7 @@ def configure(
     return management
 
 
-def make_session(name: str) -> requests.Session:
+def make_session(name: str) -> AccessTokenSession:
     """A session of the default management; see ``AccessTokenManagement.make_session``."""
     return _default.get().make_session(name)
 

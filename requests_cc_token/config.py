@@ -26,7 +26,7 @@ _IN_CODE_ONLY = frozenset({"customize_request", "read_answer"})
 _CLIENT_KEYS = (OPTIONS - _IN_CODE_ONLY) | KEYS_BESIDE_AUTH
 _BACKCHANNEL_KEYS = frozenset("wait timeout max_time max_tries verify proxies".split())
 _SESSION_KEYS = frozenset(
-    "base_url client allow_http timeout pool_size retries headers renew_on keep_authorization "
+    "base_url client allow_http timeout pool_size max_retries headers renew_on keep_authorization "
     "token_patience token_parameters".split()
 )
 _PARAMETER_KEYS = frozenset(

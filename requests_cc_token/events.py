@@ -17,6 +17,11 @@ logger = logging.getLogger("requests_cc_token")
 # What a program does not want to log does not reach its stderr either.
 logger.addHandler(logging.NullHandler())
 
+#: Why a token was fetched: there was none, it was getting old, the API refused it, or a caller asked for a new one.
+Reason = Literal["cold", "renewal", "rejected", "forced"]
+#: Where it came from: the token service, or a cache that other processes share.
+Source = Literal["service", "shared cache"]
+
 EventKind = Literal["requested", "obtained", "renewed", "served_stale", "failed", "held_off", "rejected"]
 
 
@@ -48,6 +53,12 @@ class TokenEvent:
     wait: float | None = field(default=None, kw_only=True)
     #: The number of the try.
     attempt: int | None = field(default=None, kw_only=True)
+    #: Of a fetch that ended: how many seconds it took, why it was made, where its outcome came from, and how many
+    #: token requests were sent for it.
+    duration: float | None = field(default=None, kw_only=True)
+    reason: Reason | None = field(default=None, kw_only=True)
+    source: Source | None = field(default=None, kw_only=True)
+    attempts: int | None = field(default=None, kw_only=True)
 
 
 Subscriber = Callable[[TokenEvent], object]

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 from .clock import Clock
+from .events import Reason, Source
 
 _T = TypeVar("_T")
 
@@ -73,6 +74,7 @@ class Flight(Generic[_T]):
         "background",
         "begin_by",
         "begun",
+        "begun_at",
         "bells",
         "epoch",
         "error",
@@ -80,14 +82,24 @@ class Flight(Generic[_T]):
         "given_up",
         "landed",
         "over_at",
+        "reason",
         "result",
+        "source",
         "tries",
         "waits_for",
     )
 
     def __init__(
-        self, now: float, max_time: float = math.inf, *, epoch: int = 0, background: bool = False, forced: bool = False
+        self,
+        now: float,
+        max_time: float = math.inf,
+        *,
+        epoch: int = 0,
+        background: bool = False,
+        forced: bool = False,
+        reason: Reason = "cold",
     ) -> None:
+        self.begun_at = now
         self.begin_by = now + BEGIN_WITHIN
         self.over_at = now + max_time
         #: Counts deletions: a flight of an older epoch brings its result to those only who waited before.
@@ -96,6 +108,9 @@ class Flight(Generic[_T]):
         self.background = background
         #: Whether it was begun to replace a token that is there.
         self.forced = forced
+        #: Why it was begun, and where its outcome comes from, for events.
+        self.reason: Reason = reason
+        self.source: Source = "service"
         #: Whether its thread is at it.
         self.begun = False
         #: Whether nobody waits for it any more, though its thread may still be at it.

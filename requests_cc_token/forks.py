@@ -7,7 +7,6 @@ that it would share with its parent. Whoever owns such a thing registers here an
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from typing import Protocol
 
@@ -19,10 +18,6 @@ class ForkAware(Protocol):
         """Drop what cannot be shared with the parent. Nothing may block here, and no lock is to be taken."""
 
 
-#: Held while a module is imported by a thread that fetches: ``with importing: import backoff``. A fork waits for it.
-#: A module half imported at the moment of a fork stays locked in the child for ever, its importer is not there.
-importing = threading.RLock()
-
 _registered: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 
@@ -32,10 +27,9 @@ def renew_after_fork(owner: ForkAware) -> None:
 
 
 def _in_child() -> None:
-    importing.release()
     for owner in list(_registered):
         owner.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release, after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
-import urllib3
 from requests.adapters import BaseAdapter
 
 from .adapter import AccessTokenAdapter
@@ -18,49 +16,24 @@ from .caches.protocol import SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient, ClientOptions
 from .clock import Clock, SystemClock
 from .demand import Demand
+from .endpoint.backchannel import Backchannel
+from .endpoint.options import Wait
+from .endpoint.revocation import introspect, revoke
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
-from .forks import importing, renew_after_fork
-from .keywords import Unpack
+from .keywords import Unpack, refuse_unknown
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .pickling import Reference, management_of, managements
 from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
-from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
-from .shortcuts import DEFAULT_POOL_SIZE, take_shortcuts
-from .token_policy import RENEW_ON, RenewOn, Timeout, TokenPolicy, check_retries
+from .session import AccessTokenSession
+from .session_options import SessionDescription, SessionOptions, checked_flag, checked_name, described_session
+from .shortcuts import take_shortcuts
 from .tracebacks import sealed
-
-if TYPE_CHECKING:
-    from .endpoint.options import Wait
 
 #: Seconds that ``close`` spends on revocations: a worker that is told to stop has ten or so.
 REVOCATION_TIME = 5.0
-
-
-
-class _SessionRegistration:
-    """What ``make_session`` makes a session of."""
-
-    def __init__(
-        self,
-        base_url: str,
-        client: str | None,
-        *,
-        allow_http: bool,
-        timeout: Timeout,
-        adapter_options: Mapping[str, Any],
-        adapters: Mapping[str, BaseAdapter],
-        headers: Mapping[str, str],
-    ) -> None:
-        self.base_url = base_url
-        self.client = client
-        self.allow_http = allow_http
-        self.timeout = timeout
-        self.adapter_options = adapter_options
-        self.adapters = adapters
-        self.headers = headers
 
 
 class AccessTokenManagement:
@@ -87,21 +60,18 @@ class AccessTokenManagement:
         name: str | None = None,
         revoke_on_close: bool = False,
     ) -> None:
-        with importing:
-            from .endpoint.backchannel import Backchannel
-        _flag(revoke_on_close, "revoke_on_close")
+        checked_flag(revoke_on_close, "revoke_on_close")
         if revoke_on_close and isinstance(cache, SharedTokenCache):
             raise ConfigurationError("revoke_on_close would revoke tokens that other processes share by the cache")
         self._revoke_on_close = revoke_on_close
         self._process = os.getpid()
-        self._name = None if name is None else _name(name, "management")
+        self._name = None if name is None else checked_name(name, "management")
         self._clock = clock if clock is not None else SystemClock()
         self._cache = cache if cache is not None else MemoryTokenCache(clock=self._clock)
         self._events = Events()
         self._backchannel = Backchannel(self._clock)
         self._registry = ClientRegistry(self._clock)
-        self._sessions: dict[str, _SessionRegistration] = {}
-        self._lock = threading.Lock()
+        self._sessions: dict[str, SessionDescription] = {}
         #: The token service: ``management.service.get_access_token("name")``.
         self.service = AccessTokenService(
             self._registry,
@@ -113,7 +83,6 @@ class AccessTokenManagement:
         self.service.reference = self._reference
         if name is not None:
             managements.keep(Reference("name", name), self)
-        renew_after_fork(self)
 
     @classmethod
     @sealed
@@ -208,7 +177,7 @@ class AccessTokenManagement:
 
         Raises ``ConfigurationError``, also for a name that is taken, and ``TypeError`` for a keyword that there is not.
         """
-        client = ClientCredentialsClient(_name(name, "token client"), **options)
+        client = ClientCredentialsClient(checked_name(name, "token client"), **options)
         self._registry.add(client)
         self.service.registrations_changed()
         return client
@@ -254,95 +223,47 @@ class AccessTokenManagement:
         self._backchannel.configure(options)
         self.service.retry_at_once()
 
-    def add_session(
-        self,
-        name: str,
-        *,
-        base_url: str,
-        client: str | None = None,
-        allow_http: bool = False,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        pool_size: int = DEFAULT_POOL_SIZE,
-        retries: Any = 0,
-        headers: Mapping[str, str] | None = None,
-        adapters: Mapping[str, BaseAdapter] | None = None,
-        inner: BaseAdapter | None = None,
-        renew_on: RenewOn = RENEW_ON,
-        keep_authorization: bool = True,
-        token_patience: float | None = None,
-        token_parameters: TokenRequestParameters | None = None,
-    ) -> None:
+    def add_session(self, name: str, *, base_url: str, **options: Unpack[SessionOptions]) -> None:
         """Describe the sessions that ``make_session(name)`` makes.
 
-        ``base_url`` is the API's address; a final slash is added where it lacks. ``client`` names the token client
-        and may be left out while there is one. ``timeout`` is what a call that names none gets, in seconds or
-        (connect, read) seconds. ``pool_size`` is the connections kept per host. ``retries`` is a number or a
-        ``urllib3.Retry`` for the API calls. ``headers`` go with each request, ``adapters`` are mounted too, by
-        prefix. ``inner``, ``renew_on``, ``keep_authorization``, ``token_patience`` and ``token_parameters`` are as
-        in ``AccessTokenAdapter``.
+        - ``base_url``: the API's address; a final slash is added where it lacks
+        - ``client``: the token client's name; may be left out while there is one
+        - ``allow_http=True``: permits an API over plain http that is not on this machine
+        - ``timeout``: what a call that names none gets, in seconds or (connect, read) seconds; (5, 30) by default
+        - ``pool_size``: connections kept per host; 64 by default
+        - ``max_retries``: a number, or a ``urllib3.Retry``, for the API calls; 0 by default
+        - ``headers``: go with each request
+        - ``adapters``: further adapters by their prefixes
+        - ``inner``, ``renew_on``, ``keep_authorization``, ``token_patience``, ``token_parameters``: as in
+          ``AccessTokenAdapter``
 
-        Raises ``ConfigurationError``, also for a name that is taken.
+        Raises ``ConfigurationError``, also for a name that is taken, and ``TypeError`` for a keyword that there is not.
         """
-        what = f"session {_name(name, 'session')!r}: base_url"
-        url = check_base_url(base_url, what)
-        mount = Mount(url, allow_http=allow_http, what=what)
-        if client is not None:
-            _name(client, "token client")
-        what = f"session {name!r}:"
-        check_timeout(timeout, f"{what} timeout")
-        policy: dict[str, Any] = {
-            "renew_on": renew_on,
-            "keep_authorization": keep_authorization,
-            "token_patience": token_patience,
-            "token_parameters": token_parameters,
-        }
-        # Checked here, where they are described; each session makes its own.
-        checked = TokenPolicy(self.service, client, mount, what=f"session {name!r}", **policy)
-        _whole(pool_size, f"{what} pool_size", 1)
-        if not isinstance(retries, urllib3.Retry):
-            _whole(retries, f"{what} retries", 0)
-        if inner is not None and (pool_size != DEFAULT_POOL_SIZE or retries != 0):
-            raise ConfigurationError(f"{what} the inner adapter sends, so give pool_size and retries to it")
-        check_retries(retries if inner is None else inner, checked.renew_on, f"session {name!r}")
-        sender = {"pool_maxsize": pool_size, "max_retries": retries} if inner is None else {"inner": inner}
-        registration = _SessionRegistration(
-            url,
-            client,
-            allow_http=allow_http,
-            timeout=timeout,
-            adapter_options={**policy, **sender},
-            adapters=dict(adapters or {}),
-            headers=_texts(headers, f"{what} headers"),
-        )
-        with self._lock:
-            if name in self._sessions:
-                raise ConfigurationError(
-                    f"a session named {name!r} is registered already; registered are {listed(self._sessions)}"
-                )
-            self._sessions = {**self._sessions, name: registration}
+        description = described_session(self.service, checked_name(name, "session"), base_url, **options)
+        if self._sessions.setdefault(name, description) is not description:
+            raise ConfigurationError(
+                f"a session named {name!r} is registered already; registered are {listed(self._sessions)}"
+            )
 
-    def make_session(self, name: str) -> requests.Session:
+    def make_session(self, name: str) -> AccessTokenSession:
         """A new session as ``add_session(name, ...)`` described it; may be shared between threads.
 
         Raises ``UnknownClientError`` for a name that nobody registered, as a session or as its token client.
         """
-        registration = self._sessions.get(name)
-        if registration is None:
+        description = self._sessions.get(name)
+        if description is None:
             raise UnknownClientError(
                 f"no session is named {name!r}; registered are {listed(self._sessions)}", self._sessions
             )
-        if registration.client is None or not self._registry.has_resolver():
-            self._registry.find(registration.client)
-        session = AccessTokenSession(registration.base_url, timeout=registration.timeout)
-        session.headers.update(registration.headers)
-        for prefix, adapter in registration.adapters.items():
-            session.mount(prefix, adapter)
+        return self._session(description)
+
+    def _session(self, description: SessionDescription) -> AccessTokenSession:
+        client = description.client
+        if client is None or not self._registry.has_resolver():
+            self._registry.find(client)
+        session = description.session()
         self.mount(
-            session,
-            registration.base_url,
-            registration.client,
-            allow_http=registration.allow_http,
-            **registration.adapter_options,
+            session, description.base_url, client, allow_http=description.allow_http, **description.adapter_options
         )
         return session
 
@@ -368,7 +289,7 @@ class AccessTokenManagement:
 
         Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
         """
-        _flag(shortcuts, "shortcuts")
+        checked_flag(shortcuts, "shortcuts")
         mount = Mount(prefix, allow_http=allow_http)
         adapter = AccessTokenAdapter(
             self.service, client, prefix=prefix, inner=inner, allow_http=allow_http, **adapter_options
@@ -397,6 +318,47 @@ class AccessTokenManagement:
         """Figures per token client; see ``AccessTokenService.stats``."""
         return self.service.stats()
 
+    def health(self) -> dict[str, dict[str, Any]]:
+        """How it stands with each token client that was added, for a readiness check; nothing is sent.
+
+        By the client's name a mapping of ``status`` (``"fine"``; ``"degraded"``: a valid token, but its renewal fails;
+        ``"failing"``: no token, and the last fetch failed), ``reason`` (the last error, or None) and
+        ``seconds_to_expiry`` (None without a token). A client that nobody has used yet is fine.
+        """
+        return {name: self.service.health(name) for name in self._registry.clients}
+
+    def warm_up(self, *clients: str, timeout: float | None = None) -> None:
+        """Get a token for each of the clients, or for all that were added, before there is traffic.
+
+        ``timeout`` is how many seconds that may take in all. Raises ``TokenRequestError`` and its kinds for the first
+        client that has no token, after the others were tried too.
+        """
+        deadline = None if timeout is None else self._clock.monotonic() + timeout
+        failures: list[TokenRequestError] = []
+        for name in clients or sorted(self._registry.clients):
+            left = None if deadline is None else max(0.0, deadline - self._clock.monotonic())
+            try:
+                self.service.get_access_token(name, timeout=left)
+            except TokenRequestError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def revoke(self, client: str | None = None, parameters: TokenRequestParameters | None = None) -> None:
+        """Have the token service revoke the client's current token, and forget it (RFC 7009).
+
+        Nothing happens where there is no token. Raises ``UnknownClientError``, and ``TokenRequestError`` and its kinds
+        where the token stays valid; it is forgotten here all the same.
+        """
+        demand = Demand.of(self._registry.find(client), parameters)
+        token = next((token for held, token in self.service.held_tokens() if held == demand), None)
+        self.service.delete_access_token(client, parameters)
+        if token is None:
+            return
+        error = revoke(demand, token, self._backchannel, self._clock)
+        if error is not None:
+            raise error
+
     def introspect(
         self, client: str | None = None, parameters: TokenRequestParameters | None = None
     ) -> Mapping[str, Any]:
@@ -406,8 +368,6 @@ class AccessTokenManagement:
         and others. An API that checks tokens does not need this. Raises ``UnknownClientError``, and
         ``TokenRequestError`` and its kinds.
         """
-        with importing:
-            from .endpoint.revocation import introspect
         demand = Demand.of(self._registry.find(client), parameters)
         token = self.service.get_access_token(client, parameters)
         outcome = introspect(demand, token, self._backchannel, self._clock)
@@ -416,8 +376,6 @@ class AccessTokenManagement:
         return outcome
 
     def _revoke_tokens(self) -> None:
-        with importing:
-            from .endpoint.revocation import revoke
         deadline = self._clock.monotonic() + REVOCATION_TIME
         for demand, token in self.service.held_tokens():
             if self._clock.monotonic() >= deadline:
@@ -450,30 +408,43 @@ class AccessTokenManagement:
     def __repr__(self) -> str:
         return f"<AccessTokenManagement clients={sorted(self._registry.clients)} sessions={sorted(self._sessions)}>"
 
-    def after_fork_in_child(self) -> None:
-        """Start the lock anew: a thread that the child does not have may hold it."""
-        self._lock = threading.Lock()
+
+class SessionForOptions(ClientOptions, SessionOptions, total=False):
+    """The keywords of ``session_for``: those of ``add_client`` and of ``add_session``, and where tokens stay."""
+
+    cache: TokenCache | None
 
 
-def _name(name: Any, what: str) -> str:
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise ConfigurationError(f"the name of a {what} must be printable text, not {name!r}")
-    return name
+@sealed
+def session_for(base_url: str, **options: Unpack[SessionForOptions]) -> AccessTokenSession:
+    """One session for one API, with a token client of its own.
 
+    ::
 
-def _flag(given: object, what: str) -> None:
-    if not isinstance(given, bool):
-        raise ConfigurationError(f"{what} must be true or false, not {given!r}")
+        session = session_for(
+            "https://api.example.com/",
+            token_endpoint="https://login.example.com/token",
+            client_id="worker",
+            client_secret={"file": "/run/secrets/worker"},
+            scope="orders",
+        )
+        session.get("orders")
 
+    ``base_url`` is the API's address. The keywords are those of ``AccessTokenManagement.add_client`` and of
+    ``add_session``; ``headers`` go with the API's requests, ``allow_http`` is for both addresses. ``cache`` is where
+    the token stays, the memory of this process by default. Closing the session ends what fetches its token.
 
-def _whole(given: object, what: str, least: int) -> None:
-    if isinstance(given, bool) or not isinstance(given, int) or given < least:
-        raise ConfigurationError(f"{what} must be a whole number from {least} on, not {given!r}")
-
-
-def _texts(given: object, what: str) -> dict[str, str]:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
-        raise ConfigurationError(f"{what} must be a mapping of names to texts")
-    return dict(given)
+    For several APIs or token clients, make an ``AccessTokenManagement``. Raises ``ConfigurationError``, and
+    ``TypeError`` for a keyword that there is not.
+    """
+    given: dict[str, Any] = dict(options)
+    refuse_unknown(given, SessionForOptions.__annotations__, "session_for")
+    management = AccessTokenManagement(cache=given.pop("cache", None))
+    of_the_session = {key: given.pop(key) for key in SessionOptions.__annotations__ if key in given}
+    if "allow_http" in of_the_session:
+        given["allow_http"] = of_the_session["allow_http"]
+    client = management.add_client("api", **given)
+    management.add_session("api", base_url=base_url, client=client.name, **of_the_session)
+    session = management.make_session("api")
+    session.close_too(management)
+    return session

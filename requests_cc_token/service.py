@@ -147,6 +147,11 @@ class AccessTokenService:
             figures[name] = slot.figures(now)
         return figures
 
+    def health(self, client: str | None = None) -> dict[str, Any]:
+        """How it stands with one client; see ``AccessTokenManagement.health``. Raises ``UnknownClientError``."""
+        slot = self._slot(Demand.of(self._registry.find(client)), client)
+        return slot.health(self._monotonic())
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.reference is None:
             raise TypeError("an AccessTokenService holds secrets; only that of an AccessTokenManagement is pickled")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin
 
 import requests
@@ -25,6 +25,13 @@ DEFAULT_TIMEOUT = (5.0, 30.0)
 _join = functools.lru_cache(256)(urljoin)
 
 
+class Closeable(Protocol):
+    """What can be closed."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
 class AccessTokenSession(ShortcutSession):
     """A ``requests.Session`` with a base address and a default timeout; the token is its adapter's matter.
 
@@ -33,6 +40,9 @@ class AccessTokenSession(ShortcutSession):
     """
 
     __attrs__ = [*requests.Session.__attrs__, "base_url", "timeout"]
+
+    #: Those of this session alone, closed with it.
+    _managements: tuple[Closeable, ...] = ()
 
     def __init__(self, base_url: str, *, timeout: Any = DEFAULT_TIMEOUT) -> None:
         super().__init__()
@@ -69,6 +79,16 @@ class AccessTokenSession(ShortcutSession):
         """As in requests, with the default timeout for a prepared request that is sent without one."""
         kwargs.setdefault("timeout", self.timeout)
         return super().send(request, **kwargs)
+
+    def close_too(self, management: Closeable) -> None:
+        """Close this management with the session."""
+        self._managements = (*self._managements, management)
+
+    def close(self) -> None:
+        """Close all adapters, and what fetches the token where that belongs to this session."""
+        super().close()
+        for management in self._managements:
+            management.close()
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """As in requests, but without asking ``.netrc`` for the host that a redirect leads to."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Union
 
 from .clock import is_duration
-from .events import TokenEvent
+from .events import EventKind, Reason, TokenEvent
 from .exceptions import TokenRequestError
 from .flights import Flight
 from .jitter import BACKOFF_CAP, full_jitter, half_jitter
@@ -84,6 +84,7 @@ class Slot:
         "refusals",
         "requests",
         "token",
+        "was_rejected",
     )
 
     def __init__(self, key: str, name: str, binding: Binding | None = None) -> None:
@@ -97,6 +98,8 @@ class Slot:
         #: When it came, and whether the API has taken it.
         self.landed_at = -math.inf
         self.accepted = False
+        #: Whether the last token was dropped because the API refused it.
+        self.was_rejected = False
         self.flight: TokenFlight | None = None
         #: Fetches that were given up and whose threads have not ended.
         self.hanging = 0
@@ -142,7 +145,7 @@ class Slot:
             assert token.soft_expiry is not None
             wanted = failure is None and now >= token.soft_expiry
             if wanted and self.flight is None and self.hanging < MAX_HANGING:
-                start = self.flight = Flight(now, max_time, epoch=self.epoch, background=True)
+                start = self.flight = Flight(now, max_time, epoch=self.epoch, background=True, reason="renewal")
             return Step(token, start, self.epoch)
         if self.flight is not None:
             return Step(self.flight, None, self.epoch)
@@ -153,7 +156,8 @@ class Slot:
         if self.failure is not None and self.failure.background:
             # Renewals that were refused while the old token worked say nothing of what comes after it.
             self.forget_failures()
-        start = self.flight = Flight(now, max_time, epoch=self.epoch, forced=force)
+        reason: Reason = "forced" if force else "rejected" if self.was_rejected else "cold"
+        start = self.flight = Flight(now, max_time, epoch=self.epoch, forced=force, reason=reason)
         return Step(start, start, self.epoch)
 
     def _current(self, now: float) -> AccessToken | None:
@@ -218,10 +222,10 @@ class Slot:
         if isinstance(brought, AccessToken):
             flight.result = brought
             if flight.epoch == self.epoch:
-                self.token, self.landed_at, self.accepted = brought, now, False
+                self.token, self.landed_at, self.accepted, self.was_rejected = brought, now, False, False
                 self.forget_failures()
             kind: Any = "renewed" if flight.background else "obtained"
-            return [TokenEvent(kind, self.name, expires_in=hard_expiry(brought) - now)]
+            return [self._event(kind, flight, now, expires_in=hard_expiry(brought) - now)]
         flight.error = brought
         self.failures += max(flight.tries, 1)
         patient = max(full_jitter(self.failures), _seconds(brought.retry_after))
@@ -234,11 +238,23 @@ class Slot:
         cause = _cause(brought)
         self.failures_by_cause[cause] = self.failures_by_cause.get(cause, 0) + 1
         self.last_error = str(brought)
-        events = [TokenEvent("failed", self.name, error=brought, wait=wait)]
+        events = [self._event("failed", flight, now, error=brought, wait=wait)]
         token = self._current(now)
         if token is not None:
             events.append(TokenEvent("served_stale", self.name, expires_in=hard_expiry(token) - now))
         return events
+
+    def _event(self, kind: EventKind, flight: TokenFlight, now: float, **members: Any) -> TokenEvent:
+        """What a fetch ended with."""
+        return TokenEvent(
+            kind,
+            self.name,
+            duration=now - flight.begun_at,
+            reason=flight.reason,
+            source=flight.source,
+            attempts=flight.tries,
+            **members,
+        )
 
     # What the API says of tokens
 
@@ -259,6 +275,7 @@ class Slot:
         self.refusals += 1
         # Half of the wait is certain, so that the very next call never asks again.
         self.next_renewal = now + half_jitter(self.refusals)
+        self.was_rejected = True
         self._bury(token)
         return True
 
@@ -297,6 +314,17 @@ class Slot:
     def _bury(self, token: AccessToken) -> None:
         self.token = None
         self.dead = (*self.dead, token.value)[-MAX_DEAD:]
+
+    def health(self, now: float) -> dict[str, Any]:
+        """Fine, degraded or failing, as a plain mapping."""
+        token, failure = self.token, self.failure
+        usable = token is not None and now < hard_expiry(token)
+        status = "fine" if failure is None else "degraded" if usable else "failing"
+        return {
+            "status": status,
+            "reason": None if failure is None else str(failure.error),
+            "seconds_to_expiry": hard_expiry(token) - now if token is not None and usable else None,
+        }
 
     def figures(self, now: float) -> dict[str, Any]:
         """What there is to tell of it, as a plain mapping."""

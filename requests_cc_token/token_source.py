@@ -55,6 +55,7 @@ class TokenSource:
         """The token that this fetch is for. Raises ``TokenRequestError`` and its kinds."""
         token = self._news(slot, self._use("read", demand, partial(self._cache.get, slot.key)))
         if token is not None and not flight.forced:
+            flight.source = "shared cache"
             return token
         # A forced renewal wants a token newer than what lies there, not necessarily its own.
         known = None if token is None else token.value
@@ -64,6 +65,7 @@ class TokenSource:
                 # Whoever held the lease before may have left what we came for.
                 token = self._news(slot, lease.token)
                 if token is not None and token.value != known:
+                    flight.source = "shared cache"
                     return token
                 if lease.granted:
                     break

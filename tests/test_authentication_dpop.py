@@ -315,7 +315,7 @@ def test_a_proof_for_each_try_of_urllib3(
     management: AccessTokenManagement, service: StrictTokenService, api: StrictApi
 ) -> None:
     """What urllib3 sends again by itself carries a proof of its own, too."""
-    management.add_session("retrying", base_url=api.url, client="w", retries=urllib3.Retry(3, backoff_factor=0))
+    management.add_session("retrying", base_url=api.url, client="w", max_retries=urllib3.Retry(3, backoff_factor=0))
     api.script.extend([reset, reset])
     with management.make_session("retrying") as session:
         assert session.get("x").status_code == 200

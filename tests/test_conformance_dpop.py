@@ -35,7 +35,7 @@ def management(clock: SkippingClock, service: StrictTokenService, api: StrictApi
         clock.skip_waits_of(management)
         management.configure_backchannel(wait=[1, 1])
         add_with_secret(management, service, dpop=DPoPKey.generate())
-        management.add_session("api", base_url=api.url, client="w", retries=urllib3.Retry(2, backoff_factor=0))
+        management.add_session("api", base_url=api.url, client="w", max_retries=urllib3.Retry(2, backoff_factor=0))
         yield management
 
 

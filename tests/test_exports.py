@@ -24,6 +24,13 @@ PUBLIC = {
     "MemoryTokenCache",
     "RedisTokenCache",
     "TokenCache",
+    "Lease",
+    "SharedTokenCache",
+    # what else is met in signatures
+    "AccessTokenSession",
+    "ClientAuthentication",
+    "Clock",
+    "TokenEvent",
     # client authentication
     "ClientAssertion",
     "ClientSecretBasic",
@@ -36,6 +43,8 @@ PUBLIC = {
     "configure",
     "get_access_token",
     "make_session",
+    # one session for one API
+    "session_for",
     # errors
     "CCTokenError",
     "ConfigurationError",
@@ -81,7 +90,7 @@ def test_importing_the_package_loads_little() -> None:
     assert loaded.isdisjoint({"asyncio", "backoff", "cachetools", "dataclasses", "inspect", "contextvars"})
     loaded = loaded_by("from requests_cc_token import AccessTokenManagement, TokenRequestError")
     assert room("management") in loaded
-    late = "caches.file caches.redis endpoint.revocation"
+    late = "caches.file caches.redis config"
     assert loaded.isdisjoint(map(room, late.split()))
 
 

@@ -94,7 +94,6 @@ def test_a_lock_held_at_the_fork_is_free_in_the_child(management: AccessTokenMan
     requests_cc_token.configure(management)
     adapter = session.get_adapter(api.base_url)
     owners = [
-        management,
         management.service,
         management._backchannel,
         management._cache,
@@ -137,7 +136,6 @@ def test_a_management_that_was_closed_is_closed_in_the_child(management: AccessT
 
 def start_anew() -> None:
     """What happens at a fork, without one."""
-    forks.importing.acquire()
     forks._in_child()
 
 

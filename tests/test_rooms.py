@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         # 4: the session that make_session returns
         "session",
         # 5: registrations by name
-        "config management",
+        "config management session_options",
         # 6 doors: what users run
         "__init__ __main__ cli demo testing",
     )

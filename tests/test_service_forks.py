@@ -275,36 +275,3 @@ def test_an_interrupt_leaves_the_fetch_to_the_others(server: ScriptedServer) -> 
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "interrupted\n", "")
-
-
-
-
-def test_r3_a_fork_waits_for_an_import_under_way(tmp_path: Path) -> None:
-    """A module half imported by another thread would stay locked in the child: the fork comes after the import."""
-    (tmp_path / "slowly.py").write_text("import gate\ngate.entered.set()\ngate.leave.wait(30)\n")
-    (tmp_path / "gate.py").write_text("import threading\nentered, leave = threading.Event(), threading.Event()\n")
-    done = run_script(
-        """
-    import os, signal, sys, threading
-    sys.path.insert(0, sys.argv[1])
-    import gate
-    from requests_cc_token.forks import importing
-
-    def fetch():
-        with importing:
-            import slowly
-
-    importer = threading.Thread(target=fetch)
-    importer.start()
-    gate.entered.wait(30)
-    threading.Timer(0.05, gate.leave.set).start()
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(20)
-        import slowly
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    """,
-        str(tmp_path),
-    )
-    assert done.stdout == "0\n", done.stderr

@@ -251,7 +251,7 @@ def test_options_of_the_registration(management: AccessTokenManagement, api: Pro
         headers={"X-Tenant": "t"},
         timeout=3,
         pool_size=7,
-        retries=retries,
+        max_retries=retries,
         adapters={"https://other.example.com/": other},
     )
     session = management.make_session("api")

@@ -13,6 +13,7 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeVar
 
+import backoff
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -21,7 +22,7 @@ from requests_cc_token.authentication.certificate import CertificateConnections
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import TokenEndpointConnectionError, TokenRequestError
-from requests_cc_token.forks import importing, renew_after_fork
+from requests_cc_token.forks import renew_after_fork
 from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.shortcuts import leave_to_parent
 from requests_cc_token.urls import proxies_that_see_no_secret
@@ -86,9 +87,6 @@ class Backchannel:
 
         Permanent errors are raised at once, and so is any error when ``keep_trying()`` is false.
         """
-        with importing:
-            import backoff
-
         clock, options = self._clock, self.options
         deadline = clock.monotonic() + options.max_time
 

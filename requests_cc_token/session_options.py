@@ -1,0 +1,138 @@
+"""What ``make_session`` makes a session of: the options of ``add_session``, said once, checked when they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict, Union
+
+import urllib3
+from requests.adapters import BaseAdapter
+
+from .exceptions import ConfigurationError
+from .keywords import Unpack, refuse_unknown
+from .mounts import Mount
+from .parameters import TokenRequestParameters
+from .service import AccessTokenService
+from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
+from .shortcuts import DEFAULT_POOL_SIZE
+from .token_policy import RenewOn, Timeout, TokenPolicy, check_retries
+
+#: How often the API calls of a session are tried again, in the manner of requests' own ``max_retries``.
+Retries = Union[int, urllib3.Retry]
+
+
+class SessionOptions(TypedDict, total=False):
+    """The keywords of ``AccessTokenManagement.add_session`` beside the name and the base URL."""
+
+    client: str | None
+    allow_http: bool
+    timeout: Timeout
+    pool_size: int
+    max_retries: Retries
+    headers: Mapping[str, str] | None
+    adapters: Mapping[str, BaseAdapter] | None
+    inner: BaseAdapter | None
+    renew_on: RenewOn
+    keep_authorization: bool
+    token_patience: float | None
+    token_parameters: TokenRequestParameters | None
+
+
+#: Those that say when a request carries a token.
+_OF_THE_POLICY = ("renew_on", "keep_authorization", "token_patience", "token_parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDescription:
+    """What the sessions of one name are like."""
+
+    base_url: str
+    client: str | None = None
+    allow_http: bool = False
+    timeout: Timeout = DEFAULT_TIMEOUT
+    #: Headers of each request; they may hold a gateway's key.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Further adapters by their prefixes.
+    adapters: Mapping[str, BaseAdapter] = field(default_factory=dict)
+    #: Keywords of ``AccessTokenAdapter``.
+    adapter_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def session(self) -> AccessTokenSession:
+        """A new session like that, without the adapter for the token."""
+        session = AccessTokenSession(self.base_url, timeout=self.timeout)
+        session.headers.update(self.headers)
+        for prefix, adapter in self.adapters.items():
+            session.mount(prefix, adapter)
+        return session
+
+
+def described_session(
+    service: AccessTokenService, name: str, base_url: object, **options: Unpack[SessionOptions]
+) -> SessionDescription:
+    """The description of these options. Raises ``ConfigurationError``, and ``TypeError`` for an unknown keyword."""
+    what = f"session {name!r}:"
+    refuse_unknown(options, SessionOptions.__annotations__, what.rstrip(":"))
+    url = check_base_url(base_url, f"{what} base_url")
+    allow_http = options.get("allow_http", False)
+    mount = Mount(url, allow_http=allow_http, what=f"{what} base_url")
+    client = options.get("client")
+    if client is not None:
+        checked_name(client, "token client")
+    timeout = options.get("timeout", DEFAULT_TIMEOUT)
+    check_timeout(timeout, f"{what} timeout")
+    policy: dict[str, Any] = {key: value for key, value in options.items() if key in _OF_THE_POLICY}
+    # Checked here, where it is described; each session makes its own.
+    renew_on = TokenPolicy(service, client, mount, what=f"session {name!r}", **policy).renew_on
+    sender = _sender(options, what)
+    check_retries(sender.get("inner", sender.get("max_retries")), renew_on, f"session {name!r}")
+    return SessionDescription(
+        url,
+        client,
+        allow_http,
+        timeout,
+        headers=_texts(options.get("headers"), f"{what} headers"),
+        adapters=dict(options.get("adapters") or {}),
+        adapter_options={**policy, **sender},
+    )
+
+
+def _sender(options: SessionOptions, what: str) -> dict[str, Any]:
+    """The keywords of the adapter that say how requests are sent."""
+    pool_size, retries = options.get("pool_size", DEFAULT_POOL_SIZE), options.get("max_retries", 0)
+    _whole(pool_size, f"{what} pool_size", 1)
+    if not isinstance(retries, urllib3.Retry):
+        _whole(retries, f"{what} max_retries", 0)
+    inner = options.get("inner")
+    if inner is None:
+        return {"pool_maxsize": pool_size, "max_retries": retries}
+    if pool_size != DEFAULT_POOL_SIZE or retries != 0:
+        raise ConfigurationError(f"{what} the inner adapter sends, so give pool_size and max_retries to it")
+    return {"inner": inner}
+
+
+def checked_name(name: object, what: str) -> str:
+    """A name that logs and messages can show. Raises ``ConfigurationError``."""
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ConfigurationError(f"the name of a {what} must be printable text")
+    return name
+
+
+def checked_flag(given: object, what: str) -> bool:
+    """A truth value. Raises ``ConfigurationError``."""
+    if not isinstance(given, bool):
+        raise ConfigurationError(f"{what} must be true or false")
+    return given
+
+
+def _whole(given: object, what: str, least: int) -> None:
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        raise ConfigurationError(f"{what} must be a whole number from {least} on")
+
+
+def _texts(given: object, what: str) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
+        raise ConfigurationError(f"{what} must be a mapping of names to texts")
+    return dict(given)
