@@ -370,10 +370,7 @@ class AccessTokenManagement:
         """
         demand = Demand.of(self._registry.find(client), parameters)
         token = self.service.get_access_token(client, parameters)
-        outcome = introspect(demand, token, self._backchannel, self._clock)
-        if isinstance(outcome, TokenRequestError):
-            raise outcome
-        return outcome
+        return introspect(demand, token, self._backchannel, self._clock)
 
     def _revoke_tokens(self) -> None:
         deadline = self._clock.monotonic() + REVOCATION_TIME
@@ -381,8 +378,9 @@ class AccessTokenManagement:
             if self._clock.monotonic() >= deadline:
                 logger.warning("no time to revoke all tokens; the others stay valid until they expire")
                 return
-            error = revoke(demand, token, self._backchannel, self._clock)
-            if error is not None:
+            try:
+                revoke(demand, token, self._backchannel, self._clock)
+            except TokenRequestError as error:
                 logger.warning("%s; the token stays valid until it expires", error)
 
     def close(self) -> None:

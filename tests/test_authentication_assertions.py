@@ -239,17 +239,17 @@ def test_a_wrong_clock_is_set_by_the_answer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A refused assertion is made again once by the time of the server, and further ones too; that is logged."""
-    service.script.append(error_answer(401, "invalid_client", [("Date", "Tue, 14 Nov 2023 23:29:57 GMT")]))
+    service.script.append(error_answer(401, "invalid_client", [("Date", "Tue, 14 Nov 2023 22:30:40 GMT")]))
     add(management, service, auth=PrivateKeyJwt(pem(RSA)))
     wrong = clock.time()
     with caplog.at_level(logging.WARNING):
         assert fetch(management) == "T41NT-token-1"
     assert "set it (NTP)" in caplog.text
-    assert service.assertions[0][1]["iat"] == 1_700_004_597 != wrong
+    assert service.assertions[0][1]["iat"] == 1_700_001_040 != wrong
     assert len(service.requests) == 2
     management.service.delete_access_token("w")
     fetch(management)
-    assert service.assertions[1][1]["iat"] == 1_700_004_597
+    assert service.assertions[1][1]["iat"] == 1_700_001_040
     assert len(service.requests) == 3
 
 

@@ -18,7 +18,9 @@ from requests_cc_token import (
     TokenRequestParameters,
 )
 from requests_cc_token.demand import Demand
-from requests_cc_token.endpoint.discovery import METADATA_LIFETIME, well_known_urls
+from requests_cc_token.endpoint.discovery import METADATA_LIFETIME
+from requests_cc_token.endpoint.metadata import well_known_urls
+from requests_cc_token.endpoint.server import KnownServers
 
 from .skipping_clock import SkippingClock
 from .strict_fixtures import (  # noqa: F401 - fixtures
@@ -100,7 +102,7 @@ def test_another_issuers_document_is_not_used(
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
-        ({}, "client authentication by private_key_jwt; it offers client_secret_basic"),
+        ({"token_endpoint_auth_methods_supported": ["client_secret_basic"]}, "private_key_jwt; it offers client_sec"),
         ({"token_endpoint_auth_methods_supported": ["tls_client_auth"]}, "it offers tls_client_auth"),
         (
             {
@@ -114,7 +116,7 @@ def test_another_issuers_document_is_not_used(
 def test_what_is_not_supported_is_an_error_before_the_first_401(
     management: AccessTokenManagement, service: StrictTokenService, members: dict[str, Any], reason: str
 ) -> None:
-    """Methods left out are ``client_secret_basic``; what does not fit is said without a token request."""
+    """What does not fit is said without a token request."""
     publish(service, **members)
     add(management, service, auth=PrivateKeyJwt(KEY, "ES256"))
     with pytest.raises(TokenRequestError, match=reason) as refused:
@@ -165,7 +167,7 @@ def test_the_client_id_and_the_aliases(
     assert [request.target for request in sent] == ["/mtls", "/mtls", "/mtls", "/realm/token"]
     assert all(request.form["client_id"] == ["worker"] for request in sent)
     publish(service, token_endpoint_auth_methods_supported=["tls_client_auth"])
-    management._backchannel.issuers.clear()
+    management._backchannel.servers = KnownServers()
     management.service.delete_access_token("w")
     fetch(management)
     assert service.requests[-1].target == "/realm/token"

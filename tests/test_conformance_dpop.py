@@ -206,13 +206,13 @@ def test_the_time_is_the_token_services_where_ours_is_wrong(
     session: requests.Session, service: StrictTokenService, api: StrictApi, clock: SkippingClock
 ) -> None:
     """A refused proof with a date far from ours: tried again with the right time, which holds at the API too."""
-    service.script.append(error_answer(400, "invalid_dpop_proof", [("Date", "Tue, 14 Nov 2023 21:30:00 GMT")]))
+    service.script.append(error_answer(400, "invalid_dpop_proof", [("Date", "Tue, 14 Nov 2023 22:27:00 GMT")]))
     assert session.get("x").status_code == 200
     assert clock.time() == 1_700_001_000
     assert [claims["iat"] for claims in (*proofs_of(service), *proofs_of(api))] == [
         1_700_001_000,
-        1_699_997_400,
-        1_699_997_400,
+        1_700_000_820,
+        1_700_000_820,
     ]
 
 

@@ -93,7 +93,7 @@ def test_an_endpoint_with_a_fragment(fragment: str) -> None:
 @pytest.mark.conformance("C13")
 @pytest.mark.parametrize(
     "name",
-    ["grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope", "resource"],
+    ["grant_type", "client_secret", "client_assertion", "client_assertion_type", "scope", "resource"],
 )
 def test_parameters_with_an_option_of_their_own(name: str) -> None:
     """Further parameters cannot override the grant, the client or its authentication, nor repeat an option."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
 from requests_cc_token import (
     AccessToken,
@@ -23,9 +24,10 @@ from requests_cc_token import (
 from requests_cc_token.authentication.method import Applicant, ClientAuthentication, TokenRequest
 from requests_cc_token.clients import DEFAULT_LIFETIME
 from requests_cc_token.demand import Demand
-from requests_cc_token.endpoint.backchannel import Answer
-from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, MAX_TEXT, read_token_answer, shown
-from requests_cc_token.expiry import EXPIRY_MARGIN
+from requests_cc_token.endpoint.answer import Answer
+from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, read_token_answer
+from requests_cc_token.exceptions import one_line
+from requests_cc_token.expiry import EXPIRY_MARGIN, Moment
 
 from .scripted_server import ScriptedServer, answer, error_answer, http_answer, token_answer
 from .skipping_clock import SkippingClock
@@ -39,18 +41,23 @@ def client(**options: Any) -> ClientCredentialsClient:
     return ClientCredentialsClient("a", token_endpoint=ENDPOINT, client_id="m2m", client_secret=TAINT, **options)
 
 
+def answered(
+    body: Any, status: int = 200, headers: dict[str, str] | None = None, *, endpoint: str = ENDPOINT
+) -> Answer:
+    """An answer to a request that carried the secret."""
+    request = TokenRequest(endpoint)
+    request.note_secret(TAINT)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(request, Moment(MONOTONIC, WALL), status, CaseInsensitiveDict(headers or {}), data)
+
+
 def read(
     body: Any, status: int = 200, headers: dict[str, str] | None = None, **options: Any
 ) -> AccessToken | TokenRequestError:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_token_answer(
-        Answer(status, headers or {}, data),
-        Demand.of(client(**options)),
-        "key",
-        monotonic=MONOTONIC,
-        wall=WALL,
-        secrets=(TAINT,),
-    )
+    try:
+        return read_token_answer(answered(body, status, headers), Demand.of(client(**options)), "key")
+    except TokenRequestError as error:
+        return error
 
 
 def good(**members: Any) -> dict[str, Any]:
@@ -67,8 +74,7 @@ def refusal_of(body: Any, **options: Any) -> str:
     outcome = read(body, **options)
     assert isinstance(outcome, InvalidTokenResponseError), outcome
     message = str(outcome)
-    assert message.startswith(f"token client 'a': the token endpoint {ENDPOINT} answered 200, but ")
-    assert outcome.client == "a"
+    assert message.startswith(f"the token endpoint {ENDPOINT} answered 200, but ")
     return message
 
 
@@ -121,13 +127,13 @@ def test_a_missing_lifetime_is_an_option() -> None:
     assert token_of(body, default_lifetime=60).expires_at == WALL + 60
 
 
-@pytest.mark.parametrize("expires_in", ["", "-1", "1.5", "soon", "١٢", True, False, [], {}, [3600]], ids=repr)
+@pytest.mark.parametrize("expires_in", ["-1", "1,5", "1e3", "soon", "١٢", True, False, [], {}, [3600]], ids=repr)
 def test_lifetimes_that_are_no_numbers(expires_in: Any) -> None:
     """A token of unknown lifetime is not used."""
     assert "its expires_in is no number of seconds" in refusal_of(good(expires_in=expires_in))
 
 
-@pytest.mark.parametrize("expires_in", [0, -1, -0.5, "0", -(10**400)], ids=lambda value: str(value)[:5])
+@pytest.mark.parametrize("expires_in", [0, -1, -0.5, "0", "0.0", -(10**400)], ids=lambda value: str(value)[:5])
 def test_lifetimes_that_are_over(expires_in: Any) -> None:
     """A token that had expired when it was issued is none."""
     message = refusal_of(good(expires_in=expires_in))
@@ -193,8 +199,8 @@ def test_tokens_of_any_size(value: str) -> None:
         (b'{"expires_in": NaN}', "its JSON holds NaN, which is no JSON"),
         (b'{"expires_in": -Infinity}', "its JSON holds -Infinity, which is no JSON"),
         (b'{"expires_in": 1e999}', "too large"),
-        (b'{"a": 1, "a": 2}', "its JSON names a member twice"),
-        (b'{"x": {"a": 1, "a": 2}}', "its JSON names a member twice"),
+        (b'{"a": 1, "a": 2}', "it names a member twice"),
+        (b'{"x": {"a": 1, "a": 2}}', "it names a member twice"),
         ({}, "there is no access_token in it"),
         (good(access_token=None), "there is no access_token in it"),
         (good(access_token=""), "there is no access_token in it"),
@@ -202,13 +208,15 @@ def test_tokens_of_any_size(value: str) -> None:
         (good(access_token=["t"]), "there is no access_token in it"),
         (good(access_token="a b"), "a header cannot carry"),
         (good(access_token="a\r\nX-Evil: 1"), "a header cannot carry"),
+        (good(access_token="a\x7f"), "a header cannot carry"),
         (good(access_token="é"), "a header cannot carry"),
         (good(token_type=None), "there is no token_type in it"),
         (good(token_type=5), "there is no token_type in it"),
         (good(token_type="mac"), "its token_type 'mac' is none this package can use"),
         (good(token_type="\x1b[31mmac"), "its token_type '?[31mmac' is none"),
         (good(token_type="DPoP"), "the token is bound to a DPoP key, but the client has none"),
-        (good(scope=["a"]), "its scope is no text"),
+        (good(scope={"a": 1}), "its scope is no text"),
+        (good(scope=["a", 1]), "its scope is no text"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
@@ -241,7 +249,7 @@ def test_no_answer_breaks_the_reader(body: bytes, status: int, retry_after: str)
     """Whatever comes, the outcome is a token that a header can carry, or an error of ours in one line."""
     outcome = read(body, status, {"Retry-After": retry_after})
     if isinstance(outcome, AccessToken):
-        assert status == 200
+        assert status in (200, 201)
         assert outcome.authorization.isascii()
         assert outcome.authorization.isprintable()
     else:
@@ -257,10 +265,11 @@ def test_no_answer_breaks_the_reader(body: bytes, status: int, retry_after: str)
     [
         (400, {"error": "invalid_scope"}, False),
         (401, {"error": "invalid_client"}, False),
-        (403, b"forbidden", False),
-        (404, b"", False),
+        (403, b"forbidden", True),
+        (404, b"", True),
+        (404, {"error": "Not Found"}, True),
+        (302, b"", False),
         (200, {"error": "invalid_request"}, False),
-        (201, good(), False),
         (400, {"error": "temporarily_unavailable"}, True),
         (400, {"error": "server_error"}, True),
         (400, {"error": "slow_down"}, True),
@@ -274,7 +283,7 @@ def test_no_answer_breaks_the_reader(body: bytes, status: int, retry_after: str)
     ],
 )
 def test_errors_are_permanent_or_transient(status: int, body: Any, transient: bool) -> None:
-    """4xx is the same the next time, but for those that say otherwise; 5xx may be over the next time."""
+    """An error code and a redirect are the same the next time, but for codes that say otherwise; all else passes."""
     outcome = read(body, status)
     assert isinstance(outcome, TokenEndpointError)
     assert (outcome.status_code, outcome.transient) == (status, transient)
@@ -289,32 +298,31 @@ def test_an_error_says_what_the_server_said_and_what_to_do() -> None:
     )
     assert isinstance(outcome, TokenEndpointError)
     assert str(outcome) == (
-        f"token client 'a': the token endpoint {ENDPOINT} answered 400 invalid_scope (no such scope); "
-        "check scope=... against what the client may ask for"
+        f"the token endpoint {ENDPOINT} answered 400 invalid_scope (no such scope); "
+        "check scope=... against what the client may ask for; "
+        "it asks to be left alone (Retry-After), so no request is made for 5 s"
     )
     assert (outcome.error, outcome.error_description, outcome.error_uri) == (
         "invalid_scope",
         "no such scope",
         "https://e.test/",
     )
-    assert (outcome.client, outcome.retry_after) == ("a", 5)
+    assert outcome.retry_after == 5
 
 
 def test_the_query_of_an_endpoint_is_not_repeated() -> None:
     """It may hold somebody's key."""
     for status in (200, 400):
-        outcome = read_token_answer(
-            Answer(status, {}, b"{}"), Demand.of(client()), monotonic=0, wall=0, endpoint=f"{ENDPOINT}?key={TAINT}"
-        )
-        assert f"{ENDPOINT} answered {status}" in str(outcome)
-        assert TAINT not in str(outcome)
+        with pytest.raises(TokenRequestError, match=f"{ENDPOINT} answered {status}") as refused:
+            read_token_answer(answered(b"{}", status, endpoint=f"{ENDPOINT}?key={TAINT}"), Demand.of(client()))
+        assert TAINT not in str(refused.value)
 
 
 def test_an_error_of_unknown_code_gives_no_advice() -> None:
     """Nothing is made up."""
     assert str(read({"error": "x"}, 400)).endswith("answered 400 x")
     assert str(read(b"<html>", 502)).endswith("answered 502")
-    assert str(read({"error": 5, "error_description": ["x"]}, 400)).endswith("answered 400")
+    assert str(read(b"", 400)).endswith("answered 400")
 
 
 def test_what_the_server_says_is_not_trusted() -> None:
@@ -326,7 +334,7 @@ def test_what_the_server_says_is_not_trusted() -> None:
     assert outcome.error == "?[31mx??"
     assert outcome.error_description is not None
     assert outcome.error_description.startswith("client secret *** is wrong yyy")
-    assert len(outcome.error_description) == MAX_TEXT + 1
+    assert len(outcome.error_description) == len("client secret *** is wrong ") + 1000
     assert TAINT not in f"{outcome} {vars(outcome)}"
     assert str(outcome).isprintable()
 
@@ -334,7 +342,7 @@ def test_what_the_server_says_is_not_trusted() -> None:
 @given(st.text(), st.integers(1, 50))
 def test_shown_text(text: str, limit: int) -> None:
     """One printable line of bounded length; what is fine and short stays as it is."""
-    result = shown(text, limit)
+    result = one_line(text, limit)
     assert result.isprintable()
     assert len(result) <= limit + 1
     assert (result == text) == (text.isprintable() and len(text) <= limit)

@@ -65,7 +65,7 @@ class _SignedAssertion(ClientAuthentication):
             "iat": issued,
             "nbf": issued,
             # Whole seconds, and one at least.
-            "exp": issued + max(1, int(self.lifetime)),
+            "exp": int(request.valid_from) + max(1, int(self.lifetime)),
         }
 
 

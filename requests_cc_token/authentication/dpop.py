@@ -39,7 +39,8 @@ class Nonces:
 
     def learn(self, url: str, given: str | None) -> str | None:
         """Remember the nonce of an answer; the nonce, or None where there is none to use."""
-        if given is None or not 0 < len(given) <= MAX_NONCE or not _NONCE_CHARACTERS.issuperset(given):
+        given = usable_nonce(given)
+        if given is None:
             return None
         if len(self._newest) >= MAX_NONCES:
             self._newest = {}
@@ -48,6 +49,12 @@ class Nonces:
 
     def __repr__(self) -> str:
         return f"<nonces of {len(self._newest)} servers>"
+
+
+def usable_nonce(given: str | None) -> str | None:
+    """The nonce where it may be sent back (RFC 9449 section 8.1), of a bounded length; else None."""
+    fits = given is not None and 0 < len(given) <= MAX_NONCE and _NONCE_CHARACTERS.issuperset(given)
+    return given if fits else None
 
 
 class DPoPKey:
@@ -66,10 +73,6 @@ class DPoPKey:
         self._source = SigningKeySource(key, algorithm=algorithm, key_id=None, password=password, what="DPoPKey")
         self._current: DPoPKey | None = None
         self._signing_key: SigningKey | None = self._source.get() if self._source.is_fixed else None
-        #: What token services gave to be put into the next proof.
-        self.nonces = Nonces()
-        #: Seconds by which the token service's clock is ahead of ours.
-        self.clock_offset = 0.0
 
     @classmethod
     def generate(cls, algorithm: str = "ES256") -> DPoPKey:
@@ -113,8 +116,6 @@ class DPoPKey:
             if current is not None and current.thumbprint == key.thumbprint:
                 return current
             current = DPoPKey(key)
-            current.nonces = self.nonces
-            current.clock_offset = self.clock_offset
             self._current = current
         return current
 
@@ -127,15 +128,16 @@ class DPoPKey:
     ) -> str:
         """The value of one ``DPoP`` header, for one request (RFC 9449 section 4.2).
 
-        ``now`` is in seconds since the epoch. ``access_token`` is the token that goes with the request, None at the
-        token endpoint. Raises ``TokenRequestError``.
+        ``now`` is in seconds since the epoch, by the clock of the token service as far as that is known.
+        ``access_token`` is the token that goes with the request, None at the token endpoint. Raises
+        ``TokenRequestError``.
         """
         key = self._key()
         claims: dict[str, object] = {
             "jti": secrets.token_urlsafe(16),
             "htm": method,
             "htu": target(url),
-            "iat": int(now + self.clock_offset),
+            "iat": int(now),
         }
         if access_token is not None:
             claims["ath"] = sha256_url(access_token.encode("ascii"))

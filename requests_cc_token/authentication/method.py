@@ -6,13 +6,16 @@ Authentication Methods".
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.secret_source import SecretSource, fingerprint
+from requests_cc_token.urls import shown_url
 
 if TYPE_CHECKING:
+    from requests import PreparedRequest
+
     from .certificate import ClientCertificate, LoadedCertificate
 
 
@@ -47,6 +50,8 @@ class TokenRequest:
         cert: LoadedCertificate | None = None,
         audience: str = "",
         now: float = 0.0,
+        clock_offset: float = 0.0,
+        customize: Callable[[PreparedRequest], object] | None = None,
     ) -> None:
         self.url = url
         self.form = {} if form is None else form
@@ -59,11 +64,20 @@ class TokenRequest:
         self.secrets: list[str] = []
         #: What a client assertion is addressed to: the issuer where it is known, else the token endpoint.
         self.audience = audience
-        #: Seconds since the epoch, of the injected clock, for ``iat`` and ``exp``.
+        #: Seconds since the epoch by the server's clock as far as that is known, for ``iat``.
         self.now = now
+        #: By how many of them that is ahead of our own clock.
+        self.clock_offset = clock_offset
+        #: Called with the request as it is about to be sent; it may change it, or return another one.
+        self.customize = customize
+
+    @property
+    def valid_from(self) -> float:
+        """From when on a lifetime counts: never longer than that by our own clock, whatever the server's says."""
+        return min(self.now, self.now - self.clock_offset)
 
     def __repr__(self) -> str:
-        return f"<TokenRequest to {self.url!r}>"
+        return f"<TokenRequest to {shown_url(self.url)!r}>"
 
     def note_secret(self, secret: str) -> None:
         """Remember the credential for comparison, and to keep it out of messages."""

@@ -1,54 +1,39 @@
 """The connection to the token endpoint: a session of its own, one retry layer, a time budget.
 
 No netrc, no cookies, no redirects, nothing of the API call's settings. Proxies and CA settings of the environment
-count here as anywhere in requests.
+count here as anywhere in requests. A token request is a request of a ``requests.Session`` like any other, so what
+records, replays or traces those sees it too.
 """
 
 from __future__ import annotations
 
 import threading
-import zlib
-from collections.abc import Callable, Generator, Mapping
-from datetime import timezone
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import backoff
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 
 from requests_cc_token.authentication.certificate import CertificateConnections
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import TokenEndpointConnectionError, TokenRequestError
+from requests_cc_token.expiry import Moment
 from requests_cc_token.forks import renew_after_fork
 from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.shortcuts import leave_to_parent
-from requests_cc_token.urls import proxies_that_see_no_secret
+from requests_cc_token.urls import shown_url
 
-from .deadline import DeadlineAdapter, Exchange, TooMuchError, watch
+from .answer import Answer
+from .deadline import Deadline
+from .exchange import exchange
+from .failures import Limits, explained
 from .options import BackchannelOptions
+from .server import KnownServers
 
 _T = TypeVar("_T")
-
-#: Seconds of ``Retry-After`` that are obeyed at most: more is a mistake or an attack.
-MAX_RETRY_AFTER = 3600.0
-#: Bytes of an answer that are read: real ones hold a few KiB.
-MAX_ANSWER = 1024 * 1024
-#: Bytes that are read of a connection for one answer, with its headers and the frames of its chunks.
-MAX_WIRE = 2 * MAX_ANSWER
-
-
-class Answer(NamedTuple):
-    """An HTTP answer of the token service, read within its bounds. It may hold a token, so it shows no body."""
-
-    status_code: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def __repr__(self) -> str:
-        return f"<Answer {self.status_code}>"
 
 
 class Backchannel:
@@ -56,39 +41,38 @@ class Backchannel:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._session: requests.Session | None = None
-        self._lock = threading.Lock()
         #: Set once the management is closed; a fetch that waits between tries ends then.
         self.closed = threading.Event()
-        #: What is known of issuers; kept here by `discovery`.
-        self.issuers: dict[Any, Any] = {}
-        #: By how many seconds the clock of each token endpoint is ahead of ours; kept here by `token_endpoint`.
-        self.clock_offsets: dict[str, float] = {}
+        #: What is known of issuers and endpoints.
+        self.servers = KnownServers()
+        #: The clients of which it was logged that a token's lifetime was assumed.
+        self.noted: set[str] = set()
         #: Set by ``configure_backchannel``.
         self.options = BackchannelOptions()
         renew_after_fork(self)
 
     def configure(self, options: BackchannelOptions) -> None:
         """Use these options from the next fetch on."""
-        with self._lock:
-            self.options = options
-            self._session = None
+        self.options = options
 
     def close(self) -> None:
-        """End waits between tries and close the built-in session; one of the user's is the user's to close."""
+        """End waits between tries, and send nothing any more. A session of the user's is the user's to close."""
         self.closed.set()
-        with self._lock:
-            session, self._session = self._session, None
-        if session is not None:
-            session.close()
 
-    def retrying(self, attempt: Callable[[float], _T], *, keep_trying: Callable[[], bool]) -> _T:
+    def retrying(self, attempt: Callable[[Deadline], _T], *, keep_trying: Callable[[], bool]) -> _T:
         """What ``attempt(deadline)`` returns, tried again by `backoff` as the options say.
 
         Permanent errors are raised at once, and so is any error when ``keep_trying()`` is false.
         """
         clock, options = self._clock, self.options
-        deadline = clock.monotonic() + options.max_time
+        started, tries = clock.monotonic(), 0
+        limit = f"the {options.max_time:g} s of a fetch are over; configure_backchannel(max_time=...) allows more"
+        deadline = Deadline(started + options.max_time, limit)
+
+        def counted() -> _T:
+            nonlocal tries
+            tries += 1
+            return attempt(deadline)
 
         def pauses() -> Generator[float, Any, None]:
             # backoff sleeps with time.sleep, which neither a test's clock nor close() could end. So the wait
@@ -99,101 +83,70 @@ class Backchannel:
                     seconds = max(seconds_after(error), error.retry_after or 0.0)
                 except StopIteration:
                     return  # a wait generator of the user's that ends
-                if clock.monotonic() + seconds >= deadline or clock.wait(self.closed, seconds):
+                if seconds >= deadline.seconds_left(clock) or clock.wait(self.closed, seconds):
                     return
                 error = yield 0.0
 
         def is_final(error: Exception) -> bool:
             return not getattr(error, "transient", False) or self.closed.is_set() or not keep_trying()
 
-        retried = backoff.on_exception(pauses, TokenRequestError, giveup=is_final, jitter=None, logger=None)
-        result: _T = retried(attempt)(deadline)
-        return result
-
-    def post(
-        self, request: TokenRequest, deadline: float, what: str = "the token endpoint"
-    ) -> Answer | TokenEndpointConnectionError:
-        """Send one token request and read its answer, both by the deadline (of the monotonic clock).
-
-        An error is returned, not raised: the frames here hold the secret, and a traceback would show them.
-        """
-        return self._answer("POST", request, deadline, what)
-
-    def get(self, url: str, deadline: float) -> Answer | TokenEndpointConnectionError:
-        """Read a public document of the token service, likewise."""
-        return self._answer("GET", TokenRequest(url), deadline, "the document")
-
-    def _answer(
-        self, method: str, request: TokenRequest, deadline: float, what: str
-    ) -> Answer | TokenEndpointConnectionError:
-        if self.closed.is_set():
-            # The secret, or an assertion, came late: nobody waits for the token any more.
-            return TokenEndpointConnectionError(f"{what}: the access token management is closed")
         try:
-            return self._send(method, request, deadline)
+            retried = backoff.on_exception(pauses, TokenRequestError, giveup=is_final, jitter=None, logger=None)
+            result: _T = retried(counted)()
+            return result
+        except TokenRequestError as error:
+            if tries > 1:
+                error.reword(f"{error}; tried {tries} times in {clock.monotonic() - started:.1f} s")
+            raise
+
+    def post(self, request: TokenRequest, deadline: Deadline, what: str) -> Answer:
+        """Send one token request to ``what`` and read its answer. Raises ``TokenEndpointConnectionError``."""
+        return self._exchange("POST", request, deadline, what)
+
+    def get(self, url: str, deadline: Deadline) -> Answer:
+        """Read a public document of the token service. Raises ``TokenEndpointConnectionError``."""
+        return self._exchange("GET", TokenRequest(url), deadline, f"the document {shown_url(url)}")
+
+    def _exchange(self, method: str, request: TokenRequest, deadline: Deadline, what: str) -> Answer:
+        sent = Moment.now(self._clock)
+        left = deadline.at - sent.monotonic
+        if self.closed.is_set() or left <= 0:
+            # The secret, or an assertion, came late: nobody waits for the token any more.
+            why = "the access token management is closed" if self.closed.is_set() else deadline.limit
+            raise TokenEndpointConnectionError(f"{what}: {why}")
+        limits = Limits.of(self.options.timeout, left, deadline.limit)
+        proxies: Mapping[str, str] = {}
+        try:
+            with self._session(request) as session:
+                proxies = session.merge_environment_settings(request.url, {}, None, None, None)["proxies"]
+                return exchange(session, method, request, sent=sent, timeout=limits.seconds, proxies=proxies)
+        except TokenRequestError:
+            raise
         except Exception as error:
-            reason = _reason(error)
-        return TokenEndpointConnectionError(f"{what} {_without_query(request.url)}: {reason}")
+            reason, hopeless = explained(error, request, limits=limits, proxies=proxies)
+        # Raised here, so that it does not bring the error of requests along, which holds the request.
+        raise TokenEndpointConnectionError(f"{what}: {reason}", transient=not hopeless)
 
-    def _send(self, method: str, request: TokenRequest, deadline: float) -> Answer:
-        session = self.options.session or self._own_session()
-        # None keeps an Authorization header of the session out: one client authentication per request.
-        headers: dict[str, str | None] = {
-            "Authorization": None,
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            **request.headers,
-        }
-        if method == "POST":
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        prepared = session.prepare_request(
-            requests.Request(
-                method,
-                request.url,
-                headers=headers,  # type: ignore[arg-type]
-                data=request.form,
-                auth=NoNetrc(),
-            )
-        )
-        verify = None if session.verify is True else session.verify
-        # Those of the user's session are for somebody else, or of somebody else.
-        prepared.headers.pop("Cookie", None)
-        url = prepared.url or ""
-        settings = session.merge_environment_settings(url, {}, True, verify, _requests_cert(request.cert))
-        # Not session.send: that would follow up a redirect, read its body without bound, and keep cookies.
-        adapter = session.get_adapter(url)
-        settings["proxies"] = proxies_that_see_no_secret(url, settings["proxies"])
-        if request.cert is not None and isinstance(adapter, CertificateConnections):
-            settings["cert"] = request.cert
-        watch(adapter)
-        connect, read = self.options.timeout
-        with Exchange(self._clock, deadline, MAX_WIRE) as exchange:
-            left = exchange.seconds_left()
-            # The watch shuts down what is connected; before that, the timeout has to do.
-            timeout = (left if connect is None else min(connect, left), read)
-            response = adapter.send(prepared, timeout=timeout, **settings)
-            try:
-                body = _read(response, exchange)
-            finally:
-                response.close()
-        return Answer(response.status_code, response.headers, body)
+    @contextmanager
+    def _session(self, request: TokenRequest) -> Iterator[requests.Session]:
+        """The user's session, or a new one for this request: a connection is not kept until the next one.
 
-    def _own_session(self) -> requests.Session:
-        with self._lock:
-            if self._session is None:
-                session = requests.Session()
-                session.auth = NoNetrc()
-                session.verify = self.options.verify
-                session.proxies = dict(self.options.proxies or {})
-                for prefix in ("https://", "http://"):
-                    session.mount(prefix, DeadlineAdapter())
-                self._session = session
-            return self._session
+        That comes after most of a token's lifetime, when whatever stands on the way may have forgotten the connection.
+        """
+        options = self.options
+        if options.session is not None:
+            yield options.session
+            return
+        with requests.Session() as session:
+            session.auth = NoNetrc()
+            session.verify = options.verify
+            session.proxies = dict(options.proxies or {})
+            if request.cert is not None:
+                session.mount("https://", CertificateConnections())
+            yield session
 
     def after_fork_in_child(self) -> None:
-        """Forget the built-in session, whose sockets are the parent's, and start the user's with empty pools."""
-        self._lock = threading.Lock()
-        self._session = None
+        """Start the user's session with empty pools: its sockets are the parent's."""
         closed, self.closed = self.closed, threading.Event()
         if closed.is_set():
             self.closed.set()
@@ -201,97 +154,3 @@ class Backchannel:
             for adapter in self.options.session.adapters.values():
                 if isinstance(adapter, HTTPAdapter):
                     leave_to_parent(adapter)
-
-
-def _requests_cert(files: tuple[str, str | None] | None) -> str | tuple[str, str] | None:
-    if files is None:
-        return None
-    certificate, key = files
-    return certificate if key is None else (certificate, key)
-
-
-def _read(response: requests.Response, exchange: Exchange) -> bytes:
-    """The body, at most ``MAX_ANSWER`` bytes of it before and after decoding."""
-    body = bytearray()
-    for chunk in response.raw.stream(16_384, decode_content=False):
-        body += chunk
-        if len(body) > MAX_ANSWER:
-            raise TooMuchError
-        exchange.check()
-    # Shut down, a connection without a length just ends.
-    exchange.check()
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        # Asked not to, the server compressed all the same; a bomb stops at the bound.
-        inflated = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(bytes(body), MAX_ANSWER + 1)
-        if len(inflated) > MAX_ANSWER:
-            raise TooMuchError
-        return inflated
-    return bytes(body)
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong, in words that cannot hold a header or a body."""
-    if isinstance(error, TooMuchError):
-        return f"the answer is larger than {MAX_ANSWER // 1024} KiB"
-    if isinstance(error, zlib.error):
-        return "the answer is compressed, and broken"
-    if isinstance(error, TimeoutError):
-        return "did not answer in time"
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "could not be connected to in time"
-    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)):
-        return "did not answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        said = _innermost(error)
-        # An alert is what the other side says (RFC 8446 section 6.2): it means the client's certificate.
-        if "alert" in said.lower() and ("certificate" in said.lower() or "unknown ca" in said.lower()):
-            return f"the server refused the TLS connection ({said}); check the client certificate (auth=..., cert=...)"
-        return f"the TLS connection failed ({said}); check its certificate and your CA settings"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return f"the proxy failed ({_innermost(error)})"
-    if isinstance(error, urllib3.exceptions.HTTPError):
-        # Reading goes past requests, so nobody has translated what breaks there.
-        return f"the connection broke before the answer was complete ({_innermost(error)})"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return f"could not be connected to, or the connection broke ({_innermost(error)})"
-    return f"the request failed ({type(error).__name__})"
-
-
-def _innermost(error: BaseException) -> str:
-    seen: set[int] = set()
-    text = type(error).__name__
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        if isinstance(current, OSError) and current.strerror:
-            text = current.strerror
-        following = getattr(current, "reason", None)
-        if not isinstance(following, BaseException):
-            following = next((a for a in current.args if isinstance(a, BaseException)), None)
-        current = following or current.__cause__ or current.__context__
-    return text
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0]
-
-
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to stay away, from ``Retry-After`` (RFC 9110 section 10.2.3): a number of seconds or an HTTP-date.
-
-    ``now`` is in seconds since the epoch. A moment in the past is 0; garbage is None; at most ``MAX_RETRY_AFTER``.
-    """
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        # As many digits as somebody likes to send are a number too large, not a reason to compute it.
-        return min(float(value[:20]), MAX_RETRY_AFTER)
-    try:
-        moment = parsedate_to_datetime(value)
-        # The date without a zone is asctime's form, which is UTC by RFC 9110 section 5.6.7.
-        seconds = (moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=timezone.utc).timestamp()) - now
-    except (TypeError, ValueError, OverflowError, IndexError):
-        return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)

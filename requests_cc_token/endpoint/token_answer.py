@@ -4,60 +4,41 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, NoReturn
-from urllib.parse import quote_plus
+from urllib.parse import parse_qsl, urljoin
 
-from requests_cc_token.authentication.client_secret import form_encode
-from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.demand import Demand
-from requests_cc_token.exceptions import InvalidTokenResponseError, TokenEndpointError, TokenRequestError, one_line
+from requests_cc_token.exceptions import MAX_TEXT, InvalidTokenResponseError, TokenEndpointError, one_line
 from requests_cc_token.expiry import lifetime_bounds
-from requests_cc_token.tokens import AccessToken, is_b64token
+from requests_cc_token.tokens import AccessToken
 from requests_cc_token.urls import shown_url
+from requests_cc_token.www_authenticate import parse_challenges
 
-from .backchannel import Answer, parse_retry_after
+from .advice import advice_for
+from .answer import Answer
+from .excerpt import MAX_RESPONSE_TEXT, never_repeated, outline, response_text, sentence
+from .failures import foreign
+from .retry_after import parse_retry_after
 
 #: Seconds of lifetime believed at most: a year. More is a unit mistake, and the 401 path catches the rest.
 MAX_LIFETIME = 365 * 86_400.0
-
-#: Characters of a text of the token service that a message repeats at most.
-MAX_TEXT = 200
+#: Bytes of what is kept of an answer beside the token, as JSON: what vendors send along has a few hundred.
+MAX_EXTRA = 16_384
 
 _TRANSIENT_STATUS = frozenset({408, 425, 429})
 _TRANSIENT_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
-_ADVICE = {
-    "invalid_client": "check client_id, the secret or key, and the method (auth=...)",
-    "unauthorized_client": "allow the client credentials grant for this client at the token service, and check "
-    "the secret: some servers say this of a wrong one",
-    "unsupported_grant_type": "the token service does not offer the client credentials grant here",
-    "invalid_scope": "check scope=... against what the client may ask for",
-    "invalid_target": "check resource=... or audience=... against what the token service knows",
-    "invalid_request": "check the registration: a parameter is missing, repeated or malformed",
-    "invalid_dpop_proof": "check that the server knows the algorithm of dpop=..., and this machine's clock",
-    "use_dpop_nonce": "the token service wants a nonce but sent none that can be used (RFC 9449 section 8)",
-    "invalid_authorization_details": "check authorization_details=...",
-}
-
-_KNOWN_ERRORS = _ADVICE.keys() | _TRANSIENT_ERRORS
-
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
-
-
-def named_error(error: TokenRequestError, demand: Demand) -> TokenRequestError:
-    """The error with the client's name in front, without the frames it came through."""
-    named = error.for_caller()
-    named.client = demand.name
-    named.args = (f"token client {demand.name!r}: {error.args[0]}",)
-    named.__cause__ = None
-    return named
-
-
-def never_repeated(request: TokenRequest) -> tuple[str, ...]:
-    """The credentials of a request in every form that it carries them in, should the server echo it; longest first."""
-    _, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    forms = {credentials, *request.secrets, *map(quote_plus, request.secrets), *map(form_encode, request.secrets)}
-    return tuple(sorted(filter(None, forms), key=len, reverse=True))
+#: Every visible ASCII character: what RFC 6749 appendix A.12 lets a token be, and a header carries as it is.
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_NUMBER = re.compile(r"\s*[0-9]{1,400}(\.[0-9]{0,400})?\s*", re.ASCII)
+#: Members that have a place of their own, and the one that is not kept.
+_NOT_EXTRA = frozenset({"access_token", "token_type", "scope", "refresh_token"})
+_CODE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
 class _Refused(Exception):
@@ -72,51 +53,54 @@ class _Unwanted(_Refused):
     transient = False
 
 
-def read_token_answer(
-    answer: Answer,
-    demand: Demand,
-    key: str = "",
-    *,
-    monotonic: float,
-    wall: float,
-    secrets: tuple[str, ...] = (),
-    endpoint: str | None = None,
-) -> AccessToken | TokenRequestError:
-    """The token of an answer, or the error that it is (RFC 6749 sections 5.1 and 5.2).
+def read_token_answer(answer: Answer, demand: Demand, key: str = "", *, clock_offset: float = 0.0) -> AccessToken:
+    """The token of an answer.
 
-    ``monotonic`` and ``wall`` say when the request was sent. Never raises: the frame holds the answer.
+    ``clock_offset`` is by how many seconds the token service's clock is ahead of ours. Raises ``TokenEndpointError``
+    for an answer that is an error, ``InvalidTokenResponseError`` for one that is neither.
     """
-    where = shown_url(endpoint or demand.client.token_endpoint or "")
+    what = f"the token endpoint {shown_url(answer.request.url)}"
+    if not answer.is_success:
+        raise error_of(answer, demand, what, members_of_error(answer))
     try:
-        members = members_of(answer)
-        if answer.status_code == 200 and members.get("error") is None:
-            return _token(members, demand, key, monotonic, wall)
-        return _error(answer, members, demand, wall, secrets, f"the token endpoint {where}")
+        members = members_of(answer, demand)
+        if members.get("error"):
+            raise error_of(answer, demand, what, members)
+        return _token(answer, members, demand, key, clock_offset)
     except _Refused as refusal:
-        reason, transient = _hidden(str(refusal), secrets), refusal.transient
-    return InvalidTokenResponseError(
-        f"token client {demand.name!r}: the token endpoint {where} answered 200, but {reason}",
-        client=demand.name,
-        transient=transient,
+        reason, transient = one_line(str(refusal), hide=never_repeated(answer.request)), refusal.transient
+    raise InvalidTokenResponseError(
+        f"{what} answered {answer.status_code}, but {reason}", transient=transient, response_text=outline(answer)
     )
 
 
-def members_of(answer: Answer) -> dict[str, Any]:
-    """The members of the JSON object; for an error status anything unreadable is no members."""
-    reason = "its body is no JSON object"
+def members_of(answer: Answer, demand: Demand) -> Mapping[str, Any]:
+    """The members of a success, as RFC 6749 section 5.1 names them. Raises ``_Refused`` where it has none."""
+    read_answer = demand.client.read_answer
+    if read_answer is not None:
+        return foreign("read_answer", lambda: dict(read_answer(answer.as_response())), demand.name)
+    if answer.media_type == "application/x-www-form-urlencoded":
+        return _unique(parse_qsl(answer.text, keep_blank_values=True, max_num_fields=1_000))
+    members = _json(answer)
+    if not isinstance(members, dict):
+        raise _Refused("its body is no JSON object; read_answer=... can read what else it may be")
+    return members
+
+
+def members_of_error(answer: Answer) -> Mapping[str, Any]:
+    """The members of an error; anything unreadable has none."""
     try:
-        members = json.loads(
-            answer.body, parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=_unique
-        )
-        if isinstance(members, dict):
-            return members
-    except _Refused as refusal:
-        reason = str(refusal)
+        members = _json(answer)
+    except _Refused:
+        return {}
+    return members if isinstance(members, dict) else {}
+
+
+def _json(answer: Answer) -> Any:
+    try:
+        return json.loads(answer.text, parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
-        pass
-    if answer.status_code == 200:
-        raise _Refused(reason)
-    return {}
+        return None
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -133,60 +117,90 @@ def _finite(number: str) -> float:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Refused("its JSON names a member twice")
+        raise _Refused("it names a member twice")
     return members
 
 
 def _token(
-    members: dict[str, Any], demand: Demand, key: str, monotonic: float, wall: float
+    answer: Answer, members: Mapping[str, Any], demand: Demand, key: str, clock_offset: float
 ) -> AccessToken:
-    value, token_type = members.get("access_token"), members.get("token_type")
+    value = members.get("access_token")
     if not isinstance(value, str) or not value:
-        raise _Refused("there is no access_token in it")
-    if not is_b64token(value):
-        raise _Refused("its access_token holds characters that a header cannot carry (RFC 6750 section 2.1)")
-    if not isinstance(token_type, str):
-        raise _Refused("there is no token_type in it")
-    presented = _TOKEN_TYPES.get(token_type.lower())
+        raise _Refused("there is no access_token in it; read_answer=... can say where the token is")
+    if not _TOKEN.fullmatch(value):
+        raise _Refused("its access_token holds blanks or characters that a header cannot carry (RFC 6749 A.12)")
+    token_type = _token_type(members.get("token_type"), demand)
+    lifetime = stated_lifetime(members, answer)
+    if lifetime is None:
+        lifetime = demand.client.default_lifetime
+    hard, soft = lifetime_bounds(lifetime, _refresh_in(members.get("refresh_in")))
+    return AccessToken(
+        value,
+        token_type,
+        _scope(members.get("scope"), demand),
+        expires_at=answer.sent.wall + lifetime,
+        renew_at=answer.sent.wall + soft,
+        extra=_kept(members),
+        key=key,
+        # Counted from before the request was sent, which errs on the safe side.
+        soft_expiry=answer.sent.monotonic + soft,
+        hard_expiry=answer.sent.monotonic + hard,
+        binding=demand.binding,
+        clock_offset=clock_offset,
+    )
+
+
+def _token_type(given: Any, demand: Demand) -> str:
+    """How to present the token. The client's word counts where the answer's is none that is known."""
+    said = given.lower() if isinstance(given, str) else ""
+    presented = _TOKEN_TYPES.get(said)
+    if presented is None and demand.dpop is None and demand.client.token_type is not None:
+        presented = demand.client.token_type
     if presented is None:
-        raise _Unwanted(f"its token_type {shown(token_type)!r} is none this package can use")
+        what = "there is no token_type in it"
+        if isinstance(given, str):
+            what = f"its token_type {one_line(given, 100)!r} is none this package can use"
+        raise _Unwanted(f'{what}; token_type="Bearer" takes it for a bearer token')
     if demand.dpop is not None and presented != "DPoP":
         raise _Unwanted("the token is not bound to the DPoP key (RFC 9449 section 5)")
     if demand.dpop is None and presented == "DPoP":
         raise _Unwanted("the token is bound to a DPoP key, but the client has none (dpop=...)")
-    lifetime = _lifetime(members.get("expires_in"), demand.client.default_lifetime)
-    hard, soft = lifetime_bounds(lifetime, _refresh_in(members.get("refresh_in")))
-    return AccessToken(
-        value,
-        presented,
-        _scope(members.get("scope"), demand),
-        expires_at=wall + lifetime,
-        renew_at=wall + soft,
-        # No refresh token comes with this grant (RFC 6749 section 4.4.3); one that does is not kept.
-        extra={
-            name: value
-            for name, value in members.items()
-            if name not in ("access_token", "token_type", "scope", "refresh_token")
-        },
-        key=key,
-        soft_expiry=monotonic + soft,
-        hard_expiry=monotonic + hard,
-        binding=demand.binding,
-    )
+    return presented
 
 
-def _lifetime(expires_in: Any, default: float) -> float:
-    """Seconds that the token lives. Missing or null: the default. Whole numbers as text or float: as numbers."""
-    if expires_in is None:
-        return default
-    if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdigit():
-        expires_in = int(expires_in[:20])
-    is_number = isinstance(expires_in, (int, float)) and not isinstance(expires_in, bool)
-    if not is_number:
-        raise _Refused("its expires_in is no number of seconds")
-    if expires_in <= 0:
-        raise _Refused(f"its expires_in is {shown(str(expires_in))}: the token had expired when it was issued")
-    return float(min(expires_in, MAX_LIFETIME))
+def stated_lifetime(members: Mapping[str, Any], answer: Answer) -> float | None:
+    """Seconds that the token lives by the answer, or None where it does not say.
+
+    Numbers, also as text. Without ``expires_in``, the moment of ``expires_on`` or ``expires_at`` in seconds since the
+    epoch, which is by the clock of the token service.
+    """
+    lifetime = _seconds(members.get("expires_in"), "expires_in")
+    for name in ("expires_on", "expires_at"):
+        if lifetime is None and (moment := _seconds(members.get(name), name)) is not None:
+            lifetime = moment - _moment_of(answer)
+    if lifetime is None:
+        return None
+    if not lifetime > 0:
+        raise _Refused(f"by it the token lives for {lifetime:.3g} s: the token had expired when it was issued")
+    return min(lifetime, MAX_LIFETIME)
+
+
+def _seconds(given: Any, name: str) -> float | None:
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return None
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not is_number and not (isinstance(given, str) and _NUMBER.fullmatch(given)):
+        raise _Refused(f"its {name} is no number of seconds")
+    # JSON has whole numbers that no float holds.
+    return float(given) if not isinstance(given, int) else float(max(-1e300, min(given, 1e300)))
+
+
+def _moment_of(answer: Answer) -> float:
+    """When the answer was made: by the clock of the token service where it says so, else by ours."""
+    try:
+        return parsedate_to_datetime(answer.headers.get("Date") or "").timestamp()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return answer.sent.wall
 
 
 def _refresh_in(refresh_in: Any) -> float | None:
@@ -202,68 +216,95 @@ def _scope(granted: Any, demand: Demand) -> str | None:
     """The scope granted: what the answer says, else what was asked for (RFC 6749 section 5.1)."""
     if granted is None:
         return " ".join(demand.scope) or None
+    if isinstance(granted, list) and all(isinstance(each, str) for each in granted):
+        granted = " ".join(granted)
     if not isinstance(granted, str):
         raise _Refused("its scope is no text")
     missing = sorted(set(demand.scope) - set(granted.split()))
     if missing and demand.client.strict_scope:
         raise _Unwanted(f"it grants less than was asked for: {' '.join(missing)} is missing (strict_scope)")
-    return shown(granted, len(granted))
+    return one_line(granted, len(granted))
 
 
-def refusal_of(
-    answer: Answer, demand: Demand, request: TokenRequest, wall: float, what: str
-) -> TokenEndpointError:
-    """The error that an answer of another endpoint than the token endpoint is; ``what`` names the endpoint."""
-    members = members_of(answer) if answer.status_code != 200 else {}
-    return _error(answer, members, demand, wall, never_repeated(request), f"{what} {shown_url(request.url)}")
+def _kept(members: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept beside the token: a flat part of bounded size, and what the grant's details say (RFC 9396).
 
-
-def _error(
-    answer: Answer,
-    members: dict[str, Any],
-    demand: Demand,
-    wall: float,
-    secrets: tuple[str, ...],
-    endpoint: str,
-) -> TokenEndpointError:
-    status = answer.status_code
-    token = members.get("access_token")
-    secrets = (*secrets, token) if isinstance(token, str) and token else secrets
-    code, description, uri = (
-        # A code that is known is no secret, even where somebody's secret is a part of it.
-        shown(text, hide=() if text in _KNOWN_ERRORS else secrets)
-        if isinstance(text := members.get(name), str) and text
-        else None
-        for name in ("error", "error_description", "error_uri")
-    )
-    said = f"{status} {code}" if code else str(status)
-    if description:
-        said += f" ({description})"
-    advice = _ADVICE.get(code or "")
-    if advice is None and 300 <= status < 400:
-        advice = "redirects are not followed, since the secret would travel with them; register the final URL"
-    return TokenEndpointError(
-        f"token client {demand.name!r}: {endpoint} answered {said}"
-        + (f"; {advice}" if advice else ""),
-        status_code=status,
-        error=code,
-        error_description=description,
-        error_uri=uri,
-        client=demand.name,
-        retry_after=parse_retry_after(answer.headers.get("Retry-After"), wall),
-        transient=status >= 500 or status in _TRANSIENT_STATUS or code in _TRANSIENT_ERRORS,
-    )
-
-
-def shown(text: str, limit: int = MAX_TEXT, *, hide: tuple[str, ...] = ()) -> str:
-    """Text of the token service, fit for a message, a log line and a terminal.
-
-    No control or format characters, a bounded length, and not our own secret should it be repeated.
+    No refresh token comes with this grant (RFC 6749 section 4.4.3); one that does is not kept.
     """
-    return one_line(_hidden(text, hide), limit)
+    kept: dict[str, Any] = {}
+    left = MAX_EXTRA
+    for name, value in members.items():
+        is_flat = value is None or isinstance(value, (str, int, float))
+        if name in _NOT_EXTRA or not (is_flat or name == "authorization_details"):
+            continue
+        try:
+            size = len(name) + len(json.dumps(value))
+        except (TypeError, ValueError, RecursionError):
+            continue
+        if size <= left:
+            kept[name] = value
+            left -= size
+    return kept
 
 
-def _hidden(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+def error_of(answer: Answer, demand: Demand, what: str, members: Mapping[str, Any]) -> TokenEndpointError:
+    """The error that an answer of ``what`` is."""
+    hide = never_repeated(answer.request)
+    token = members.get("access_token")
+    if isinstance(token, str) and token:
+        hide = (token, *hide)
+    code, description, uri = _said(answer, members)
+    is_code = code is not None and _is_oauth_code(code, answer.status_code)
+    # A code that is known is no secret, even where somebody's secret is a part of it.
+    is_known = code is not None and (code in _TRANSIENT_ERRORS or advice_for(code) is not None)
+    code = None if code is None else one_line(code, hide=() if is_known else hide)
+    said = f"{answer.status_code} {code}" if code else str(answer.status_code)
+    more = one_line(description, MAX_TEXT, hide=hide) if description else None
+    if more is None and not code:
+        more = sentence(answer, MAX_TEXT, hide)
+    retry_after = parse_retry_after(answer.headers.get("Retry-After"), answer.sent.wall)
+    parts = [f"{what} answered {said}" + (f" ({more})" if more else "")]
+    parts += filter(None, [advice_for(code if is_known else None, answer.status_code, demand), _elsewhere(answer)])
+    if retry_after:
+        parts.append(f"it asks to be left alone (Retry-After), so no request is made for {retry_after:.0f} s")
+    return TokenEndpointError(
+        "; ".join(parts),
+        answer.status_code,
+        code,
+        None if description is None else one_line(description, MAX_RESPONSE_TEXT, hide=hide),
+        None if uri is None else one_line(uri, MAX_RESPONSE_TEXT, hide=hide),
+        retry_after=retry_after,
+        response_text=response_text(answer, hide),
+        transient=answer.status_code >= 500
+        or answer.status_code in _TRANSIENT_STATUS
+        or code in _TRANSIENT_ERRORS
+        # A redirect will lead to the same place the next time; what else has no code may pass.
+        or (not is_code and not 300 <= answer.status_code < 400),
+    )
+
+
+def _said(answer: Answer, members: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Code, description and URI: of the body (RFC 6749 section 5.2), else of a challenge (RFC 6750 section 3)."""
+    names = ("error", "error_description", "error_uri")
+    said = tuple(value if isinstance(value := members.get(name), str) and value else None for name in names)
+    if said[0] is None:
+        for challenge in parse_challenges([answer.headers.get("WWW-Authenticate") or ""]):
+            if any(challenge.parameters.get(name) for name in names):
+                return tuple(challenge.parameters.get(name) or said[at] for at, name in enumerate(names))
+    return said
+
+
+def _is_oauth_code(code: str, status: int) -> bool:
+    """Whether it is a code, and not the name of the status, which web frameworks put there."""
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+    return bool(_CODE.fullmatch(code)) and code.lower() != phrase.lower()
+
+
+def _elsewhere(answer: Answer) -> str | None:
+    location = answer.headers.get("Location")
+    if not 300 <= answer.status_code < 400 or not location:
+        return None
+    try:
+        return f"it points to {one_line(shown_url(urljoin(answer.request.url, location)))}"
+    except ValueError:
+        return None

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Union
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar, Union
 
-from requests_cc_token.authentication.dpop import DPoPKey
+from requests import PreparedRequest
+
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.clock import Clock
 from requests_cc_token.demand import Demand
 from requests_cc_token.events import logger
-from requests_cc_token.exceptions import TokenEndpointError, TokenRequestError
+from requests_cc_token.exceptions import TokenEndpointConnectionError, TokenEndpointError, TokenRequestError
 from requests_cc_token.tokens import AccessToken
+from requests_cc_token.tracebacks import sealed
+from requests_cc_token.urls import shown_url
 
-from .backchannel import Answer, Backchannel
+from .answer import Answer
+from .backchannel import Backchannel
+from .deadline import Deadline, OverdueError, by_deadline
 from .discovery import doubt, metadata_of
-from .token_answer import members_of, named_error, never_repeated, read_token_answer
+from .failures import foreign
+from .server import TOLERATED_SKEW
+from .token_answer import members_of_error, read_token_answer, stated_lifetime
 
-#: Seconds by which our clock may be off before proofs are dated by the token service's: servers allow for that much.
-TOLERATED_SKEW = 10.0
+_T = TypeVar("_T")
+
+#: Tries at one server that were given up and still hang, before no more are begun: each holds a thread.
+MAX_UNFINISHED = 16
+
+#: Clients of which it is kept that something was logged.
+MAX_NOTED = 10_000
+
+#: Refusals of what the client proved itself by.
+_OVER_PROOF = frozenset({"invalid_client", "invalid_dpop_proof"})
 
 #: The fields of a request; several values for one that may be repeated.
 Form = dict[str, Union[str, tuple[str, ...]]]
 
 
+@sealed
 def request_token(
     demand: Demand,
     key: str,
@@ -35,199 +51,202 @@ def request_token(
     keep_trying: Callable[[], bool],
     on_try: Callable[[], None],
 ) -> AccessToken:
-    """Ask the token service for a token, with retries. Raises ``TokenRequestError`` and its kinds."""
+    """Ask the token service for a token, with retries. Raises ``TokenRequestError`` and its kinds.
 
-    def attempt(deadline: float) -> AccessToken:
+    Secrets go through the frames below, which are emptied before an error leaves from here.
+    """
+
+    def attempt(deadline: Deadline) -> AccessToken:
         on_try()
-        tried = _try(demand, key, backchannel, clock, deadline)
-        outcome = tried.outcome
-        if _may_be_outdated(outcome):
-            # The secret may have been replaced between our reading it and now (RFC 6749 section 5.2 names no
-            # other way to learn that). One more try, only with another credential, or with the right time.
-            unless = None if tried.learnt_time else tried.credential
-            again = _try(demand, key, backchannel, clock, deadline, unless=unless)
-            if again.outcome is not None:
-                outcome = again.outcome
-        assert outcome is not None
-        if isinstance(outcome, TokenRequestError):
-            raise outcome
-        return outcome
+        each = Attempt(demand, backchannel, clock, deadline)
+        return each.run(lambda: each.token(key))
 
     return backchannel.retrying(attempt, keep_trying=keep_trying)
 
 
-def _may_be_outdated(outcome: AccessToken | TokenRequestError | None) -> bool:
-    # Keycloak answers a wrong secret with 401 and "unauthorized_client".
-    return isinstance(outcome, TokenEndpointError) and (
-        outcome.error in ("invalid_client", "invalid_dpop_proof") or outcome.status_code == 401
-    )
+class Attempt:
+    """One try: a request for what is demanded, and at most one more where the answer says how to do better.
 
-
-@dataclass(frozen=True)
-class _Tried:
-    """One token request: what came of it, and what may be different at the next one."""
-
-    #: None where it was not sent.
-    outcome: AccessToken | TokenRequestError | None
-    #: The fingerprint of the credential used.
-    credential: bytes = b""
-    #: Whether the answer told that our clock is wrong.
-    learnt_time: bool = False
-
-
-def _try(
-    demand: Demand,
-    key: str,
-    backchannel: Backchannel,
-    clock: Clock,
-    deadline: float,
-    unless: bytes | None = None,
-) -> _Tried:
-    """One token request, not sent where its credential would be ``unless``.
-
-    Errors are returned: the frames here hold the secret, and a traceback would show their variables.
+    Its requests may be sent by a thread for which nobody waits any more. Errors begin with the name of the client.
     """
-    credential = b""
-    try:
-        place = locate(demand, backchannel, clock, deadline)
-        request = build_token_request(demand, clock, place)
-        credential = request.credential
-        if credential == unless:
-            return _Tried(None, credential)
-        # The lifetime counts from before the request was sent, which errs on the safe side.
-        sent_monotonic, sent_wall = clock.monotonic(), clock.time()
-        answer = backchannel.post(request, deadline)
-        learnt_time = False
-        if isinstance(answer, Answer):
-            learnt_time = _learn_time(answer, demand, place, backchannel, clock)
-            if demand.dpop is not None and _asks_for_nonce(answer, request, demand.dpop):
-                # Everything anew: an assertion is for one request too (RFC 7521 section 5.1).
-                request = build_token_request(demand, clock, place)
-                sent_monotonic, sent_wall = clock.monotonic(), clock.time()
-                answer = backchannel.post(request, deadline)
-        if not isinstance(answer, Answer):
-            doubt(demand, backchannel)
-            return _Tried(named_error(answer, demand), credential)
-        if demand.dpop is not None:
-            demand.dpop.nonces.learn(request.url, answer.headers.get("DPoP-Nonce"))
+
+    def __init__(
+        self,
+        demand: Demand,
+        backchannel: Backchannel,
+        clock: Clock,
+        deadline: Deadline,
+        endpoint: str = "token_endpoint",
+    ) -> None:
+        self._demand = demand
+        self._backchannel = backchannel
+        self._clock = clock
+        self._deadline = deadline
+        self._endpoint = endpoint
+        #: What is said if the time is over now.
+        self._late = "its credentials were not there in time"
+
+    def run(self, work: Callable[[], _T]) -> _T:
+        """What ``work()`` returns by the deadline. Raises ``TokenRequestError`` and its kinds."""
+        client = self._demand.client
+        unfinished = self._backchannel.servers.of(client.token_endpoint or client.issuer).unfinished
+        failure: TokenRequestError
+        try:
+            if len(unfinished) >= MAX_UNFINISHED:
+                raise TokenEndpointConnectionError(
+                    f"{len(unfinished)} tries that were given up have not ended yet; no more are begun until one does"
+                )
+            bounded = partial(foreign, "the token request", work, client.name)
+            return by_deadline(bounded, self._clock, self._deadline, unfinished)
+        except OverdueError:
+            failure = TokenEndpointConnectionError(f"{self._late}; {self._deadline.limit}")
+        except TokenRequestError as error:
+            failure = error
+        raise self._named(failure)
+
+    def _named(self, error: TokenRequestError) -> TokenRequestError:
+        if error.client is None:
+            error.client = self._demand.name
+            error.reword(f"token client {self._demand.name!r}: {error}")
+        return error
+
+    def token(self, key: str) -> AccessToken:
+        """The token, by one request or two."""
+        request = self.request(self._token_form())
+        answer = self._answer(request)
+        try:
+            return self._read(answer, key)
+        except TokenEndpointError as error:
+            refusal = error
+        if not _may_be_outdated(refusal):
+            raise refusal
+        # The secret may have been replaced between our reading it and now (RFC 6749 section 5.2 names no other way to
+        # learn that), or proofs are dated by a wrong clock. One more try, where something is different then.
+        better = refusal.error in _OVER_PROOF and self._learn_time(answer)
+        again = self.request(self._token_form())
+        if again.credential == request.credential and not better:
+            skew = self._backchannel.servers.of(request.url).skew
+            if abs(skew) >= TOLERATED_SKEW:
+                refusal.reword(f"{refusal}; this machine's clock is {-skew:.0f} s off: set it (NTP)")
+            raise refusal
+        return self._read(self._answer(again), key)
+
+    def request(self, form: Form) -> TokenRequest:
+        """A request with this form in which the client has proved who it is. It holds secrets.
+
+        Raises ``TokenRequestError``.
+        """
+        demand, backchannel = self._demand, self._backchannel
+        client = demand.client
+        url: str | None = getattr(client, self._endpoint)
+        if url is None:
+            if client.issuer is None:
+                raise TokenRequestError(
+                    f"neither its {self._endpoint} nor its issuer is known; give one of them", transient=False
+                )
+            self._late = f"the metadata of the issuer {shown_url(client.issuer)} did not come in time"
+            url = metadata_of(demand, backchannel, self._clock, self._deadline).endpoint(self._endpoint, demand)
+        server = backchannel.servers.of(url)
+        request = TokenRequest(
+            url,
+            form,
+            cert=demand.certificate,
+            # The issuer as the sole audience (RFC 7523bis section 3); the token endpoint where no issuer is known.
+            audience=client.issuer or client.token_endpoint or url,
+            now=self._clock.time() + server.clock_offset,
+            clock_offset=server.clock_offset,
+            customize=None if client.customize_request is None else self._customize,
+        )
+        request.headers.update(client.headers)
+        self._late = "its credentials were not there in time"
+        client.auth.authenticate(request, client)
+        if self._endpoint == "token_endpoint" and demand.dpop is not None:
+            request.headers["DPoP"] = demand.dpop.proof("POST", url, now=request.now, nonce=server.nonce)
+        return request
+
+    def where(self, request: TokenRequest) -> str:
+        """The endpoint, as messages name it."""
+        return f"the {self._endpoint.replace('_', ' ')} {shown_url(request.url)}"
+
+    def post(self, request: TokenRequest) -> Answer:
+        """The answer to the request. Raises ``TokenEndpointConnectionError``."""
+        self._late = f"{self.where(request)}: did not answer in time"
+        try:
+            answer = self._backchannel.post(request, self._deadline, self.where(request))
+        except TokenEndpointConnectionError:
+            doubt(self._demand, self._backchannel)
+            raise
         if answer.status_code in (404, 405, 410):
-            doubt(demand, backchannel)
-        outcome = read_token_answer(
-            answer,
-            demand,
-            key,
-            monotonic=sent_monotonic,
-            wall=sent_wall,
-            secrets=never_repeated(request),
-            endpoint=request.url,
-        )
-        return _Tried(outcome, credential, learnt_time)
-    except TokenRequestError as error:
-        failure = named_error(error, demand)
-    except Exception as error:
-        # A bug here, or in somebody's authentication method. The log gets the place, not the values.
-        last = error.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        where = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
-        logger.error("token client %r: %s at %s", demand.name, type(error).__name__, where)
-        failure = named_error(
-            TokenRequestError(f"the token request failed unexpectedly ({type(error).__name__})", transient=False),
-            demand,
-        )
-    return _Tried(failure, credential)
+            doubt(self._demand, self._backchannel)
+        return answer
+
+    def _customize(self, prepared: PreparedRequest) -> object:
+        customize = self._demand.client.customize_request
+        assert customize is not None
+        return foreign("customize_request", lambda: customize(prepared), self._demand.name)
+
+    def _token_form(self) -> Form:
+        """The form of RFC 6749 section 4.4.2."""
+        demand = self._demand
+        form: Form = {"grant_type": demand.client.grant_type}
+        if demand.scope:
+            form["scope"] = " ".join(demand.scope)
+        if demand.resource:
+            form["resource"] = demand.resource
+        if demand.audience:
+            form["audience"] = demand.audience
+        if demand.authorization_details:
+            form["authorization_details"] = demand.authorization_details
+        form.update({name: values[0] for name, values in demand.form_parameters})
+        return form
+
+    def _answer(self, request: TokenRequest) -> Answer:
+        """The answer; that to the same request with a nonce, where the server wants one (RFC 9449 section 8)."""
+        answer = self.post(request)
+        if self._demand.dpop is None:
+            return answer
+        has_nonce = self._backchannel.servers.of(request.url).learn_nonce(answer.headers.get("DPoP-Nonce"))
+        wants_nonce = answer.status_code in (400, 401) and members_of_error(answer).get("error") == "use_dpop_nonce"
+        if not (has_nonce and wants_nonce):
+            return answer
+        # Everything anew: an assertion is for one request too (RFC 7521 section 5.1).
+        answer = self.post(self.request(self._token_form()))
+        self._backchannel.servers.of(request.url).learn_nonce(answer.headers.get("DPoP-Nonce"))
+        return answer
+
+    def _read(self, answer: Answer, key: str) -> AccessToken:
+        demand = self._demand
+        token = read_token_answer(answer, demand, key)
+        # A success was made just now, so its time counts.
+        self._learn_time(answer)
+        name, noted = demand.name, self._backchannel.noted
+        if stated_lifetime(token.extra, answer) is None and name not in noted and len(noted) < MAX_NOTED:
+            noted.add(name)
+            logger.info(
+                "token client %r: the answer does not say how long the token lives; %g s are assumed "
+                "(default_lifetime=...)",
+                name,
+                demand.client.default_lifetime,
+            )
+        return replace(token, clock_offset=self._backchannel.servers.of(answer.request.url).clock_offset)
+
+    def _learn_time(self, answer: Answer) -> bool:
+        """Take the token service's time from an answer that it made just now; whether proofs are dated anew then."""
+        demand = self._demand
+        is_dated = demand.client.auth.makes_dated_proofs or demand.dpop is not None
+        if not is_dated or answer.headers.get("Age", "0") != "0":
+            return False
+        server = self._backchannel.servers.of(answer.request.url)
+        before = server.clock_offset
+        if server.learn_time(answer.headers.get("Date"), self._clock.time()) and abs(server.skew) >= TOLERATED_SKEW:
+            logger.warning(
+                "token client %r: this machine's clock is %.0f s off that of the token service; set it (NTP)",
+                demand.name,
+                -server.skew,
+            )
+        return server.clock_offset != before
 
 
-def _asks_for_nonce(answer: Answer, request: TokenRequest, key: DPoPKey) -> bool:
-    """Whether the same request with a nonce of the answer is what the server wants (RFC 9449 section 8)."""
-    if answer.status_code not in (400, 401) or members_of(answer).get("error") != "use_dpop_nonce":
-        return False
-    return key.nonces.learn(request.url, answer.headers.get("DPoP-Nonce")) is not None
-
-
-def _learn_time(
-    answer: Answer, demand: Demand, place: Place, backchannel: Backchannel, clock: Clock
-) -> bool:
-    """Take the time from a refusal where proofs hold it and ours is wrong; whether that is news."""
-    dated = demand.client.auth.makes_dated_proofs or demand.dpop is not None
-    if not dated or answer.status_code == 200:
-        return False
-    try:
-        moment = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
-    except (TypeError, ValueError, OverflowError, IndexError):
-        return False
-    offset = moment - clock.time()
-    if abs(offset) < TOLERATED_SKEW:
-        offset = 0.0
-    known = backchannel.clock_offsets.get(place.url, 0.0)
-    if abs(offset - known) < TOLERATED_SKEW:
-        return False
-    backchannel.clock_offsets[place.url] = offset
-    if demand.dpop is not None:
-        demand.dpop.clock_offset = offset
-    logger.warning(
-        "token client %r: this machine's clock is %.0f s off that of the token service; set it (NTP)",
-        demand.name,
-        -offset,
-    )
-    return True
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a request goes, and whom an assertion that comes with it is for."""
-
-    url: str
-    audience: str
-    now: float
-
-
-def locate(
-    demand: Demand,
-    backchannel: Backchannel,
-    clock: Clock,
-    deadline: float,
-    endpoint: str = "token_endpoint",
-) -> Place:
-    """Where the client's requests to an endpoint go: as registered, else as the issuer's metadata says.
-
-    Raises ``TokenRequestError``.
-    """
-    url: str | None = getattr(demand.client, endpoint)
-    if url is None:
-        if demand.client.issuer is None:
-            raise TokenRequestError(f"neither its {endpoint} nor its issuer is known", transient=False)
-        url = metadata_of(demand, backchannel, clock, deadline).endpoint(endpoint, demand)
-    return Place(
-        url,
-        # The issuer as the sole audience (RFC 7523bis section 3); the token endpoint where no issuer is known.
-        audience=demand.client.issuer or demand.client.token_endpoint or url,
-        now=clock.time() + backchannel.clock_offsets.get(url, 0.0),
-    )
-
-
-def authenticated_request(demand: Demand, place: Place, form: Form) -> TokenRequest:
-    """A request with this form in which the client has proved who it is. It holds secrets."""
-    request = TokenRequest(place.url, form, cert=demand.certificate, audience=place.audience, now=place.now)
-    request.headers.update(demand.client.headers)
-    demand.client.auth.authenticate(request, demand.client)
-    return request
-
-
-def build_token_request(demand: Demand, clock: Clock, place: Place) -> TokenRequest:
-    """The request of RFC 6749 section 4.4.2, authenticated. It holds secrets."""
-    form: Form = {"grant_type": demand.client.grant_type}
-    if demand.scope:
-        form["scope"] = " ".join(demand.scope)
-    if demand.resource:
-        form["resource"] = demand.resource
-    if demand.audience:
-        form["audience"] = demand.audience
-    if demand.authorization_details:
-        form["authorization_details"] = demand.authorization_details
-    form.update({name: values[0] for name, values in demand.form_parameters})
-    request = authenticated_request(demand, place, form)
-    if demand.dpop is not None:
-        nonce = demand.dpop.nonces.get(request.url)
-        request.headers["DPoP"] = demand.dpop.proof("POST", request.url, now=clock.time(), nonce=nonce)
-    return request
+def _may_be_outdated(refusal: TokenEndpointError) -> bool:
+    # Keycloak answers a wrong secret with 401 and "unauthorized_client".
+    return refusal.error in _OVER_PROOF or refusal.status_code == 401

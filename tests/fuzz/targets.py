@@ -14,11 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 from requests_cc_token import AccessToken, AccessTokenManagement, ClientCredentialsClient
+from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.demand import Demand
-from requests_cc_token.endpoint.backchannel import MAX_RETRY_AFTER, Answer, parse_retry_after
+from requests_cc_token.endpoint.answer import Answer
+from requests_cc_token.endpoint.retry_after import MAX_RETRY_AFTER, parse_retry_after
 from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, read_token_answer
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
-from requests_cc_token.tokens import is_b64token
+from requests_cc_token.expiry import Moment
 from requests_cc_token.www_authenticate import parse_challenges
 
 if sys.version_info >= (3, 11):
@@ -57,20 +59,26 @@ def token_answer(data: bytes) -> None:
     status = _STATUSES[data[0] % len(_STATUSES)] if data else 200
     retry_after, _, body = data[1:].partition(b"\x00")
     headers = {"Retry-After": retry_after.decode("latin-1")}
-    outcome = read_token_answer(Answer(status, headers, body), _demand, monotonic=10.0, wall=1e9, secrets=(SECRET,))
-    if isinstance(outcome, AccessToken):
-        _check_token(outcome)
+    request = TokenRequest("https://token.example.com/token")
+    request.note_secret(SECRET)
+    try:
+        token = read_token_answer(Answer(request, Moment(10.0, 1e9), status, headers, body), _demand)
+    except TokenRequestError as error:
+        outcome = error
+    else:
+        _check_token(token)
         return
-    assert isinstance(outcome, TokenRequestError)
     check_message(outcome)
     assert outcome.retry_after is None or 0 <= outcome.retry_after <= MAX_RETRY_AFTER
-    for name in ("error", "error_description", "error_uri"):
+    for name in ("error", "error_description", "error_uri", "response_text"):
         text = getattr(outcome, name, None)
         assert text is None or (isinstance(text, str) and text.isprintable() and SECRET not in text)
 
 
 def _check_token(token: AccessToken) -> None:
-    assert is_b64token(token.value)
+    assert token.value.isascii()
+    assert token.value.isprintable()
+    assert " " not in token.value
     assert token.token_type == "Bearer"
     assert token.authorization.isascii()
     assert token.authorization.isprintable()

@@ -1,0 +1,150 @@
+"""What went wrong on the way to the token service, in words: no header and no body is ever in them."""
+
+from __future__ import annotations
+
+import http.client
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import requests
+import urllib3
+from requests.utils import select_proxy
+
+from requests_cc_token.authentication.method import TokenRequest
+from requests_cc_token.events import logger
+from requests_cc_token.exceptions import TokenRequestError, one_line
+from requests_cc_token.urls import shown_url
+
+from .excerpt import never_repeated
+
+_T = TypeVar("_T")
+
+#: Characters of a sentence of requests, urllib3 or the system that a message repeats at most.
+MAX_SENTENCE = 300
+
+_NO_FILE = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+
+
+class TooMuchError(Exception):
+    """The answer is larger than it may be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the answer is larger than {most // 1024} KiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The time limits of one exchange, and what messages say of them."""
+
+    #: To connect, and between two bytes.
+    seconds: tuple[float, float]
+    said: tuple[str, str]
+
+    @classmethod
+    def of(cls, timeout: tuple[float | None, float | None], left: float, limit: str) -> Limits:
+        """Those of the options; what is left until the deadline where that is less, which is what ``limit`` says."""
+        connect, read = (left if seconds is None or seconds > left else seconds for seconds in timeout)
+        return cls(
+            (connect, read),
+            (
+                limit if connect == left else f"{connect:g} s are over; configure_backchannel(timeout=...) allows more",
+                limit if read == left else f"{read:g} s are over; configure_backchannel(timeout=...) allows more",
+            ),
+        )
+
+
+def foreign(what: str, function: Callable[[], _T], client: str) -> _T:
+    """What ``function()`` returns, which may be code of the user's or have a bug of ours.
+
+    Raises ``TokenRequestError`` for what it was not meant to raise: of its kind only, and the log has the place.
+    """
+    try:
+        return function()
+    except TokenRequestError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
+    # Raised here, so that it does not bring the error along, which may hold anything.
+    logger.error("token client %r: %s failed with %s at %s", client, what, kind, place)
+    raise TokenRequestError(f"{what} failed unexpectedly ({kind}); the log says where", transient=False)
+
+
+def explained(
+    error: Exception, request: TokenRequest, *, limits: Limits, proxies: Mapping[str, str]
+) -> tuple[str, bool]:
+    """What went wrong with a request, and whether it is hopeless.
+
+    That is: the same will happen the next time, unless somebody changes the configuration.
+    """
+    said = one_line(_sentence(error), MAX_SENTENCE, hide=never_repeated(request))
+    return _reason(error, said, limits, select_proxy(request.url, dict(proxies))), _is_hopeless(error, said)
+
+
+def _reason(error: Exception, said: str, limits: Limits, proxy: str | None) -> str:
+    if isinstance(error, TooMuchError):
+        return str(error)
+    if isinstance(error, zlib.error):
+        return "the answer is compressed, and broken"
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"could not be connected to in time; {limits.said[0]}"
+    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)):
+        return f"did not answer in time; {limits.said[1]}"
+    if isinstance(error, requests.exceptions.SSLError):
+        if _is_about_our_certificate(said):
+            return f"the server refused the TLS connection ({said}); check the client certificate (auth=..., cert=...)"
+        return (
+            f"the TLS connection failed ({said}); check its certificate and your CA settings "
+            "(configure_backchannel(verify=...) or REQUESTS_CA_BUNDLE)"
+        )
+    if isinstance(error, requests.exceptions.ProxyError):
+        named = shown_url(proxy) if proxy else "on the way"
+        return f"the proxy {named} failed ({said}); check it, and proxies=... or HTTPS_PROXY"
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        # Reading goes past requests, so nobody has translated what breaks there.
+        return f"the connection broke before the answer was complete ({said})"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"could not be connected to, or the connection broke ({said})"
+    return f"the request failed ({said})"
+
+
+def _is_hopeless(error: Exception, said: str) -> bool:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "CERTIFICATE_VERIFY_FAILED" in said or _is_about_our_certificate(said)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return " 407 " in said
+    if isinstance(error, requests.RequestException):
+        # A URL, scheme, header or proxy that cannot be used.
+        return isinstance(error, ValueError)
+    # A file that is not there; requests' own sentence about a missing CA bundle has no number.
+    return isinstance(error, _NO_FILE) or (isinstance(error, OSError) and error.errno is None)
+
+
+def _is_about_our_certificate(said: str) -> bool:
+    # An alert is what the other side says (RFC 8446 section 6.2): it means the client's certificate.
+    said = said.lower()
+    return "alert" in said and ("certificate" in said or "unknown ca" in said)
+
+
+def _sentence(error: BaseException) -> str:
+    """What the innermost cause says of itself; only its name where that may be a piece of the answer."""
+    current, seen = error, {id(error)}
+    while True:
+        causes = [getattr(current, "reason", None), *current.args, current.__cause__, current.__context__]
+        following = next((c for c in causes if isinstance(c, BaseException) and id(c) not in seen), None)
+        if following is None:
+            break
+        current = following
+        seen.add(id(current))
+    if isinstance(current, OSError) and current.strerror and current.filename is None:
+        return current.strerror
+    if isinstance(current, (http.client.HTTPException, UnicodeError, urllib3.exceptions.HTTPError)):
+        return type(current).__name__
+    text = " ".join(str(current).split())
+    # A single word says more with the name of what says it.
+    return text if " " in text else f"{type(current).__name__}: {text}".rstrip(": ")
