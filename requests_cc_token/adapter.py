@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -18,9 +18,6 @@ from .shortcuts import ShortcutAdapter, copy_with_header, leave_to_parent
 from .token_policy import RENEW_ON, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret
-
-if TYPE_CHECKING:
-    from .authentication.dpop import DPoPKey
 
 
 class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
@@ -126,7 +123,8 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
             # A shallow copy keeps whatever else hangs on the request; only the headers become the copy's own.
             authorized = copy_with_header(request, "Authorization", token.authorization)
         else:
-            authorized = self._proven(attempt, attempt.dpop, request)
+            authorized = copy.copy(request)
+            authorized.headers = self._policy.headers(request, attempt)
         try:
             response = self._forward(authorized, options)
         except requests.RequestException as error:
@@ -137,21 +135,6 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         response.request = request
         response.connection = self
         return response
-
-    def _proven(self, attempt: Try, key: DPoPKey, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """A copy of the request with the token, and a new proof each time that the copy is sent."""
-        from .authentication.dpop import ProvenHeaders
-
-        token, service, method, url = attempt.token, self._policy.service, request.method or "", request.url or ""
-
-        def prove() -> str:
-            now = service.now() + token.clock_offset
-            return key.proof(method, url, now=now, nonce=attempt.nonce, access_token=token.value)
-
-        authorized = copy.copy(request)
-        authorized.headers = ProvenHeaders(request.headers, prove)
-        authorized.headers["Authorization"] = token.authorization
-        return authorized
 
     def _forward(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
         """Send by the inner adapter or as an ``HTTPAdapter`` does."""

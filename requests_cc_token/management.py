@@ -9,7 +9,9 @@ from typing import Any
 
 import requests
 from requests.adapters import BaseAdapter
+from requests.auth import AuthBase
 
+from .access_token_auth import AccessTokenAuth
 from .adapter import AccessTokenAdapter
 from .caches.memory import MemoryTokenCache
 from .caches.protocol import SharedTokenCache, TokenCache
@@ -299,6 +301,37 @@ class AccessTokenManagement:
         if shortcuts:
             take_shortcuts(session)
         return adapter
+
+    def auth(
+        self,
+        client: str | None,
+        prefix: str,
+        *,
+        allow_http: bool = False,
+        renew_on: RenewOn = RENEW_ON,
+        token_timeout: float | None = None,
+        token_patience: float | None = None,
+        token_parameters: TokenRequestParameters | None = None,
+    ) -> AuthBase:
+        """A ``requests`` auth object with the token of a client, for the URLs under ``prefix``.
+
+        ``requests.get(url, auth=management.auth("client", prefix))``, or for what takes ``auth=`` and no session. The
+        token goes where ``mount`` would send it, and is renewed as there. ``client`` may be None while there is one.
+        ``token_timeout`` is for how many seconds a request waits for a token; None is as long as the fetch takes.
+        Other keywords are as in ``AccessTokenAdapter``.
+
+        Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
+        """
+        return AccessTokenAuth(
+            self.service,
+            client,
+            prefix=prefix,
+            allow_http=allow_http,
+            renew_on=renew_on,
+            token_timeout=token_timeout,
+            token_patience=token_patience,
+            token_parameters=token_parameters,
+        )
 
     @property
     def clients(self) -> dict[str, ClientCredentialsClient]:

@@ -14,6 +14,7 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
+from .authorized_headers import AuthorizedHeaders
 from .clock import checked_seconds
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
@@ -120,7 +121,7 @@ class TokenPolicy:
         url = request.url or ""
         token = self._token(request, timeout) if known is None else known
         response = yield from self._with_nonce(token, url)
-        if not self._is_refusal(response):
+        if not self.is_refusal(response):
             self._note_accepted(token, response)
             return
         self.service.token_rejected(token)
@@ -137,7 +138,7 @@ class TokenPolicy:
         if new.value == token.value:
             return
         response = yield from self._with_nonce(new, url)
-        if not self._is_refusal(response):
+        if not self.is_refusal(response):
             self._note_accepted(new, response)
 
     def _with_nonce(self, token: AccessToken, url: str) -> Generator[Try, requests.Response, requests.Response]:
@@ -153,6 +154,22 @@ class TokenPolicy:
             nonces.learn(url, response.headers.get("DPoP-Nonce"))
         return response
 
+    def headers(self, request: requests.PreparedRequest, attempt: Try) -> AuthorizedHeaders:
+        """The request's headers with the token, and a new proof each time that they are sent where a key proves it."""
+        given, key = request.headers, attempt.dpop
+        if isinstance(given, AuthorizedHeaders):
+            given = given.without_token()
+        if key is None:
+            return AuthorizedHeaders(given, attempt.token)
+        token, nonce, method, url = attempt.token, attempt.nonce, request.method or "", request.url or ""
+
+        def prove() -> str:
+            # By the clock of the token service, which the API shares rather than ours.
+            now = self.service.now() + token.clock_offset
+            return key.proof(method, url, now=now, nonce=nonce, access_token=token.value)
+
+        return AuthorizedHeaders(given, token, prove)
+
     def _token(self, request: requests.PreparedRequest, timeout: Timeout) -> AccessToken:
         parameters = parameters_of(request) if request.hooks.get("response") else None
         assert parameters is None or isinstance(parameters, TokenRequestParameters)
@@ -166,7 +183,7 @@ class TokenPolicy:
             error.request = request
             raise
 
-    def _is_refusal(self, response: requests.Response) -> bool:
+    def is_refusal(self, response: requests.Response) -> bool:
         """Whether the response refuses the token, and a new one may help."""
         if callable(self.renew_on):
             return bool(self.renew_on(response))

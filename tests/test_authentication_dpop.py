@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import logging
@@ -26,7 +25,7 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestError,
 )
-from requests_cc_token.authentication.dpop import MAX_NONCE, MAX_NONCES, Nonces, ProvenHeaders, target
+from requests_cc_token.authentication.dpop import MAX_NONCE, MAX_NONCES, Nonces, target
 from requests_cc_token.authentication.signing_key import SIGNING_ALGORITHMS
 
 from .scripted_server import answer, error_answer, reset, token_answer
@@ -406,18 +405,3 @@ def test_nonces_are_bounded() -> None:
     assert len(nonces._newest) <= MAX_NONCES
     assert nonces.get(f"https://A{MAX_NONCES}.example:443/y") == "n"
     assert nonces.get(f"http://a{MAX_NONCES}.example/y") is None
-
-
-def test_headers_with_proofs() -> None:
-    """Each walk after the first has a new proof, a copy goes on from there, and the repr shows no value."""
-    numbers = iter(range(10))
-    headers = ProvenHeaders({"Accept": "*/*", "DPOP": "old"}, lambda: f"proof-{next(numbers)}")
-    assert headers["dpop"] == "proof-0"
-    assert [value for _, value in headers.items()] == ["*/*", "proof-0"]
-    assert dict(headers.items())["DPoP"] == "proof-1"
-    copied = headers.copy()
-    copied["X"] = "y"
-    assert dict(copied.items()) == {"Accept": "*/*", "DPoP": "proof-2", "X": "y"}
-    assert "X" not in headers
-    assert repr(copied) == "<headers Accept, DPoP, X>"
-    assert copy.copy(headers)["Accept"] == "*/*"

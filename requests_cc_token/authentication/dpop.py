@@ -7,11 +7,9 @@ joserfc, in the extra ``jose``.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Hashable
+from typing import NoReturn
 from urllib.parse import urlsplit
-
-from requests.structures import CaseInsensitiveDict
 
 from requests_cc_token.secret_source import SecretLike
 from requests_cc_token.tracebacks import sealed
@@ -147,36 +145,6 @@ class DPoPKey:
 
     def _key(self) -> SigningKey:
         return self._signing_key if self._signing_key is not None else self._source.get()
-
-
-class ProvenHeaders(CaseInsensitiveDict[Any]):
-    """Headers with a proof that is a new one each time they are sent, urllib3's own retries included.
-
-    A proof is for one try (RFC 9449 section 7.3), and sending walks through ``items()``.
-    """
-
-    def __init__(self, headers: Mapping[str, Any], prove: Callable[[], str]) -> None:
-        super().__init__(headers)
-        self._prove = prove
-        self["DPoP"] = prove()
-        self._sent = False
-
-    def items(self) -> Any:
-        """Name and value of each header."""
-        if self._sent:
-            self["DPoP"] = self._prove()
-        self._sent = True
-        return super().items()
-
-    def copy(self) -> ProvenHeaders:
-        """The same headers, to be changed without changing these."""
-        copied = ProvenHeaders.__new__(ProvenHeaders)
-        CaseInsensitiveDict.__init__(copied, self._store.values())
-        copied._prove, copied._sent = self._prove, self._sent
-        return copied
-
-    def __repr__(self) -> str:
-        return f"<headers {', '.join(self)}>"
 
 
 def target(url: str) -> str:

@@ -1,0 +1,163 @@
+"""A ``requests`` auth object that gives what the adapter gives, for hosts that take ``auth=`` and no session."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from requests.auth import AuthBase
+from requests.sessions import SessionRedirectMixin
+from requests.utils import get_environ_proxies, requote_uri
+
+from .authorized_headers import AuthorizedHeaders
+from .clock import checked_seconds
+from .exceptions import ConfigurationError
+from .mounts import Mount
+from .parameters import TokenRequestParameters
+from .resend import body_position, drain
+from .service import AccessTokenService
+from .token_policy import RENEW_ON, RenewOn, TokenPolicy, Try, send_tries
+from .tracebacks import sealed
+from .urls import proxies_that_see_no_secret, shown_url
+
+_REDIRECTS = SessionRedirectMixin()
+
+
+class AccessTokenAuth(AuthBase):
+    """``requests.get(url, auth=management.auth("client", prefix))``: the client's token, under the prefix only.
+
+    A response that refuses the token renews it, and the request is sent once more. The token follows redirects that
+    stay under the prefix; where one comes back to it from elsewhere, the API has to ask for the token by a 401.
+    ``response.request`` is the request without the token.
+
+    It does not choose a client certificate (give ``cert=`` to the request for tokens that are bound to one), and an
+    error of the connection is raised by ``requests`` itself, with the variables of its frames.
+    """
+
+    def __init__(
+        self,
+        service: AccessTokenService,
+        client: str | None = None,
+        *,
+        prefix: str,
+        allow_http: bool = False,
+        renew_on: RenewOn = RENEW_ON,
+        token_timeout: float | None = None,
+        token_patience: float | None = None,
+        token_parameters: TokenRequestParameters | None = None,
+    ) -> None:
+        what = "auth"
+        if token_timeout is not None:
+            token_timeout = checked_seconds(token_timeout, f"{what}: token_timeout")
+        self._token_timeout = token_timeout
+        self._policy = TokenPolicy(
+            service,
+            client,
+            Mount(prefix, allow_http=allow_http, what=f"{what}: the prefix"),
+            what=what,
+            renew_on=renew_on,
+            # What requests does with any auth object: it goes before a header.
+            keep_authorization=False,
+            token_patience=token_patience,
+            token_parameters=token_parameters,
+        )
+
+    def __repr__(self) -> str:
+        return f"<auth client={self._policy.client!r} {self._policy.mount.prefix}>"
+
+    @sealed
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Called by ``requests`` with the request being prepared. Raises ``TokenRequestError`` without a token."""
+        r.register_hook("response", self._look_at)
+        if self._policy.authorizes(r):
+            _check_proxies(r.url or "")
+            attempt = next(self._policy.tries(r, self._token_timeout))
+            self._authorize(r, attempt, body_position(r.body))
+        return r
+
+    def _authorize(self, request: requests.PreparedRequest, attempt: Try, position: int | None) -> None:
+        headers = self._policy.headers(request, attempt)
+        headers.position = position
+        request.headers = headers
+
+    @sealed
+    def _look_at(self, response: requests.Response, **options: Any) -> requests.Response:
+        """The response hook: the request once more where its token was refused, or is asked for after a redirect."""
+        request, sent = response.request, response.request.headers
+        if not self._policy.authorizes(request):
+            return response
+        if isinstance(sent, AuthorizedHeaders) and sent.carry_the_token:
+            tries = self._policy.tries(request, options.get("timeout"), sent.token)
+            send = self._sender(response, request, sent.position, options)
+            answered = send_tries(tries, send, request.body, first=(response, sent.position))
+        elif isinstance(request.body, (bytes, str, type(None))) and self._policy.is_refusal(response):
+            # requests has put the body back before this hop, so it starts at its beginning.
+            drain(response)
+            tries = self._policy.tries(request, options.get("timeout"))
+            answered = send_tries(tries, self._sender(response, request, 0, options), request.body)
+            answered.history.insert(0, response)
+        else:
+            return response
+        for each in (*answered.history, answered):
+            each.request = self._given(request)
+        if not self._goes_on(answered, request):
+            request.headers = self._given(request).headers
+        return answered
+
+    def _sender(
+        self,
+        response: requests.Response,
+        request: requests.PreparedRequest,
+        position: int | None,
+        options: Mapping[str, Any],
+    ) -> Callable[[Try], requests.Response]:
+        """Sends further tries by the connection that the response came from."""
+
+        def send(attempt: Try) -> requests.Response:
+            # Whoever sends the prepared request a second time has the token that works.
+            self._authorize(request, attempt, position)
+            answered: requests.Response = response.connection.send(request, **options)
+            return answered
+
+        return send
+
+    def _given(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """The request as the caller made it: without the token, and without the hook that knows the token service."""
+        given = copy.copy(request)
+        if isinstance(given.headers, AuthorizedHeaders):
+            given.headers = given.headers.without_token()
+        given.hooks = {event: [h for h in hooks if h != self._look_at] for event, hooks in request.hooks.items()}
+        return given
+
+    def _goes_on(self, response: requests.Response, request: requests.PreparedRequest) -> bool:
+        """Whether the token may stay on the request: where a redirect leads out of the prefix it may not.
+
+        To another host requests itself does not take it along. A proof is for one address (RFC 9449 section 4.3).
+        """
+        target = _next_url(response)
+        return target is None or ("DPoP" not in request.headers and self._policy.mount.covers(target))
+
+
+def _next_url(response: requests.Response) -> str | None:
+    """Where requests follows the response to, as ``Session.resolve_redirects`` finds it; None for nowhere."""
+    target = _REDIRECTS.get_redirect_target(response)
+    if target is None:
+        return None
+    try:
+        return urljoin(response.url, requote_uri(target))
+    except (requests.RequestException, ValueError):
+        return ""  # nowhere that a token could go
+
+
+def _check_proxies(url: str) -> None:
+    """Refuse what would leave this machine by a proxy though it was let pass because it would not."""
+    if url.startswith("http:"):
+        proxies = get_environ_proxies(url)
+        if proxies_that_see_no_secret(url, proxies) is not proxies:
+            raise ConfigurationError(
+                f"auth: the environment's proxy would carry the token to {shown_url(url)} in clear over the network; "
+                "add the host to NO_PROXY"
+            )
