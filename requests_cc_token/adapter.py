@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import requests
+import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from .authentication.certificate import CertificateConnections
 from .exceptions import ConfigurationError
+from .keywords import Unpack
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .service import AccessTokenService
@@ -18,6 +20,24 @@ from .shortcuts import ShortcutAdapter, copy_with_header, leave_to_parent
 from .token_policy import RENEW_ON, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret
+
+
+class HTTPAdapterOptions(TypedDict, total=False):
+    """The keywords of ``requests.adapters.HTTPAdapter``."""
+
+    pool_connections: int
+    pool_maxsize: int
+    max_retries: int | urllib3.Retry
+    pool_block: bool
+
+
+class AdapterOptions(HTTPAdapterOptions, total=False):
+    """What ``AccessTokenManagement.mount`` takes beside where the token may go."""
+
+    renew_on: RenewOn
+    keep_authorization: bool
+    token_patience: float | None
+    token_parameters: TokenRequestParameters | None
 
 
 class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
@@ -50,7 +70,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         keep_authorization: bool = True,
         token_patience: float | None = None,
         token_parameters: TokenRequestParameters | None = None,
-        **http_adapter_options: Any,
+        **http_adapter_options: Unpack[HTTPAdapterOptions],
     ) -> None:
         what = "AccessTokenAdapter"
         if inner is not None and http_adapter_options:

@@ -12,7 +12,7 @@ from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
 from .access_token_auth import AccessTokenAuth
-from .adapter import AccessTokenAdapter
+from .adapter import AccessTokenAdapter, AdapterOptions
 from .caches.memory import MemoryTokenCache
 from .caches.protocol import SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient, ClientOptions
@@ -32,6 +32,7 @@ from .service import AccessTokenService
 from .session import AccessTokenSession
 from .session_options import SessionDescription, SessionOptions, checked_flag, checked_name, described_session
 from .shortcuts import take_shortcuts
+from .token_policy import RENEW_ON, RenewOn
 from .tracebacks import sealed
 
 #: Seconds that ``close`` spends on revocations: a worker that is told to stop has ten or so.
@@ -278,7 +279,7 @@ class AccessTokenManagement:
         allow_http: bool = False,
         inner: BaseAdapter | None = None,
         shortcuts: bool = True,
-        **adapter_options: Any,
+        **adapter_options: Unpack[AdapterOptions],
     ) -> AccessTokenAdapter:
         """Give a session that exists the token of a client, for the URLs under ``prefix``.
 

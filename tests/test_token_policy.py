@@ -307,7 +307,7 @@ def test_f46_retries_that_would_hide_a_refusal(
             management.service, prefix=URL + "/", renew_on=renew_on, inner=HTTPAdapter(max_retries=retries)
         ),
         lambda: management.mount(requests.Session(), URL + "/", renew_on=renew_on, max_retries=retries),
-        lambda: management.add_session("api", base_url=URL, renew_on=renew_on, retries=retries),
+        lambda: management.add_session("api", base_url=URL, renew_on=renew_on, max_retries=retries),
     ]
     for way in ways:
         if refused is None:

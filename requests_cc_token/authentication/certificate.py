@@ -7,9 +7,10 @@ import os
 import ssl
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Union
+from typing import Any, NoReturn, Union
 from urllib.parse import urlsplit
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from requests.utils import prepend_scheme_if_needed, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
@@ -21,9 +22,6 @@ from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
 
 from .signing_key import thumbprint_of_pem
-
-if TYPE_CHECKING:
-    from requests import PreparedRequest
 
 #: TLS contexts made with a certificate when it is read: one for the token endpoint, one for the API. They go on
 #: working while the files are being replaced.
