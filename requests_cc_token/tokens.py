@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -110,7 +111,7 @@ class AccessToken:
         expires_at, renew_at, extra = (record.get(n) for n in ("expires_at", "renew_at", "extra"))
         if not (
             isinstance(value, str)
-            and is_b64token(value)
+            and is_presentable(value)
             and token_type in ("Bearer", "DPoP")
             and (scope is None or isinstance(scope, str))
             and isinstance(key, str)
@@ -128,10 +129,12 @@ def _is_moment(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and -largest <= value <= largest
 
 
-_B64TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
-def is_b64token(value: str) -> bool:
-    """Whether the text is a ``b64token`` of RFC 6750 section 2.1, the only form that a header takes safely."""
-    stem = value.rstrip("=")
-    return bool(stem) and _B64TOKEN.issuperset(stem)
+def is_presentable(value: str) -> bool:
+    """Whether a header carries the text as it is: visible ASCII characters only (RFC 6749 appendix A.12, no blank).
+
+    RFC 6750 section 2.1 has fewer of them, and large vendors have tokens with others.
+    """
+    return _VISIBLE.fullmatch(value) is not None

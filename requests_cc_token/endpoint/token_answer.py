@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urljoin
 from requests_cc_token.demand import Demand
 from requests_cc_token.exceptions import MAX_TEXT, InvalidTokenResponseError, TokenEndpointError, one_line
 from requests_cc_token.expiry import lifetime_bounds
-from requests_cc_token.tokens import AccessToken
+from requests_cc_token.tokens import AccessToken, is_presentable
 from requests_cc_token.urls import shown_url
 from requests_cc_token.www_authenticate import parse_challenges
 
@@ -33,8 +33,6 @@ _TRANSIENT_STATUS = frozenset({408, 425, 429})
 _TRANSIENT_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
-#: Every visible ASCII character: what RFC 6749 appendix A.12 lets a token be, and a header carries as it is.
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 _NUMBER = re.compile(r"\s*[0-9]{1,400}(\.[0-9]{0,400})?\s*", re.ASCII)
 #: Members that have a place of their own, and the one that is not kept.
 _NOT_EXTRA = frozenset({"access_token", "token_type", "scope", "refresh_token"})
@@ -127,7 +125,7 @@ def _token(
     value = members.get("access_token")
     if not isinstance(value, str) or not value:
         raise _Refused("there is no access_token in it; read_answer=... can say where the token is")
-    if not _TOKEN.fullmatch(value):
+    if not is_presentable(value):
         raise _Refused("its access_token holds blanks or characters that a header cannot carry (RFC 6749 A.12)")
     token_type = _token_type(members.get("token_type"), demand)
     lifetime = stated_lifetime(members, answer)
