@@ -26,7 +26,7 @@ from .parameters import (
 )
 from .secret_source import SecretLike, SecretSource, secret_source
 from .tracebacks import sealed
-from .urls import check_endpoint
+from .urls import check_endpoint, shown_url
 
 #: Seconds that a token without ``expires_in`` is taken to live: the shortest lifetime in common use.
 DEFAULT_LIFETIME = 300.0
@@ -111,6 +111,9 @@ class _Registration:
     introspection_endpoint: str | None = None
 
 
+_ADDRESSES = ("token_endpoint", "issuer", "revocation_endpoint", "introspection_endpoint")
+
+
 class ClientCredentialsClient(_Registration):
     """One token client: who asks, where, how it authenticates, and for what (RFC 6749 section 4.4).
 
@@ -145,6 +148,12 @@ class ClientCredentialsClient(_Registration):
         """Whether neither key nor certificate can change, so that each ``Demand`` for it is as the one before."""
         return self.cert is None and (self.dpop is None or self.dpop.is_fixed)
 
+    def __repr__(self) -> str:
+        shown = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
+        # A query may hold a key.
+        shown.update({name: shown_url(shown[name]) for name in _ADDRESSES if shown[name] is not None})
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"token client {self.name!r} holds a secret and is not pickled; register it on the other side too"
@@ -160,7 +169,7 @@ def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     allow_http = given["allow_http"]
     if given.get("token_endpoint") is None and given.get("issuer") is None:
         raise ConfigurationError(f"{what}: give its token_endpoint, or its issuer to find it by")
-    for name in ("token_endpoint", "issuer", "revocation_endpoint", "introspection_endpoint"):
+    for name in _ADDRESSES:
         if given.get(name) is not None:
             check_endpoint(given[name], f"{what}: {name}", allow_http=allow_http)
     for name in ("allow_http", "allow_any_resource", "strict_scope"):

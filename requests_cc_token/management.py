@@ -387,11 +387,8 @@ class AccessTokenManagement:
         demand = Demand.of(self._registry.find(client), parameters)
         token = next((token for held, token in self.service.held_tokens() if held == demand), None)
         self.service.delete_access_token(client, parameters)
-        if token is None:
-            return
-        error = revoke(demand, token, self._backchannel, self._clock)
-        if error is not None:
-            raise error
+        if token is not None:
+            revoke(demand, token, self._backchannel, self._clock)
 
     def introspect(
         self, client: str | None = None, parameters: TokenRequestParameters | None = None

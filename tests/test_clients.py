@@ -353,7 +353,7 @@ def test_basic_may_be_raw() -> None:
 @pytest.mark.parametrize(
     ("text", "encoded"),
     [
-        ("a b", "a+b"),
+        ("a b", "a%20b"),
         ("a+b", "a%2Bb"),
         ("a~b", "a%7Eb"),
         ("a*b", "a*b"),

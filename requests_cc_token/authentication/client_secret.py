@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from typing import Literal
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 from requests_cc_token.exceptions import ConfigurationError
 
@@ -63,6 +63,9 @@ class ClientSecretPost(ClientAuthentication):
 
 
 def form_encode(text: str) -> str:
-    """``application/x-www-form-urlencoded`` of one value, UTF-8 (RFC 6749 appendix B)."""
-    # quote_plus leaves "~" alone, the HTML form encoding does not, and spares "*".
-    return quote_plus(text, safe="*").replace("~", "%7E")
+    """``application/x-www-form-urlencoded`` of one value, UTF-8 (RFC 6749 appendix B).
+
+    A blank is ``%20``, which every decoder of forms takes for one; some servers take ``+`` for itself.
+    """
+    # quote leaves "~" alone, the HTML form encoding does not, and spares "*".
+    return quote(text, safe="*").replace("~", "%7E")

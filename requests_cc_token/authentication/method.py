@@ -6,7 +6,7 @@ Authentication Methods".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from requests_cc_token.exceptions import ConfigurationError
@@ -83,6 +83,24 @@ class TokenRequest:
         """Remember the credential for comparison, and to keep it out of messages."""
         self.credential = fingerprint(secret)
         self.secrets.append(secret)
+
+    def note_headers(self, headers: Mapping[str, str | bytes]) -> None:
+        """Keep what others put into the headers out of messages, too."""
+        self.secrets.extend(confidential_values(headers))
+
+
+#: Header fields that hold nothing of anybody's.
+_HARMLESS = frozenset({"accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent"})
+
+
+def confidential_values(headers: Mapping[str, str | bytes]) -> set[str]:
+    """The values of header fields that no message may repeat, credentials also without their scheme."""
+    values = {
+        value if isinstance(value, str) else value.decode("latin-1")
+        for name, value in headers.items()
+        if name.lower() not in _HARMLESS
+    }
+    return values | {value.partition(" ")[2] for value in values} - {""}
 
 
 class ClientAuthentication:

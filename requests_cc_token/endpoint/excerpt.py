@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 from requests_cc_token.authentication.client_secret import form_encode
-from requests_cc_token.authentication.method import TokenRequest
+from requests_cc_token.authentication.method import TokenRequest, confidential_values
 from requests_cc_token.exceptions import one_line
 
 from .answer import Answer
@@ -27,8 +27,6 @@ _MAX_DEPTH, _MAX_ENTRIES = 6, 50
 #: Characters of a part of a credential that is worth hiding by itself.
 _MIN_PART = 16
 
-#: Header fields that hold nothing of anybody's.
-_HARMLESS = frozenset({"accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent"})
 #: Parts of the names of members whose values are not repeated.
 _TELLTALE = ("token", "secret", "assertion", "password", "credential", "jwt", "apikey", "api_key")
 _NOT_SECRET = frozenset({"token_type", "tokentype", "token_endpoint"})
@@ -40,9 +38,7 @@ _ASSIGNED = re.compile(
 
 def never_repeated(request: TokenRequest) -> tuple[str, ...]:
     """The credentials of a request, in each form in which a server may echo them; longest first."""
-    secrets = {value for name, value in request.headers.items() if name.lower() not in _HARMLESS}
-    _, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    secrets |= {credentials, *request.secrets}
+    secrets = {*request.secrets, *confidential_values(request.headers)}
     query = urlsplit(request.url).query
     secrets |= {query, *(value for _, value in parse_qsl(query) if len(value) > 3)}
     # The parts of a JWT by themselves.

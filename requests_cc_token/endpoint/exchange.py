@@ -85,7 +85,10 @@ class _LastStep(AuthBase):
         if customize is None:
             return prepared
         changed = customize(prepared)
-        return changed if isinstance(changed, requests.PreparedRequest) else prepared
+        if isinstance(changed, requests.PreparedRequest):
+            prepared = changed
+        self._request.note_headers(prepared.headers)
+        return prepared
 
 
 class _Reader:

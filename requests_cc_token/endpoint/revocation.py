@@ -12,7 +12,6 @@ from requests_cc_token.clock import Clock
 from requests_cc_token.demand import Demand
 from requests_cc_token.exceptions import InvalidTokenResponseError
 from requests_cc_token.tokens import AccessToken
-from requests_cc_token.tracebacks import sealed
 
 from .answer import Answer
 from .backchannel import Backchannel
@@ -24,7 +23,6 @@ from .token_request import Attempt
 REQUEST_TIME = 5.0
 
 
-@sealed
 def revoke(demand: Demand, token: AccessToken, backchannel: Backchannel, clock: Clock) -> None:
     """Revoke a token: the server does not hold it valid any more.
 
@@ -34,7 +32,6 @@ def revoke(demand: Demand, token: AccessToken, backchannel: Backchannel, clock: 
     _asked(demand, token, "revocation_endpoint", backchannel, clock)
 
 
-@sealed
 def introspect(demand: Demand, token: AccessToken, backchannel: Backchannel, clock: Clock) -> Mapping[str, Any]:
     """What the token service says of a token: ``active`` and more (RFC 7662 section 2.2).
 

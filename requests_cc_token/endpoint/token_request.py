@@ -41,7 +41,6 @@ _OVER_PROOF = frozenset({"invalid_client", "invalid_dpop_proof"})
 Form = dict[str, Union[str, tuple[str, ...]]]
 
 
-@sealed
 def request_token(
     demand: Demand,
     key: str,
@@ -51,10 +50,7 @@ def request_token(
     keep_trying: Callable[[], bool],
     on_try: Callable[[], None],
 ) -> AccessToken:
-    """Ask the token service for a token, with retries. Raises ``TokenRequestError`` and its kinds.
-
-    Secrets go through the frames below, which are emptied before an error leaves from here.
-    """
+    """Ask the token service for a token, with retries. Raises ``TokenRequestError`` and its kinds."""
 
     def attempt(deadline: Deadline) -> AccessToken:
         on_try()
@@ -86,8 +82,12 @@ class Attempt:
         #: What is said if the time is over now.
         self._late = "its credentials were not there in time"
 
+    @sealed
     def run(self, work: Callable[[], _T]) -> _T:
-        """What ``work()`` returns by the deadline. Raises ``TokenRequestError`` and its kinds."""
+        """What ``work()`` returns by the deadline. Raises ``TokenRequestError`` and its kinds.
+
+        Secrets go through the frames below, which are emptied before an error leaves from here.
+        """
         client = self._demand.client
         unfinished = self._backchannel.servers.of(client.token_endpoint or client.issuer).unfinished
         failure: TokenRequestError
