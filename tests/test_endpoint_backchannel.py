@@ -274,6 +274,7 @@ def test_an_answer_that_makes_no_sense_is_tried_again(
 EXAMPLE = 784_111_777.0
 
 
+@pytest.mark.conformance("C26")
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -39,6 +39,7 @@ from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.authentication.signing_key import generated
 from requests_cc_token.demand import Demand
 from requests_cc_token.endpoint.answer import Answer
+from requests_cc_token.endpoint.deadline import Deadline, OverdueError, by_deadline
 from requests_cc_token.endpoint.excerpt import MAX_RESPONSE_TEXT, never_repeated
 from requests_cc_token.endpoint.token_answer import MAX_EXTRA, read_token_answer
 from requests_cc_token.exceptions import MAX_TEXT
@@ -924,3 +925,45 @@ def test_tls_errors_that_may_pass(management: AccessTokenManagement, server: Scr
     error = failed(management)
     assert error.transient
     assert ssl.OPENSSL_VERSION
+
+
+def test_work_that_ends_as_it_is_given_up() -> None:
+    """It does not count as unfinished, though nobody waited for it any more."""
+
+    class Late:
+        """A clock on which every wait is over, after what was waited for."""
+
+        def monotonic(self) -> float:
+            return 0.0
+
+        def time(self) -> float:
+            return 0.0
+
+        def wait(self, event: Any, timeout: float | None) -> bool:
+            assert event.wait(30)
+            return False
+
+    unfinished: set[object] = set()
+    with pytest.raises(OverdueError):
+        by_deadline(lambda: None, Late(), Deadline(1.0, "a limit"), unfinished)
+    assert not unfinished
+
+
+def test_an_error_that_names_its_client_is_left_alone(
+    management: AccessTokenManagement, server: ScriptedServer
+) -> None:
+    """What another client's fetch failed with, in code of this one, keeps that client's name."""
+
+    def other(_: Any) -> None:
+        raise TokenRequestError("token client 'other': no", client="other", transient=False)
+
+    add(management, server, customize_request=other)
+    error = failed(management, TokenRequestError)
+    assert (str(error), error.client) == ("token client 'other': no", "other")
+
+
+def test_error_answers_that_are_no_json() -> None:
+    """Numbers that JSON does not have and members that come twice are no members, and no reason to fail."""
+    assert refusal(b'{"error": NaN}').error is None
+    assert refusal(b'{"error": "a", "error": "b"}').error is None
+    assert refusal(b"", 401, {"WWW-Authenticate": 'Negotiate, Basic realm="x"'}).error is None
