@@ -107,7 +107,8 @@ class FileSecret(SecretSource):
         if text.strip():
             self._last_good = text
         elif self._last_good is None:
-            raise TokenRequestError(f"the secret's file {str(self._path)!r}: {reason}")
+            # What is not there now will not be in a second either; once it is, the hold-off ends.
+            raise TokenRequestError(f"the secret's file {str(self._path)!r}: {reason}", transient=False)
         return self._last_good
 
     def stamp(self) -> Hashable:
@@ -126,7 +127,9 @@ class EnvironmentSecret(SecretSource):
         """The variable's value now."""
         value = os.environ.get(self._name)
         if not value:
-            raise TokenRequestError(f"the secret's environment variable {self._name} is not set or empty")
+            raise TokenRequestError(
+                f"the secret's environment variable {self._name} is not set or empty", transient=False
+            )
         return value
 
     def stamp(self) -> Hashable:

@@ -967,3 +967,27 @@ def test_error_answers_that_are_no_json() -> None:
     assert refusal(b'{"error": NaN}').error is None
     assert refusal(b'{"error": "a", "error": "b"}').error is None
     assert refusal(b"", 401, {"WWW-Authenticate": 'Negotiate, Basic realm="x"'}).error is None
+
+
+@pytest.mark.parametrize("source", ["file", "env"])
+def test_f24_a_secret_that_is_not_there(
+    management: AccessTokenManagement,
+    server: ScriptedServer,
+    clock: SkippingClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+) -> None:
+    """Tried once, with nothing waited for; as soon as it is there it is used."""
+    secret = {"file": {"file": tmp_path / "secret"}, "env": {"env": "M2M_SECRET_THAT_COMES"}}[source]
+    management.add_client("w", token_endpoint=server.token_endpoint, client_id="m2m", client_secret=secret)
+    server.default = token_answer("t")
+    error = failed(management, TokenRequestError)
+    assert not error.transient
+    assert "tried" not in str(error)
+    assert clock.waits == []
+    if source == "file":
+        (tmp_path / "secret").write_text("T41NT-new")
+    else:
+        monkeypatch.setenv("M2M_SECRET_THAT_COMES", "T41NT-new")
+    assert management.service.get_access_token("w").value == "t"
