@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from requests_cc_token.clock import Clock, SystemClock
 from requests_cc_token.forks import renew_after_fork
+from requests_cc_token.tokens import AccessToken
 
 if TYPE_CHECKING:
     from cachetools import TLRUCache
-
-    from requests_cc_token.tokens import AccessToken
 
 #: Tokens kept at most by default: far more than one worker has clients, and a few MiB at the worst.
 DEFAULT_MAX_TOKENS = 10_000

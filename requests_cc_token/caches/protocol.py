@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from requests_cc_token.tokens import AccessToken
+from requests_cc_token.tokens import AccessToken
 
 
 class TokenCache(Protocol):

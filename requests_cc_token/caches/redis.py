@@ -12,7 +12,7 @@ process that was frozen until after its lease writes nothing once another one ha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import Any, Protocol
 
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import ConfigurationError
@@ -20,9 +20,6 @@ from requests_cc_token.tokens import AccessToken
 
 from .records import EncryptionKey, TokenRecords
 from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
-
-if TYPE_CHECKING:
-    import redis
 
 #: The beginning of each key's name.
 DEFAULT_PREFIX = "requests_cc_token:"
@@ -115,7 +112,7 @@ class RedisTokenCache(StoreTokenCache[str]):
 
     def __init__(
         self,
-        client_or_url: Union[str, RedisClient, redis.Redis],
+        client_or_url: str | RedisClient,
         *,
         key: EncryptionKey | None = None,
         prefix: str = DEFAULT_PREFIX,
