@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,6 +75,10 @@ _LEVELS: dict[str, int] = {
 }
 
 
+#: The events of which somebody is being told.
+_telling: ContextVar[frozenset[tuple[str, str]]] = ContextVar("requests_cc_token events", default=frozenset())
+
+
 class Events:
     """The subscribers of one management, and the log."""
 
@@ -93,7 +98,21 @@ class Events:
         return unsubscribe
 
     def emit(self, event: TokenEvent) -> None:
-        """Log the event and tell every subscriber."""
+        """Log the event and tell every subscriber.
+
+        Not what happens because a subscriber or a log handler of such an event uses the client itself: that would have
+        no end.
+        """
+        telling = _telling.get()
+        if (event.kind, event.client) in telling:
+            return
+        token = _telling.set(telling | {(event.kind, event.client)})
+        try:
+            self._tell(event)
+        finally:
+            _telling.reset(token)
+
+    def _tell(self, event: TokenEvent) -> None:
         level = _LEVELS[event.kind]
         if logger.isEnabledFor(level):
             logger.log(level, "%s", _sentence(event), extra={"client": event.client, "event": event.kind})

@@ -223,6 +223,8 @@ class AccessTokenService:
         deadline = None if timeout is None else started + timeout
         patient_until = started if token_patience is None else started + token_patience
         demand = Demand.of(self._registry.find(client, deadline), parameters)
+        if self._is_inside():
+            return self._token_there(demand)
         slot = self._slot(demand, client)
         vain = 0
         while vain < MAX_VAIN_WAITS:
@@ -257,13 +259,7 @@ class AccessTokenService:
     def _step(self, slot: Slot, demand: Demand, patient: bool) -> tuple[Step, Bell | None]:
         """What a caller can do now; what has to be started is, and where there is a flight it is joined."""
         stamp = NOT_LOOKED if slot.failure is None else demand.stamp()
-        try:
-            step, bell = self._locked(lambda: self._decided(slot, demand, stamp, patient))
-        except _ReenteredError:
-            token = slot.token
-            if token is not None and self._monotonic() < hard_expiry(token):
-                return Step(token, None, slot.epoch), None
-            raise
+        step, bell = self._locked(lambda: self._decided(slot, demand, stamp, patient))
         try:
             if step.start is not None:
                 self._start(slot, step.start, demand)
@@ -403,18 +399,28 @@ class AccessTokenService:
 
     def _locked(self, work: Callable[[], _T]) -> _T:
         """Do this under the lock. Raises ``TokenRequestError`` where this very thread is at it already."""
+        if self._is_inside():
+            raise _reentered()
         thread = threading.get_ident()
-        if thread in self._inside and self._lock.locked():
-            raise _ReenteredError(
-                "the token service was called by a signal's handler or a finalizer that came amid a call of the same "
-                "thread; there is no token yet, so let the interrupted call go on first"
-            )
         try:
             self._inside.add(thread)
             with self._lock:
                 return work()
         finally:
             self._inside.discard(thread)
+
+    def _is_inside(self) -> bool:
+        """Whether a signal's handler or a finalizer came amid a call of this thread, which may hold the lock."""
+        # A mark that an interrupt left behind says nothing while nobody holds the lock.
+        return threading.get_ident() in self._inside and self._lock.locked()
+
+    def _token_there(self, demand: Demand) -> AccessToken:
+        """The token that is there already, read without the lock. Raises ``TokenRequestError`` where there is none."""
+        slot = self._recent.get(demand)
+        token = None if slot is None else slot.token
+        if token is None or self._monotonic() >= hard_expiry(token) or demand.force_renewal:
+            raise _reentered()
+        return token
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens; start locks and flights anew, whose threads are not in the child."""
@@ -425,8 +431,11 @@ class AccessTokenService:
             slot.flight = None
 
 
-class _ReenteredError(TokenRequestError):
-    """The thread is inside of the service already."""
+def _reentered() -> TokenRequestError:
+    return TokenRequestError(
+        "the token service was called by a signal's handler or a finalizer that came amid a call of the same thread; "
+        "there is no token yet, so let the interrupted call go on first"
+    )
 
 
 def _closed(demand: Demand | None) -> TokenRequestError:

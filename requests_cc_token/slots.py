@@ -227,6 +227,9 @@ class Slot:
             kind: Any = "renewed" if flight.background else "obtained"
             return [self._event(kind, flight, now, expires_in=hard_expiry(brought) - now)]
         flight.error = brought
+        if flight.is_overdue(now):
+            # The process was frozen meanwhile: that says nothing of now, and holds nobody off.
+            return [self._event("failed", flight, now, error=brought, wait=0.0)]
         self.failures += max(flight.tries, 1)
         patient = max(full_jitter(self.failures), _seconds(brought.retry_after))
         wait = patient

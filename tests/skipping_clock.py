@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from requests_cc_token.clock import Waitable
+
 
 class SkippingClock:
     """Stands still, but for the waits between tries: those take their time on this clock and none outside.
@@ -16,7 +18,7 @@ class SkippingClock:
         self.now = 1_000.0
         #: The waits between tries so far, in seconds.
         self.waits: list[float] = []
-        self._skipped: set[threading.Event] = set()
+        self._skipped: set[object] = set()
         self._lock = threading.Lock()
 
     def skip_waits_of(self, management: Any) -> None:
@@ -35,7 +37,7 @@ class SkippingClock:
         """Seconds since the epoch."""
         return self.now + 1_700_000_000
 
-    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+    def wait(self, event: Waitable, timeout: float | None) -> bool:
         """Wait for the event, or let the time pass at once."""
         if event not in self._skipped or timeout is None:
             return event.wait(timeout)

@@ -130,12 +130,15 @@ def in_threads(count: int, call: Callable[[], Any]) -> Callable[[], list[Any]]:
 def until_all_wait(harness: Harness, count: int, slot_of: str = "worker") -> None:
     """Wait until so many callers are counted as waiting for the flight: they have all joined it."""
     service: Any = harness.service
-    slot = next(slot for slot in list(service._slots.values()) if slot.name == slot_of)
     deadline = threading.Event()
     timer = threading.Timer(PATIENCE, deadline.set)
     timer.start()
     try:
-        while slot.flight is None or slot.flight.waiting < count:
+        while not any(
+            slot.flight is not None and slot.flight.waiting >= count
+            for slot in list(service._slots.values())
+            if slot.name == slot_of
+        ):
             assert not deadline.is_set(), "the callers did not come"
             deadline.wait(0.001)
     finally:

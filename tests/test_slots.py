@@ -212,6 +212,13 @@ class TestOverdue:
         slot.land(flight, token("fresh", 3_600.0), 3_600.1)
         assert outcome(slot, 3_601.0).value == "fresh"
 
+    def test_f34_nor_does_a_failure_that_lands_long_after_its_time(self, slot: Slot) -> None:
+        """The thread of the fetch is thawed before the first caller comes: that one starts anew."""
+        frozen = started(slot, 0.0, max_time=30.0)
+        (failed,) = slot.land(frozen, BUSY, 3_600.0)
+        assert (failed.kind, failed.wait) == ("failed", 0.0)
+        assert slot.step(3_600.0).start is not None
+
     def test_a23_a_thread_that_never_began_is_not_waited_for(self, slot: Slot) -> None:
         """After a few seconds the next caller starts another one, and those who waited are told at once."""
         never = slot.step(0.0, max_time=30.0).start
