@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypedDict
 
@@ -109,6 +110,8 @@ class _Registration:
     #: Where tokens are revoked (RFC 7009) and looked up (RFC 7662), where the issuer's metadata does not say it.
     revocation_endpoint: str | None = None
     introspection_endpoint: str | None = None
+    #: What tells this registration from all others, where functions of its own have a say in what comes.
+    mark: str = dataclasses.field(init=False, repr=False, default_factory=lambda: secrets.token_hex(16))
 
 
 _ADDRESSES = ("token_endpoint", "issuer", "revocation_endpoint", "introspection_endpoint")
@@ -161,7 +164,7 @@ class ClientCredentialsClient(_Registration):
 
 
 #: The names of the keywords.
-OPTIONS = frozenset(field.name for field in dataclasses.fields(_Registration)) - {"name"}
+OPTIONS = frozenset(field.name for field in dataclasses.fields(_Registration) if field.init) - {"name"}
 
 
 def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .clients import ClientCredentialsClient
 from .exceptions import TokenRequestError
 from .parameters import TokenRequestParameters
+from .secret_source import fingerprint, importable_name, slow_hash
 from .tokens import Binding
 
 if TYPE_CHECKING:
@@ -100,15 +101,46 @@ class Demand:
     def cache_key(self) -> str:
         """A strong hash over an injective serialisation of everything that shapes the token request.
 
-        Scope and resources count as sets. The name does not count, and neither does the secret's value: it
-        changes when it is rotated, the token does not. Made anew each time, in some 10 µs: keep it.
+        Scope and resources count as sets; the name does not count. What the client proves itself by does, as this
+        process knows it: where its secret comes from, its key. Made anew each time, in some 20 µs: keep it.
         """
+        client = self.client
+        headers = fingerprint(json.dumps(client.headers)).hex() if client.headers else None
+        has_functions = client.customize_request is not None or client.read_answer is not None
+        return self._hash(client.auth.identity(client), headers, client.mark if has_functions else None)
+
+    def stored_key(self, *, is_shared: bool) -> str:
+        """The key by which a cache keeps the tokens, which depends on what the client can prove at this moment.
+
+        Where the cache ``is_shared`` with other processes, they have the same key for the same proof, and whoever reads
+        the cache can tell a guess at the secret only by a slow hash. Reads the secret: to be called in the thread that
+        fetches. Raises ``TokenRequestError`` where there is nothing to prove anything with.
+        """
+        client = self.client
+        salt = json.dumps([client.token_endpoint, client.issuer, client.client_id])
+
+        def hashed(secret: str) -> str:
+            return (slow_hash(secret, salt) if is_shared else fingerprint(secret)).hex()
+
+        try:
+            proof = client.auth.proof(client, hashed)
+        except TokenRequestError as error:
+            raise TokenRequestError(
+                f"token client {client.name!r}: {error.args[0]}", client=client.name, transient=error.transient
+            ) from None
+        functions = [
+            None if function is None else importable_name(function) or client.mark
+            for function in (client.customize_request, client.read_answer)
+        ]
+        return self._hash(proof, hashed(json.dumps(client.headers)) if client.headers else None, functions)
+
+    def _hash(self, *proven: object) -> str:
         client = self.client
         shape = [
             client.token_endpoint,
             client.issuer,
             client.client_id,
-            client.auth.identity(),
+            proven,
             sorted(self.scope),
             sorted(self.resource),
             self.audience,

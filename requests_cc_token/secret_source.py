@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any, NoReturn, Union
 
 from .exceptions import ConfigurationError, TokenRequestError
@@ -17,12 +19,26 @@ from .watched_files import file_stamp
 #: Salts the fingerprints of secrets; new in each process.
 _FINGERPRINT_KEY = os.urandom(32)
 
+#: The cost of a slow hash (RFC 7914): 16 MiB and some 40 ms, once for each secret in a process that shares a store.
+SCRYPT_COST = 2**14
+#: Slow hashes that are kept at most: those of a program with thousands of tenants.
+MAX_SLOW_HASHES = 10_000
+_slow_hashes: dict[tuple[bytes, str], bytes] = {}
+
 
 class SecretSource:
     """A secret that is read when it is needed, and never shown."""
 
     #: What the source is, for messages.
     description: str = "a secret"
+
+    @property
+    def identity(self) -> str:
+        """What tells this source from those that may give something else, within this process; never the secret.
+
+        Its own by default: no other source is taken for this one.
+        """
+        return own_mark(self)
 
     def read(self) -> str:
         """The secret as it is now. Raises ``TokenRequestError`` where it cannot be read."""
@@ -45,6 +61,36 @@ def fingerprint(secret: str | bytes) -> bytes:
     return hashlib.blake2b(data, key=_FINGERPRINT_KEY, digest_size=16).digest()
 
 
+def slow_hash(secret: str, salt: str) -> bytes:
+    """A hash for a store that others read: whoever guesses at the secret pays for each guess (RFC 7914).
+
+    Kept, so that a process pays once for a secret.
+    """
+    place = fingerprint(secret), salt
+    known = _slow_hashes.get(place)
+    if known is None:
+        data = secret.encode("utf-8", "surrogatepass")
+        known = hashlib.scrypt(data, salt=salt.encode(), n=SCRYPT_COST, r=8, p=1, dklen=32)
+        if len(_slow_hashes) >= MAX_SLOW_HASHES:
+            _slow_hashes.clear()
+        _slow_hashes[place] = known
+    return known
+
+
+def own_mark(owner: object) -> str:
+    """A mark that no other object has, in this process or another, for as long as the object lives."""
+    mark: str = owner.__dict__.setdefault("_own_mark", secrets.token_hex(16))
+    return mark
+
+
+def importable_name(function: object) -> str | None:
+    """The name by which other processes of the program have the same function, or None for one that has state."""
+    if not isinstance(function, FunctionType) or function.__closure__:
+        return None
+    module, name = function.__module__, function.__qualname__
+    return None if module == "__main__" or "<" in name else f"{module}:{name}"
+
+
 #: What ``client_secret`` and its like may be given as.
 SecretLike = Union[str, Callable[[], str], Mapping[str, Any], SecretSource]
 
@@ -60,6 +106,11 @@ class StaticSecret(SecretSource):
     def read(self) -> str:
         """The string."""
         return self._value
+
+    @property
+    def identity(self) -> str:
+        """A salted hash of the value, worthless outside this process."""
+        return fingerprint(self._value).hex()
 
 
 class CallableSecret(SecretSource):
@@ -94,6 +145,11 @@ class FileSecret(SecretSource):
         self._last_good: str | None = None
         self.description = f"the file {str(self._path)!r}"
 
+    @property
+    def identity(self) -> str:
+        """The path: whoever names the same file has the same secret."""
+        return f"file {self._path}"
+
     def read(self) -> str:
         """The content of the file now, else the last good one."""
         reason = "is empty"
@@ -122,6 +178,11 @@ class EnvironmentSecret(SecretSource):
     def __init__(self, name: str) -> None:
         self._name = name
         self.description = f"the environment variable {self._name}"
+
+    @property
+    def identity(self) -> str:
+        """The variable's name."""
+        return f"env {self._name}"
 
     def read(self) -> str:
         """The variable's value now."""

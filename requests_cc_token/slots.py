@@ -83,12 +83,15 @@ class Slot:
         "next_renewal",
         "refusals",
         "requests",
+        "stored_key",
         "token",
         "was_rejected",
     )
 
     def __init__(self, key: str, name: str, binding: Binding | None = None) -> None:
         self.key = key
+        #: What the cache keeps its tokens by, as far as that was needed.
+        self.stored_key: str | None = None
         #: What tokens of this key are bound to; the key follows from it.
         self.binding = binding
         #: The name of the client that came first, for events and statistics.

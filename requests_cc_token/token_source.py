@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from .caches.memory import MemoryTokenCache
 from .caches.protocol import Lease, SharedTokenCache, TokenCache
 from .clock import Clock
 from .demand import Demand
@@ -48,18 +50,26 @@ class TokenSource:
     @property
     def max_time(self) -> float:
         """Seconds that a fetch may take at most, whatever it waits for."""
-        shared = isinstance(self._cache, SharedTokenCache)
-        return self._backchannel.options.max_time + LANDING_TIME + (MAX_LEASE_WAIT if shared else 0.0)
+        return self._backchannel.options.max_time + LANDING_TIME + (MAX_LEASE_WAIT if self._is_shared else 0.0)
+
+    @property
+    def _is_shared(self) -> bool:
+        return isinstance(self._cache, SharedTokenCache)
+
+    def _stored_key(self, demand: Demand) -> str:
+        # Any cache but our own in memory may be one that others read.
+        return demand.stored_key(is_shared=not isinstance(self._cache, MemoryTokenCache))
 
     def obtain(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
         """The token that this fetch is for. Raises ``TokenRequestError`` and its kinds."""
-        token = self._news(slot, self._use("read", demand, partial(self._cache.get, slot.key)))
+        slot.stored_key = key = self._stored_key(demand)
+        token = self._news(slot, self._use("read", demand, partial(self._cache.get, key)))
         if token is not None and not flight.forced:
             flight.source = "shared cache"
             return token
         # A forced renewal wants a token newer than what lies there, not necessarily its own.
         known = None if token is None else token.value
-        lease = self._lease(demand, slot)
+        lease = self._lease(demand, key)
         try:
             while lease is not None:
                 # Whoever held the lease before may have left what we came for.
@@ -69,9 +79,9 @@ class TokenSource:
                     return token
                 if lease.granted:
                     break
-                lease = self._lease(demand, slot)
+                lease = self._lease(demand, key)
             token = self._request(demand, slot, flight)
-            put = lease.set if lease is not None else partial(self._cache.set, slot.key)
+            put = lease.set if lease is not None else partial(self._cache.set, key)
             if slot.wants(flight):
                 self._use("write to", demand, partial(put, token))
             return token
@@ -82,19 +92,23 @@ class TokenSource:
 
     def delete(self, demand: Demand, slot: Slot) -> None:
         """Have the cache forget the token."""
-        self._use("delete from", demand, partial(self._cache.delete, slot.key))
+        key = slot.stored_key or self._stored_key(demand)
+        self._use("delete from", demand, partial(self._cache.delete, key))
 
     def _news(self, slot: Slot, token: AccessToken | None) -> AccessToken | None:
         """The cache's token, where it is usable and tells this process something new."""
         if token is not None and (token.soft_expiry is None or token.hard_expiry is None):
             token = localized(token, Moment.now(self._clock), key=slot.key, binding=slot.binding)
+        elif token is not None and token.key != slot.key:
+            # Of a registration before this one, which could prove the same.
+            token = replace(token, key=slot.key)
         return slot.news(token, self._clock.monotonic())
 
-    def _lease(self, demand: Demand, slot: Slot) -> Lease | None:
+    def _lease(self, demand: Demand, key: str) -> Lease | None:
         """The right to fetch for all processes, where the cache knows such a thing."""
         if not isinstance(self._cache, SharedTokenCache):
             return None
-        return self._use("lease from", demand, partial(self._cache.lease, slot.key, self._backchannel.closed.is_set))
+        return self._use("lease from", demand, partial(self._cache.lease, key, self._backchannel.closed.is_set))
 
     def _request(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
         # Further tries within the fetch are for those who wait for it, after a time that went well. A renewal

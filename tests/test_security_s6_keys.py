@@ -95,11 +95,12 @@ def test_s6_one_difference_is_enough(registration: dict[str, Any], other: dict[s
 
 
 def test_s6_the_key_is_no_secret() -> None:
-    """A key is a hash, says nothing, and does not depend on the secret's value, which changes when it is rotated."""
+    """A key is a hash that says nothing; another secret has another one (A1), and a name has none of its own."""
     registration: dict[str, Any] = {"token_endpoint": "https://t.test/", "client_id": "m2m"}
     first = Demand.of(ClientCredentialsClient("a", client_secret=SECRET, **registration))
     second = Demand.of(ClientCredentialsClient("b", client_secret=SECRET + "2", **registration))
-    assert first.cache_key == second.cache_key
+    third = Demand.of(ClientCredentialsClient("c", client_secret=SECRET, **registration))
+    assert first.cache_key == third.cache_key != second.cache_key
     assert len(first.cache_key) == 64
     assert int(first.cache_key, 16) >= 0
 

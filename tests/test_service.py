@@ -177,7 +177,11 @@ class TestColdStart:
     def test_names_with_equal_registrations_share_a_token(self, harness: Harness) -> None:
         """What shapes the token request decides, not the client's name."""
         harness.management.add_client(
-            "twin", token_endpoint=harness.server.token_endpoint, client_id="m2m", client_secret="T41NT", scope="api"
+            "twin",
+            token_endpoint=harness.server.token_endpoint,
+            client_id="m2m",
+            client_secret="T41NT-secret",
+            scope="api",
         )
         harness.server.script.append(token_answer("one"))
         assert harness.get() is harness.service.get_access_token("twin")
@@ -581,7 +585,7 @@ class TestRejection:
         harness.service.token_rejected(harness.get())
         assert harness.get().value == "two"
         cache: Any = harness.management._cache
-        assert [cache.get(slot.key).value for slot in harness.service._slots.values()] == ["two"]
+        assert [cache.get(slot.stored_key).value for slot in harness.service._slots.values()] == ["two"]
 
 
 class TestDelete:

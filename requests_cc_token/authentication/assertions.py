@@ -15,7 +15,7 @@ from typing import Any
 
 from requests_cc_token.clock import checked_seconds
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
-from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprint, secret_source
+from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprint, importable_name, secret_source
 from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
 
@@ -189,6 +189,14 @@ class PrivateKeyJwt(_SignedAssertion):
         assertion = key.sign(header, self.claims(request, client.client_id))
         _present(request, client, assertion, JWT_BEARER, key.fingerprint)
 
+    def identity(self, client: Applicant) -> tuple[str, ...]:
+        """Method and key, or where the key comes from."""
+        return self.method, self._key.identity
+
+    def proof(self, client: Applicant, hashed: Callable[[str], str]) -> tuple[str, ...]:
+        """Method and key; nobody has the thumbprint of a key here without the key."""
+        return self.method, self._key.get().thumbprint
+
     def stamp(self) -> Hashable:
         """That of the key."""
         return self._key.stamp()
@@ -215,6 +223,7 @@ class ClientAssertion(ClientAuthentication):
         if ":" not in type:
             raise ConfigurationError("ClientAssertion: type must be a URI, such as that of RFC 7523 section 2.2")
         self.type = type
+        self._function = source
         self._files: WatchedFiles[str] | None = None
         self._source: SecretSource | None = None
         if isinstance(source, Mapping) and set(source) == {"file"} and isinstance(source["file"], (str, os.PathLike)):
@@ -254,9 +263,17 @@ class ClientAssertion(ClientAuthentication):
             raise UnusableFileError(f"it {problem}")
         return assertion
 
-    def identity(self) -> tuple[str, ...]:
-        """Method and type."""
-        return (self.method, self.type)
+    def identity(self, client: Applicant) -> tuple[str, ...]:
+        """Method, type, and where assertions come from: each is another one, so what one holds tells nothing."""
+        if self._source is not None:
+            return self.method, self.type, self._source.identity
+        assert self._files is not None
+        return self.method, self.type, f"file {self._files.paths[0]}"
+
+    def proof(self, client: Applicant, hashed: Callable[[str], str]) -> tuple[str, ...]:
+        """The same; other processes share tokens for a file of the same path, or a function of the same name."""
+        name = importable_name(self._function)
+        return self.identity(client) if name is None else (self.method, self.type, name)
 
     def stamp(self) -> Hashable:
         """That of the file."""

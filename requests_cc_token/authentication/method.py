@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from requests_cc_token.exceptions import ConfigurationError
-from requests_cc_token.secret_source import SecretSource, fingerprint
+from requests_cc_token.secret_source import SecretSource, fingerprint, own_mark
 from requests_cc_token.urls import shown_url
 
 if TYPE_CHECKING:
@@ -122,9 +122,26 @@ class ClientAuthentication:
         """Put the proof into the request; called for each try, since some proofs may be used once only."""
         raise NotImplementedError
 
-    def identity(self) -> tuple[str, ...]:
-        """What of this method shapes the token: part of the cache key, never a secret."""
-        return (self.method,)
+    def identity(self, client: Applicant) -> tuple[str, ...]:
+        """What the client proves itself by, within this process; never a secret.
+
+        Two that may prove different things differ, since each has tokens of its own. By default it is where the secret
+        comes from, and this very object where the method uses none.
+        """
+        if self.needs_secret:
+            return self.method, secret_of(client).identity
+        return self.method, own_mark(self)
+
+    def proof(self, client: Applicant, hashed: Callable[[str], str]) -> tuple[str, ...]:
+        """What the client proves itself by at this moment: a cache gives its tokens to nobody else.
+
+        Every process that can prove the same has the same, and only those; with what stays the same for this object
+        only, tokens stay in this process. ``hashed`` makes of a secret what may be stored. Called in the thread that
+        fetches. Raises ``TokenRequestError``.
+        """
+        if self.needs_secret:
+            return self.method, hashed(secret_of(client).read())
+        return self.method, own_mark(self)
 
     def stamp(self) -> Hashable:
         """Something that differs once a key or file is known to have changed; costs no more than a stat."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.secret_source import SecretLike, fingerprint
@@ -44,6 +44,14 @@ class TlsClientAuth(ClientAuthentication):
         request.form["client_id"] = client.client_id
         assert request.cert is not None, "check() has refused a client without"
         request.credential = fingerprint(request.cert.thumbprint)
+
+    def identity(self, client: Applicant) -> tuple[str, ...]:
+        """The method; tokens are told apart by the certificate itself, which has to match its key to be loaded."""
+        return (self.method,)
+
+    def proof(self, client: Applicant, hashed: Callable[[str], str]) -> tuple[str, ...]:
+        """The same."""
+        return (self.method,)
 
     def stamp(self) -> Hashable:
         """That of the files."""

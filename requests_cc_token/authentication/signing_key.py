@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import json
@@ -165,6 +166,16 @@ class SigningKeySource:
         return self._wanted[0] if self._key is None else self._key.algorithm
 
     @property
+    def identity(self) -> str:
+        """What tells this source from those that may give another key, within this process."""
+        if self._key is not None:
+            return self._key.thumbprint
+        if self._files is not None:
+            return f"file {self._files.paths[0]}"
+        assert self._source is not None
+        return self._source.identity
+
+    @property
     def is_fixed(self) -> bool:
         """Whether the key never changes."""
         return self._key is not None
@@ -237,6 +248,8 @@ def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_i
     if SIGNING_ALGORITHMS[algorithm] != kind:
         raise UnusableFileError(_misfit(kind, algorithm))
     key = _key_class(kind).import_key(members)
+    if kind == "Ed25519" and not _belongs_together(key):
+        raise UnusableFileError("its public part is that of another key")
     public = {n: v for n, v in key.as_dict(private=False).items() if n in ("kty", "crv", "x", "y", "n", "e")}
     return SigningKey(key, algorithm, key_id, public, thumbprint_of_pem(content))
 
@@ -244,6 +257,14 @@ def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_i
 def _misfit(kind: str, algorithm: str) -> str:
     fitting = ", ".join(name for name, wanted in SIGNING_ALGORITHMS.items() if wanted == kind)
     return f"it is of kind {kind}, so algorithm={algorithm!r} does not fit it, but {fitting} does"
+
+
+def _belongs_together(key: Any) -> bool:
+    """Whether the public part is the private one's. Of Ed25519 only: with the others the libraries see to it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    derived = key.private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return bool(base64.urlsafe_b64encode(derived).rstrip(b"=").decode("ascii") == key.as_dict(private=False)["x"])
 
 
 _JWK_MEMBERS = frozenset({"kty", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "oth"})
@@ -323,9 +344,7 @@ def thumbprint_of_pem(content: bytes) -> str | None:
 
 def sha256_url(data: bytes) -> str:
     """The SHA-256 hash in base64url without padding, as JOSE writes it."""
-    from base64 import urlsafe_b64encode
-
-    return urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode("ascii")
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode("ascii")
 
 
 def _path(given: object, what: str) -> Path:
