@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-#: More text than this is not parsed: 64 KiB is what http.client takes for one header line.
-MAX_HEADER = 65_536
+#: Characters that are parsed of all lines of an answer together: as much as most servers let all headers be.
+MAX_TEXT = 8_192
+#: Challenges that are read of an answer; real ones have one to three.
+MAX_CHALLENGES = 32
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _SCHEME = re.compile(rf"[ \t,]*({_TOKEN})(?=[ \t,]|$)")
@@ -34,16 +37,19 @@ def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:
     """The challenges of all ``WWW-Authenticate`` header lines.
 
     Text that is no challenge ends the line in which it stands; what came before it counts. A challenge that
-    names a parameter twice is dropped, since nobody can know which one was meant.
+    names a parameter twice is dropped, since nobody can know which one was meant. Of an answer that says far more
+    than real ones do, a line that would be too much is left out.
     """
     challenges: list[Challenge] = []
+    left = MAX_TEXT
     for line in lines:
-        if len(line) <= MAX_HEADER:
-            challenges.extend(_parse_line(line))
+        if len(line) <= left:
+            left -= len(line)
+            challenges.extend(itertools.islice(_parse_line(line), MAX_CHALLENGES - len(challenges)))
     return tuple(challenges)
 
 
-def _parse_line(line: str) -> Iterable[Challenge]:
+def _parse_line(line: str) -> Iterator[Challenge]:
     position = 0
     while match := _SCHEME.match(line, position):
         scheme, position = match[1].lower(), match.end()

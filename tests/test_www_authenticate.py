@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from requests_cc_token.www_authenticate import MAX_HEADER, Challenge, parse_challenges
+from requests_cc_token.www_authenticate import MAX_CHALLENGES, MAX_TEXT, Challenge, parse_challenges
 
 TOKEN = st.text(alphabet="abcXYZ019!#$%&'*+-.^_`|~", min_size=1)
 
@@ -41,7 +43,7 @@ TOKEN = st.text(alphabet="abcXYZ019!#$%&'*+-.^_`|~", min_size=1)
         (['Bearer a="open'], [("bearer", {}, None)]),
         (["Bearer a=1, é=2"], [("bearer", {"a": "1"}, None)]),
         (["@"], []),
-        (["Bearer " + "x" * MAX_HEADER], []),
+        (["Bearer " + "x" * MAX_TEXT], []),
     ],
 )
 def test_challenges(lines: list[str], challenges: list[tuple[str, dict[str, str], str | None]]) -> None:
@@ -100,3 +102,23 @@ def test_a_parameter_named_twice(line: str) -> None:
     """Nobody can know which one was meant, so the challenge is dropped; others count."""
     assert parse_challenges([line]) == ()
     assert [c.scheme for c in parse_challenges([line + ', DPoP error="x"'])] == ["dpop"]
+
+
+@pytest.mark.parametrize(
+    "hostile", ["a ", ",", "a , ", "a b=c,", 'a b="c",', 'a b="\\x', "a b" + "c" * 40 + " ", "a=", " \t"], ids=repr
+)
+def test_a42_challenges_are_read_up_to_a_bound(hostile: str) -> None:
+    """An answer full of challenges costs milliseconds, in few lines or in as many as a header takes."""
+    for lines in ([hostile * (60_000 // len(hostile))] * 90, [hostile * (MAX_TEXT // 90 // len(hostile))] * 90):
+        started = time.process_time()
+        challenges = parse_challenges(lines)
+        assert time.process_time() - started < 0.05, "microseconds, but this machine has other work too"
+        assert len(challenges) <= MAX_CHALLENGES
+
+
+def test_a42_what_is_short_is_read_beside_what_is_not() -> None:
+    """A line that is too much is left out; the others count."""
+    assert parse_challenges(["x" * 60_000, 'Bearer error="invalid_token"']) == (
+        Challenge("bearer", {"error": "invalid_token"}),
+    )
+    assert len(parse_challenges(["Bearer, " * 100])) == MAX_CHALLENGES
