@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 import requests
+from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
 from .exceptions import ConfigurationError
-from .urls import check_identifier
+from .urls import check_identifier, shown_url
 
 #: A parameter's value: text, or several for a parameter that may be repeated.
 Texts = Union[str, Iterable[str]]
@@ -208,19 +209,38 @@ class TokenRequestParameters(_Overrides, AuthBase):
         )
         return merged
 
-    def __call__(self, r: Any, **kwargs: Any) -> Any:
-        """Called by ``requests`` with the request being prepared: leave a note on it for the adapter.
-
-        The note is a response hook that does nothing, because hooks are what a prepared request keeps when it is
-        copied for a redirect or pickled.
-        """
-        if isinstance(r, requests.PreparedRequest):
-            r.register_hook("response", self)
-            return r
-        return None
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Called by ``requests`` with the request being prepared: leave a note on it for the adapter."""
+        r.register_hook("response", _Note(self))
+        return r
 
 
 _canonical_details = authorization_details
+
+
+class _Note:
+    """What a request asks for, left on it as a response hook: those it keeps when it is copied, also for a redirect.
+
+    Raises ``ConfigurationError`` for a response to a request whose note nobody has read: somebody asked for a token,
+    and the request was sent without one.
+    """
+
+    __slots__ = ("is_read", "parameters")
+
+    def __init__(self, parameters: TokenRequestParameters) -> None:
+        self.parameters = parameters
+        self.is_read = False
+
+    def __call__(self, response: requests.Response, **options: Any) -> None:
+        # A cache's answer and a test double's came by no adapter.
+        if self.is_read or not isinstance(getattr(response, "connection", None), BaseAdapter):
+            return
+        response.close()
+        raise ConfigurationError(
+            f"auth=TokenRequestParameters(...) asked for a token, but the request to {shown_url(response.url)} carried "
+            "none: no adapter of this package is mounted there. Call management.mount(session, prefix), use a session "
+            "of make_session, or pass auth=management.auth(client, prefix, token_parameters=...)"
+        )
 
 
 class _NoToken(AuthBase):
@@ -246,8 +266,11 @@ NO_TOKEN = _NoToken()
 
 
 def parameters_of(request: requests.PreparedRequest) -> TokenRequestParameters | _NoToken | None:
-    """What the request's auth object noted on it, or None."""
+    """What the request's auth object noted on it, or None. Whoever asks answers for it from then on."""
     for hook in request.hooks.get("response", ()):
-        if isinstance(hook, (TokenRequestParameters, _NoToken)):
+        if isinstance(hook, _Note):
+            hook.is_read = True
+            return hook.parameters
+        if isinstance(hook, _NoToken):
             return hook
     return None

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from requests_cc_token import NO_TOKEN, AccessTokenManagement, ConfigurationError, TokenRequestParameters
+from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.parameters import (
@@ -187,10 +188,38 @@ def test_a_note_does_not_disturb_other_hooks() -> None:
         "GET", "https://a.test/", auth=auth, hooks={"response": lambda *_, **__: seen.append("hook")}
     ).prepare()
     answer = requests.Response()
+    assert parameters_of(request) is auth
     assert requests.hooks.dispatch_hook("response", request.hooks, answer) is answer
     assert seen == ["hook"]
-    assert parameters_of(request) is auth
     assert NO_TOKEN(answer, timeout=5) is None
+
+
+def test_parameters_on_a_session_without_an_adapter(api: ProtectedApi, management: AccessTokenManagement) -> None:
+    """Nobody who writes that wants an anonymous request: the response raises, and says what is missing."""
+    auth = TokenRequestParameters(scope="reports")
+    with pytest.raises(ConfigurationError, match="no adapter of this package is mounted there") as refusal:
+        requests.get(api.base_url + "test?key=t41nt", auth=auth, timeout=30)
+    assert "management.mount(session, prefix)" in str(refusal.value)
+    assert "t41nt" not in str(refusal.value)
+    session = requests.Session()
+    session.auth = auth
+    with pytest.raises(ConfigurationError, match="carried none"):
+        session.get(api.base_url + "test", timeout=30)
+    assert session.get(api.base_url + "test", auth=NO_TOKEN, timeout=30).status_code == 401
+    management.mount(session, api.base_url)
+    assert session.get(api.base_url + "test", timeout=30).ok
+    # A redirect out of the mount was asked for as much as the request was.
+    assert session.get(api.base_url + "redirect", params={"to": api.origin + "/open"}, timeout=30).ok
+    assert [request.scheme for request in api.requests][-3:] == ["Bearer", "Bearer", None]
+
+
+def test_parameters_and_what_answers_in_place_of_an_adapter() -> None:
+    """A cache's answer, and that of a double which replaces the adapters, is let pass."""
+    request = prepared(TokenRequestParameters())
+    answer = requests.Response()
+    assert requests.hooks.dispatch_hook("response", request.hooks, answer) is answer
+    answer.connection = object()  # type: ignore[assignment]
+    assert requests.hooks.dispatch_hook("response", request.hooks, answer) is answer
 
 
 def test_no_token_is_one_object() -> None:
