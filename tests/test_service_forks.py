@@ -10,7 +10,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -107,14 +107,8 @@ def test_r3_a_fork_while_every_lock_is_held_does_not_hang_the_child(
     server: ScriptedServer, management: AccessTokenManagement
 ) -> None:
     """Locks held by other threads at the moment of the fork are new in the child."""
-    service: Any = management.service
-    locks = [
-        service._lock,
-        service._backchannel._lock,
-        service._cache._lock,
-        management._lock,
-        service._registry._lock,
-    ]
+    service, cache = cast("Any", management.service), cast("Any", management._cache)
+    locks = [service._lock, service._backchannel.servers._lock, cache._lock, management._registry._dropping]
     session = management.make_session("api")
     server.respond = lambda request: None if request.method == "POST" else answer(200, b"ok")
     for lock in locks:
