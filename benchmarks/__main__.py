@@ -2,7 +2,7 @@
 
 Without names all is measured, in under ten minutes on two cores, and the table in docs/performance.md and
 docs/_static/performance-*.svg are written anew; with names only those are measured, and the table is printed.
-``savings`` shows what each short way earns, by closing one after the other.
+``savings`` shows what each short way earns, by opening one after the other.
 """
 
 from __future__ import annotations

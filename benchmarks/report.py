@@ -149,7 +149,7 @@ def markdown(measured: Mapping[str, Any]) -> str:
         ("p3_new_tls_connection", "CPU of a GET on a new TLS connection"),
         ("p4_threads", f"Time per request, {THREADS} threads, TLS, API of 10 ms"),
         ("p5_environment", "CPU of one GET by the number of environment variables"),
-        ("savings", "What each short way earns: CPU of one GET with this one closed"),
+        ("savings", "What each short way earns: CPU of one GET opened one after the other"),
     ):
         if results.get(name):
             lines += ["", f"### {title}", "", *_table(results[name])]

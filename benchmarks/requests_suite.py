@@ -22,9 +22,20 @@ import requests
 import requests.sessions
 
 from requests_cc_token.session import AccessTokenSession
-from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession
+from requests_cc_token.shortcuts.adapter import ShortcutAdapter, copy_with_header
+from requests_cc_token.shortcuts.session import ShortcutSession
 
 PROJECT = Path(__file__).parent.parent
+
+
+class Copying(ShortcutAdapter):
+    """Sends a copy of each request, as ``AccessTokenAdapter`` does: with a header that it has, for want of a token."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        name, value = next(((n, v) for n, v in request.headers.items() if isinstance(v, str)), ("Accept", "*/*"))
+        response = super().send(copy_with_header(request, name, value), *args, **kwargs)
+        response.request = request
+        return response
 
 
 class ShortSession(ShortcutSession):
@@ -32,8 +43,8 @@ class ShortSession(ShortcutSession):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mount("https://", ShortcutAdapter())
-        self.mount("http://", ShortcutAdapter())
+        self.mount("https://", Copying())
+        self.mount("http://", Copying())
 
 
 class OurSession(AccessTokenSession):
@@ -41,8 +52,8 @@ class OurSession(AccessTokenSession):
 
     def __init__(self) -> None:
         super().__init__("http://localhost/", timeout=None)
-        self.mount("https://", ShortcutAdapter())
-        self.mount("http://", ShortcutAdapter())
+        self.mount("https://", Copying())
+        self.mount("http://", Copying())
 
 
 CLASSES: dict[str, Any] = {"requests": None, "short ways": ShortSession, "make_session": OurSession}

@@ -16,7 +16,7 @@ from .keywords import Unpack
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .service import AccessTokenService
-from .shortcuts import ShortcutAdapter, copy_with_header, leave_to_parent
+from .shortcuts.adapter import ShortcutAdapter, copy_with_header, leave_to_parent
 from .token_policy import RENEW_ON, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret

@@ -31,7 +31,6 @@ from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
 from .session import AccessTokenSession
 from .session_options import SessionDescription, SessionOptions, checked_flag, checked_name, described_session
-from .shortcuts import take_shortcuts
 from .token_policy import RENEW_ON, RenewOn
 from .tracebacks import sealed
 
@@ -278,7 +277,6 @@ class AccessTokenManagement:
         *,
         allow_http: bool = False,
         inner: BaseAdapter | None = None,
-        shortcuts: bool = True,
         **adapter_options: Unpack[AdapterOptions],
     ) -> AccessTokenAdapter:
         """Give a session that exists the token of a client, for the URLs under ``prefix``.
@@ -287,20 +285,16 @@ class AccessTokenManagement:
         that was mounted there before for example. Further keywords are those of ``AccessTokenAdapter``. Mount
         before other threads use the session.
 
-        A plain ``requests.Session`` becomes a ``ShortcutSession``, a subclass that does the same with half the work;
-        ``shortcuts=False`` leaves its class alone. A session of a class of its own stays as it is in any case.
+        But for its adapters the session stays as it is.
 
         Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
         """
-        checked_flag(shortcuts, "shortcuts")
         mount = Mount(prefix, allow_http=allow_http)
         adapter = AccessTokenAdapter(
             self.service, client, prefix=prefix, inner=inner, allow_http=allow_http, **adapter_options
         )
         for written in mount.prefixes:
             session.mount(written, adapter)
-        if shortcuts:
-            take_shortcuts(session)
         return adapter
 
     def auth(

@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter
 from .clock import is_duration
 from .exceptions import ConfigurationError
 from .netrc import NoNetrc, strip_authorization
-from .shortcuts import ShortcutSession
+from .shortcuts.session import ShortcutSession
 from .urls import canonical_url, without_query
 
 #: Seconds (connect, read) of an API call that names none: requests itself would wait for ever.

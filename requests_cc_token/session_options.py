@@ -15,7 +15,7 @@ from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
-from .shortcuts import DEFAULT_POOL_SIZE
+from .shortcuts.adapter import DEFAULT_POOL_SIZE
 from .token_policy import RenewOn, Timeout, TokenPolicy, check_retries
 
 #: How often the API calls of a session are tried again, in the manner of requests' own ``max_retries``.

@@ -23,7 +23,6 @@ from .netrc import is_from_netrc
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
 from .resend import body_position, drain, rewind
 from .service import AccessTokenService
-from .shortcuts import header_of
 from .tokens import AccessToken
 from .urls import shown_url
 from .www_authenticate import parse_challenges
@@ -108,7 +107,7 @@ class TokenPolicy:
         if not self.mount.covers(url):
             self._warn_of_path(url)
             return False
-        authorization = header_of(request.headers, "authorization")
+        authorization = request.headers.get("Authorization")
         return authorization is None or not self._keep_authorization or is_from_netrc(authorization, url)
 
     def tries(self, request: requests.PreparedRequest, timeout: Timeout, known: AccessToken | None = None) -> Tries:
@@ -217,7 +216,7 @@ class TokenPolicy:
 
     def warn_of_authorization(self, request: requests.PreparedRequest) -> None:
         """Say once that the API refused an ``Authorization`` header of the caller's that kept the token out."""
-        authorization = header_of(request.headers, "authorization")
+        authorization = request.headers.get("Authorization")
         url = request.url or ""
         if self._warned_of_authorization or authorization is None or not self.mount.covers(url):
             return

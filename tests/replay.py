@@ -7,23 +7,33 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime
 import gzip
+import ipaddress
 import os
 import socket
 import ssl
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from _pytest.monkeypatch import MonkeyPatch
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from requests.adapters import HTTPAdapter
 
 from requests_cc_token.netrc import NoNetrc
-from requests_cc_token.shortcuts import ShortcutAdapter, ShortcutSession
+from requests_cc_token.shortcuts.adapter import ShortcutAdapter, copy_with_header
+from requests_cc_token.shortcuts.session import ShortcutSession
 
 #: Seconds: no test waits that long; one that would hang fails instead.
 PATIENCE = 30.0
@@ -111,10 +121,38 @@ def no_foreign_environment(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("NETRC", os.devnull)
 
 
+class Authorizing(HTTPAdapter):
+    """Sends a copy with one more header, as ``AccessTokenAdapter`` does; the response gets the caller's request."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        response = super().send(self.authorized(request), *args, **kwargs)
+        response.request = request
+        return response
+
+    def authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        copied = request.copy()
+        copied.headers["Authorization"] = "Bearer x"
+        return copied
+
+
+class ShortAdapter(Authorizing, ShortcutAdapter):
+    """The same, leaving out what would change nothing."""
+
+    def authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return copy_with_header(request, "Authorization", "Bearer x")
+
+
+def long_session() -> requests.Session:
+    session = requests.Session()
+    session.mount("http://", Authorizing())
+    session.mount("https://", Authorizing())
+    return session
+
+
 def short_session() -> ShortcutSession:
     session = ShortcutSession()
-    session.mount("http://", ShortcutAdapter())
-    session.mount("https://", ShortcutAdapter())
+    session.mount("http://", ShortAdapter())
+    session.mount("https://", ShortAdapter())
     return session
 
 
@@ -133,7 +171,7 @@ def _without_addresses(text: str) -> str:
 @pytest.fixture(scope="module", name="pair")
 def long_and_short() -> Iterator[tuple[requests.Session, requests.Session]]:
     """A plain session and a short one."""
-    long, short = requests.Session(), short_session()
+    long, short = long_session(), short_session()
     for session in (long, short):
         session.auth = NoNetrc()
     yield long, short
@@ -149,6 +187,55 @@ def stalling(connection: socket.socket) -> bool:
     """Promise ten bytes, send four, and keep the connection."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour")
     return True
+
+
+# TLS
+
+
+class Authority:
+    """A certificate authority of the test, and what it has issued."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.datetime.now(datetime.timezone.utc)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.KeyUsage(True, False, False, False, False, True, True, False, False), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.certificate = certificate.public_bytes(serialization.Encoding.PEM)
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(
+            self.certificate
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.file)
+
+    def bundle(self, path: Path, *, age: float = 3600) -> Path:
+        """Write a CA file that was last changed so many seconds ago."""
+        path.write_bytes(self.certificate)
+        os.utime(path, (time.time() - age, time.time() - age))
+        return path
+
+
+@pytest.fixture(scope="module", name="authority")
+def certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"), "one")
 
 
 # Answers

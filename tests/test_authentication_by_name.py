@@ -170,7 +170,7 @@ token_parameters = {{ scope = "reports", resource = ["https://a.example/", "http
     with configured(tmp_path, text) as management:
         adapter = management.make_session("reports").get_adapter("http://localhost:1/")
         assert isinstance(adapter, AccessTokenAdapter)
-        assert adapter._token_parameters == TokenRequestParameters(
+        assert adapter._policy._token_parameters == TokenRequestParameters(
             scope="reports", resource=["https://a.example/", "https://b.example/"]
         )
 

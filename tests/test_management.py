@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +22,6 @@ from requests_cc_token import (
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.registry import RESOLVED_CLIENT_LIFETIME
-from requests_cc_token.shortcuts import ShortcutSession
 
 from .conftest import SECRET
 from .skipping_clock import SkippingClock
@@ -310,18 +310,18 @@ def test_mounting_covers_the_default_port_too(management: AccessTokenManagement)
     assert session.get_adapter("https://api.example.com/v2/") is not adapter
 
 
-def test_mounting_leaves_the_class_of_a_session_alone_where_asked(
-    management: AccessTokenManagement, api: ProtectedApi
-) -> None:
-    """With ``shortcuts=False`` a plain session stays what it is, and its requests carry the token all the same."""
-    plain, quick = requests.Session(), requests.Session()
-    management.mount(plain, api.base_url, "worker", shortcuts=False)
-    management.mount(quick, api.base_url, "worker")
-    assert type(plain) is requests.Session
-    assert type(quick) is ShortcutSession
-    assert plain.get(f"{api.base_url}test").ok and quick.get(f"{api.base_url}test").ok
-    with pytest.raises(ConfigurationError, match="shortcuts must be true or false"):
-        management.mount(plain, api.base_url, "worker", shortcuts=None)  # type: ignore[arg-type]
+def test_mounting_leaves_a_session_as_it_is(management: AccessTokenManagement, api: ProtectedApi) -> None:
+    """But for its adapters a session stays as it is; where another adapter takes our place nothing of us is left."""
+    session = requests.Session()
+    before = {name: value for name, value in vars(session).items() if name != "adapters"}
+    mounted_before = dict(session.adapters)
+    management.mount(session, api.base_url, "worker")
+    assert session.get(f"{api.base_url}test").ok
+    assert type(session) is requests.Session
+    assert {name: value for name, value in vars(session).items() if name != "adapters"} == before
+    for prefix in session.adapters.keys() - mounted_before.keys():
+        session.mount(prefix, requests.adapters.HTTPAdapter())
+    assert b"requests_cc_token" not in pickle.dumps(session)
 
 
 @pytest.mark.parametrize("prefix", ["https://api.example.com", "https://", "api.example.com/", ""])

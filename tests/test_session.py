@@ -19,7 +19,7 @@ from requests_cc_token import NO_TOKEN, AccessTokenManagement, ConfigurationErro
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
-from requests_cc_token.shortcuts import DEFAULT_POOL_SIZE
+from requests_cc_token.shortcuts.adapter import DEFAULT_POOL_SIZE
 
 from .scripted_server import ScriptedServer, answer, hang
 

@@ -8,7 +8,6 @@ import http.client
 import io
 import os
 import random
-import socket
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 import urllib3
-import urllib3.connection
 from hypothesis import given
 from hypothesis import strategies as st
-from requests.adapters import HTTPAdapter
 
-from requests_cc_token.shortcuts import ShortcutAdapter, bodies, connections, ground
+from requests_cc_token.shortcuts.adapter import ShortcutAdapter
 
 from .replay import (  # noqa: F401 - fixtures among them
     LARGE,
@@ -31,6 +28,7 @@ from .replay import (  # noqa: F401 - fixtures among them
     ReplayServer,
     answers,
     long_and_short,
+    long_session,
     no_foreign_environment,
     outcome,
     replay_server,
@@ -111,22 +109,6 @@ def test_any_body_streams_as_in_requests(
     assert outcome(lambda: call(short)) == outcome(lambda: call(long))
 
 
-def test_a_body_that_comes_as_it_is_takes_the_short_way(server: ReplayServer, monkeypatch: MonkeyPatch) -> None:
-    """Only its end is read in the way of urllib3, whose count is right all the while."""
-    asked: list[Any] = []
-
-    def stream(self: Any, amt: Any = None, decode_content: Any = None) -> Any:
-        asked.append(self.tell())
-        yield self.read(amt, decode_content)
-
-    monkeypatch.setattr(urllib3.HTTPResponse, "stream", stream)
-    monkeypatch.setattr(bodies, "_STREAM", stream)
-    with short_session().get(server.origin, headers=replaying(with_body(b"0123456789")), stream=True) as response:
-        assert isinstance(response.raw, urllib3.HTTPResponse)
-        assert list(response.iter_content(4)) == [b"0123", b"4567", b"89"]
-    assert asked == [8]
-
-
 def test_a_streamed_body_frees_its_connection_at_its_end(server: ReplayServer) -> None:
     """Read to its end it leaves the connection to the next request; given up before, it does not."""
     session = short_session()
@@ -153,7 +135,7 @@ def test_a_stream_that_breaks_off_is_the_error_of_requests(action: Action, error
     """A body that stalls or ends early gives the pieces before, and then the error that ``requests.Session`` gives."""
     found = []
     with ScriptedServer(default=action) as server:
-        for session in (requests.Session(), short_session()):
+        for session in (long_session(), short_session()):
             pieces: list[bytes] = []
             # The stalling server is not waited for: the wait is what is tested.
             timeout = (PATIENCE, 0.2 if action is stalling else PATIENCE)
@@ -163,87 +145,6 @@ def test_a_stream_that_breaks_off_is_the_error_of_requests(action: Action, error
                 assert type(caught.value) is error
                 found.append((pieces, type(caught.value.__context__), response.raw.tell(), response.raw.closed))
     assert found[0] == found[1]
-
-
-@pytest.mark.parametrize("name", ["read", "stream"])
-@pytest.mark.parametrize("streamed", [True, False])
-def test_who_replaces_a_function_of_urllib3_is_called(
-    name: str, streamed: bool, server: ReplayServer, monkeypatch: MonkeyPatch
-) -> None:
-    """Whoever puts his own way of reading into urllib3 has it used, for answers that came before, too."""
-    calls: list[str] = []
-    shipped: Any = getattr(urllib3.HTTPResponse, name)
-
-    def replacement(*given: Any, **options: Any) -> Any:
-        calls.append(name)
-        return shipped(*given, **options)
-
-    session = short_session()
-    with session.get(server.origin, stream=True) as early:
-        monkeypatch.setattr(urllib3.HTTPResponse, name, replacement)
-        assert list(early.iter_content(1)) == [b"o", b"k"]
-        assert calls
-    calls.clear()
-    response = session.get(server.origin, stream=streamed)
-    assert b"".join(response.iter_content(1)) == b"ok"
-    assert calls
-
-
-class Counted:
-    """Stands between a response and its connection, as caching adapters do."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.amounts: list[Any] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def read(self, *given: Any) -> Any:
-        self.amounts += given or [None]
-        return self._inner.read(*given)
-
-
-@pytest.mark.parametrize("streamed", [True, False])
-def test_what_stands_between_sees_all_that_is_read(streamed: bool, server: ReplayServer) -> None:
-    """A file that a hook puts in the place of the answer's own is read from as with requests."""
-    seen = []
-    for session in (requests.Session(), short_session()):
-        counted: list[Counted] = []
-
-        def wrap(response: requests.Response, counted: list[Counted] = counted, **_: Any) -> None:
-            counted.append(Counted(response.raw._fp))
-            response.raw._fp = counted[0]
-
-        with session.get(server.origin, hooks={"response": wrap}, stream=streamed) as response:
-            assert b"".join(response.iter_content(1)) == b"ok"
-        seen.append(counted[0].amounts)
-    assert seen[0] == seen[1] != []
-
-
-def test_an_answer_of_unknown_length_is_read_at_once() -> None:
-    """What ends with its connection is read to that end."""
-
-    def ending(connection: socket.socket) -> bool:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * LONG)
-        return False
-
-    with ScriptedServer(default=ending) as server, short_session() as session:
-        assert session.get(server.url, timeout=PATIENCE).content == b"x" * LONG
-
-
-def test_raw_answers_of_another_kind_are_not_known(monkeypatch: MonkeyPatch) -> None:
-    """A response that keeps its counts elsewhere, or has no buffer to put a piece back, closes the short way."""
-
-    class Elsewhere(urllib3.HTTPResponse):
-        def __init__(self) -> None:
-            super().__init__()
-            self._decoded_buffer = None  # type: ignore[assignment]
-
-    assert ground._raw_fields_are_known(urllib3.HTTPResponse)
-    assert not ground._raw_fields_are_known(Elsewhere)
-    monkeypatch.setattr(urllib3.HTTPResponse, "_error_catcher", None)
-    assert not ground._raw_fields_are_known(urllib3.HTTPResponse)
 
 
 # Requests
@@ -335,41 +236,35 @@ WHOLE = [65_536, LONG - 65_536]
 USUAL = [16_384] * 6 + [LONG - 6 * 16_384]
 
 
-@pytest.mark.parametrize(
-    ("opened", "blocks"),
-    [
-        *(pytest.param(BODIES[kind], WHOLE, id=kind) for kind in ("file", "file to be changed", "file in memory")),
-        pytest.param(temporary, WHOLE, id="temporary file"),
-        pytest.param(BODIES["unbuffered file"], USUAL, id="unbuffered file"),
-        pytest.param(
-            lambda path: path.open("r"),
-            USUAL,
-            id="text",
-            marks=pytest.mark.filterwarnings("ignore::requests.exceptions.FileModeWarning"),
-        ),
-        pytest.param(zipped, None, id="zipped file"),
-        pytest.param(piped, None, id="pipe"),
-    ],
-)
-def test_a_file_arrives_whole(
-    opened: Callable[[Path], Any], blocks: list[int] | None, path: Path, sent: Sent
-) -> None:
-    """Files go in larger blocks, and what may have to wait for its next bytes goes as requests sends it."""
-    arrived, lengths = [], []
+@pytest.mark.parametrize("kind", [*sorted(BODIES), "temporary file", "zipped file", "pipe"])
+def test_a_file_arrives_whole_in_larger_blocks(kind: str, path: Path, sent: Sent) -> None:
+    """Whatever can be read arrives as from requests; what has its bytes ready goes in blocks of 64 KiB."""
+    opened = {**BODIES, "temporary file": temporary, "zipped file": zipped, "pipe": piped}[kind]
+    lengths = []
     with ScriptedServer(default=answer(200)) as server:
-        for session in (requests.Session(), short_session()):
+        for session in (long_session(), short_session()):
             sent.lengths.clear()
             path.write_bytes(content())
-            with session, opened(path) as body:
+            body = opened(path)
+            with session, body if hasattr(body, "close") else contextlib.nullcontext():
                 assert session.post(server.url, data=body, timeout=PATIENCE).ok
             lengths.append(sent.of_body())
-        arrived = [request.body for request in server.requests]
-    assert arrived[0] == arrived[1]
-    if blocks is None:
-        assert lengths[0] == lengths[1]
-    else:
-        assert arrived[0] == content()
-        assert lengths == [USUAL, blocks]
+        assert server.requests[0].body == server.requests[1].body
+    if "file" in kind and kind != "zipped file":
+        assert lengths == [USUAL, WHOLE]
+
+
+def test_whoever_sets_a_block_size_means_it(path: Path, sent: Sent) -> None:
+    """Blocks that are asked for are sent, small or large."""
+
+    class Small(ShortcutAdapter):
+        def init_poolmanager(self, *given: Any, **options: Any) -> None:
+            super().init_poolmanager(*given, blocksize=30_000, **options)
+
+    with ScriptedServer(default=answer(200)) as server, requests.Session() as session, path.open("rb") as body:
+        session.mount("http://", Small())
+        assert session.post(server.url, data=body, timeout=PATIENCE).ok
+    assert sent.of_body() == [30_000, 30_000, 30_000, 10_000]
 
 
 @given(
@@ -423,69 +318,3 @@ def test_a_file_is_sent_from_where_it_stands(path: Path) -> None:
         body.seek(80_000)
         assert session.post(server.url, data=body, timeout=PATIENCE).ok
         assert [request.body for request in server.requests] == [content()[80_000:]] * 2
-
-
-def test_a_file_of_no_known_length_goes_in_chunks(path: Path, sent: Sent) -> None:
-    """Where the caller says so the blocks are chunks."""
-    with ScriptedServer(default=answer(200)) as server, short_session() as session, path.open("rb") as body:
-        assert session.post(server.url, data=iter(body), timeout=PATIENCE).ok
-        chunked = urllib3.HTTPConnectionPool("127.0.0.1", server.port, blocksize=16_384)
-        chunked.ConnectionCls = connections.HTTPConnection
-        body.seek(0)
-        sent.lengths.clear()
-        assert chunked.urlopen("POST", "/", body=body, chunked=True).status == 200
-        assert [request.body for request in server.requests] == [content()] * 2
-    assert sent.of_body()[0] == 65_536 + len(b"10000\r\n\r\n")
-
-
-def test_who_sets_a_block_size_means_it(path: Path, sent: Sent) -> None:
-    """Blocks that are asked for are sent, small or large."""
-
-    class Small(ShortcutAdapter):
-        def init_poolmanager(self, *given: Any, **options: Any) -> None:
-            super().init_poolmanager(*given, blocksize=30_000, **options)
-
-    with ScriptedServer(default=answer(200)) as server, requests.Session() as session, path.open("rb") as body:
-        session.mount("http://", Small())
-        assert session.post(server.url, data=body, timeout=PATIENCE).ok
-    assert sent.of_body() == [30_000, 30_000, 30_000, 10_000]
-
-
-@pytest.mark.parametrize("spoil", ["close", "detach"])
-def test_a_file_that_cannot_be_read_is_the_error_of_requests(spoil: str, path: Path) -> None:
-    """A closed or detached file fails as with ``requests.Session``, whoever comes to it first."""
-
-    def failures(adapter: HTTPAdapter, kind: type[urllib3.connection.HTTPConnection]) -> list[Any]:
-        body = path.open("rb")
-        with requests.Session() as session, contextlib.closing(body.raw):
-            session.mount("http://", adapter)
-            prepared = session.prepare_request(requests.Request("POST", server.url, data=body))
-            getattr(body, spoil)()
-            connection = kind("127.0.0.1", server.port, blocksize=16_384)
-            with contextlib.closing(connection):
-                return [
-                    outcome(lambda: adapter.send(prepared, timeout=PATIENCE)),
-                    outcome(lambda: connection.request("POST", "/", body)),
-                ]
-
-    with ScriptedServer(default=answer(200)) as server:
-        short = failures(ShortcutAdapter(), connections.HTTPConnection)
-        assert short == failures(HTTPAdapter(), urllib3.connection.HTTPConnection)
-    assert [kind for kind, _ in short] == [ValueError, ValueError]
-
-
-def test_the_usual_blocks_come_back_after_a_file(path: Path, sent: Sent) -> None:
-    """After a file, and after one whose sending failed, whatever else is sent goes in the blocks of urllib3."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    connection = connections.HTTPConnection("127.0.0.1", port, blocksize=16_384)
-    with path.open("rb") as body, pytest.raises(urllib3.exceptions.NewConnectionError):
-        connection.request("POST", "/", body)
-    assert connection.blocksize == 16_384
-    with ScriptedServer(default=answer(200)) as server, short_session() as session:
-        for buffering, blocks in ((-1, WHOLE), (0, USUAL)):
-            sent.lengths.clear()
-            with path.open("rb", buffering=buffering) as body:
-                assert session.post(server.url, data=body, timeout=PATIENCE).ok
-            assert sent.of_body() == blocks
-        assert server.connections == 1

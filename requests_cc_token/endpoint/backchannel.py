@@ -23,7 +23,7 @@ from requests_cc_token.exceptions import TokenEndpointConnectionError, TokenRequ
 from requests_cc_token.expiry import Moment
 from requests_cc_token.forks import renew_after_fork
 from requests_cc_token.netrc import NoNetrc
-from requests_cc_token.shortcuts import leave_to_parent
+from requests_cc_token.shortcuts.adapter import leave_to_parent
 from requests_cc_token.urls import shown_url
 
 from .answer import Answer

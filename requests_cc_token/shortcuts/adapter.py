@@ -1,77 +1,155 @@
-"""An adapter that finds its pool and its response's parts without making them again."""
+"""An adapter that finds the pool and the TLS context of the request before."""
 
 from __future__ import annotations
 
-import os
-from datetime import timedelta
+import copy
+import http.client
+import ssl
+import weakref
+from collections import OrderedDict
 from typing import Any
 
 import requests.adapters
 import urllib3
-import urllib3.connectionpool
-import urllib3.poolmanager
 from requests.adapters import HTTPAdapter
 from requests.models import PreparedRequest, Response
-from requests.utils import select_proxy
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
 
 from requests_cc_token.forks import renew_after_fork
 
-from . import ground
-from .bodies import PlainAnswer, stream_with_less
-from .connections import use_our_connections
-from .ground import REMEMBERED, shipped
-from .messages import brings_no_cookies, encoding_of, headers_of, late_jar
-from .urls import canonical
+from .as_shipped import as_shipped
+from .tls import context_for
+from .urls import REMEMBERED, canonical
 
 #: Connections kept per host: the threads that share a session, usually. urllib3 keeps 10, so of 32 threads 22 connect
 #: anew for each request. None is opened before it is used.
 DEFAULT_POOL_SIZE = 64
 
-_GET_CONNECTION = shipped(HTTPAdapter, "get_connection_with_tls_context")
-_POOL_KEY_ATTRIBUTES = shipped(HTTPAdapter, "build_connection_pool_key_attributes")
-_REQUEST_URL = shipped(HTTPAdapter, "request_url")
-_BUILD_RESPONSE = shipped(HTTPAdapter, "build_response")
-_RESPONSE_INIT = shipped(Response, "__init__")
+#: Bytes that are read of a file and sent at a time: as much as a socket takes without waiting. urllib3 takes a quarter
+#: of it, which costs an upload 40 % more.
+BLOCK_SIZE = 65_536
+
+#: Settings of a pool manager beside which a TLS context of ours is what urllib3 would have made.
+WITHOUT_TLS = {"maxsize", "block", "blocksize", "timeout", "retries", "headers", "socket_options", "source_address"}
 
 
-# Pools
+class SentHeaders(CaseInsensitiveDict[Any]):
+    """Headers of a request on its way out, in which urllib3 looks for names and which it walks through.
 
-
-class _PoolKeys:
-    """The keys under which a pool manager keeps its pools, by origin and TLS settings.
-
-    Saves 5 to 8 %: urllib3 builds a tuple of 29 fields for each request to find the pool of the request before.
+    Only ``copy_with_header`` makes them, and only where all is as shipped: so they say to this adapter, too, that it
+    may leave out what would change nothing.
     """
 
-    def __init__(self, manager: urllib3.PoolManager) -> None:
-        self._manager = manager
-        self._settings = dict(manager.connection_pool_kw)
-        self._key_makers = dict(manager.key_fn_by_scheme)
-        self._keys: dict[tuple[Any, ...], Any] = {}
+    def __iter__(self) -> Any:
+        return iter([name for name, _ in self._store.values()])
 
-    def fits(self, manager: Any) -> bool:
-        return (
-            manager is self._manager
-            and type(manager) is urllib3.PoolManager
-            and manager.connection_pool_kw == self._settings
-            and manager.key_fn_by_scheme == self._key_makers
-        )
+    def items(self) -> Any:
+        """Name and value of each header."""
+        return list(self._store.values())
 
-    def find(self, known_as: tuple[Any, ...]) -> Any:
-        key = self._keys.get(known_as)
-        return None if key is None else self._manager.pools.get(key)
 
-    def learn(self, known_as: tuple[Any, ...], parameters: tuple[dict[str, Any], dict[str, Any]], pool: Any) -> None:
-        """Remember the key, if it is the one that finds this pool."""
-        host, settings = parameters
-        context = {**self._settings, **settings, **host}
-        if context.get("port") is None:
-            context["port"] = urllib3.connectionpool.port_by_scheme[context["scheme"]]
-        key = self._key_makers[context["scheme"]]({k: v for k, v in context.items() if v is not None})
-        if self._manager.pools.get(key) is pool:
-            if len(self._keys) >= REMEMBERED:
-                self._keys = {}
-            self._keys[known_as] = key
+class ShortcutAdapter(HTTPAdapter):
+    """An ``HTTPAdapter`` that leaves out what would change nothing."""
+
+    #: A pool manager and its settings, and by origin and TLS settings the key of each of its pools with what makes it.
+    _pools: tuple[Any, dict[str, Any], dict[Any, tuple[Any, dict[str, Any]]]] = (None, {}, {})
+
+    #: The TLS contexts that this adapter gave to its pools.
+    _shared_contexts: weakref.WeakSet[ssl.SSLContext]
+
+    def __init__(
+        self,
+        pool_connections: int = requests.adapters.DEFAULT_POOLSIZE,
+        pool_maxsize: int = DEFAULT_POOL_SIZE,
+        max_retries: Any = requests.adapters.DEFAULT_RETRIES,
+        pool_block: bool = requests.adapters.DEFAULT_POOLBLOCK,
+    ) -> None:
+        super().__init__(pool_connections, pool_maxsize, max_retries, pool_block)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        """As ``HTTPAdapter.init_poolmanager``, with larger blocks for files."""
+        super().init_poolmanager(connections, maxsize, block, **{"blocksize": BLOCK_SIZE, **pool_kwargs})
+        self._shared_contexts = weakref.WeakSet()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connections to the parent."""
+        leave_to_parent(self)
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """As ``HTTPAdapter.get_connection_with_tls_context``, by a key and with a TLS context that are known."""
+        manager = self.poolmanager
+        found = canonical(request.url) if type(request.headers) is SentHeaders else None
+        if (
+            found is None
+            or proxies
+            or cert is not None
+            or type(verify) not in {bool, str}
+            or type(manager) is not urllib3.PoolManager
+            or type(self).build_connection_pool_key_attributes is not HTTPAdapter.build_connection_pool_key_attributes
+        ):
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        of_manager, settings, pools = self._pools
+        if of_manager is not manager or settings != manager.connection_pool_kw or len(pools) >= REMEMBERED:
+            settings, pools = dict(manager.connection_pool_kw), {}
+            self._pools = manager, settings, pools
+        origin = found[0]
+        context = None
+        if origin.startswith("https:"):
+            context = context_for(verify) if settings.keys() <= WITHOUT_TLS else None
+            if context is None:
+                return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        known = pools.get((origin, verify, context))
+        if known is None:
+            host, tls = self.build_connection_pool_key_attributes(request, verify)
+            if context is not None:
+                self._shared_contexts.add(context)
+                tls = {"cert_reqs": tls["cert_reqs"], "ssl_context": context}
+            port = host["port"] or urllib3.connectionpool.port_by_scheme[host["scheme"]]
+            made_of = {**settings, **tls, **host, "port": port}
+            known = pools[origin, verify, context] = manager.key_fn_by_scheme[host["scheme"]](made_of), made_of
+        key, made_of = known
+        return manager.pools.get(key) or manager.connection_from_pool_key(key, {**made_of})
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """As ``HTTPAdapter.cert_verify``; a TLS context that holds its certificates is not given them once more."""
+        if getattr(conn, "conn_kw", {}).get("ssl_context") not in self._shared_contexts:
+            super().cert_verify(conn, url, verify, cert)
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        """As ``HTTPAdapter.request_url``; a canonical URL is cut, not parsed."""
+        if proxies or type(request.headers) is not SentHeaders:
+            return super().request_url(request, proxies)
+        found = canonical(request.url)
+        return super().request_url(request, proxies) if found is None else found[1]
+
+    def build_response(self, req: Any, resp: Any) -> Response:
+        """As ``HTTPAdapter.build_response``; cookies are not looked for where there are none."""
+        if type(req.headers) is not SentHeaders or type(resp) is not urllib3.HTTPResponse or brings_cookies(resp):
+            return super().build_response(req, resp)
+        response = Response()
+        response.status_code = resp.status
+        store = ((name.lower(), (name, value)) for name, value in resp.headers.itermerged())
+        response.headers._store = OrderedDict(store)
+        response.encoding = get_encoding_from_headers(response.headers)
+        response.raw = resp
+        response.reason = resp.reason  # type: ignore[assignment]
+        response.url = req.url
+        response.request = req
+        response.connection = self
+        return response
+
+
+def brings_cookies(raw: Any) -> bool:
+    """Whether ``extract_cookies_to_jar`` may find something in this response; without parsing its URL and headers."""
+    message = getattr(getattr(raw, "_original_response", None), "msg", None)
+    if type(message) is not http.client.HTTPMessage:
+        return True
+    for name in message.keys():  # noqa: SIM110, SIM118 - a generator costs more than the loop
+        if name[:10].lower() == "set-cookie":
+            return True
+    return False
 
 
 _of_the_parent: list[Any] = []
@@ -89,100 +167,17 @@ def leave_to_parent(adapter: HTTPAdapter) -> None:
             manager.pools = type(manager.pools)(adapter._pool_connections)
 
 
-class ShortcutAdapter(HTTPAdapter):
-    """An ``HTTPAdapter`` that finds its pool and builds its response without doing the same work again."""
-
-    _pool_keys: _PoolKeys | None = None
-
-    def __init__(
-        self,
-        pool_connections: int = requests.adapters.DEFAULT_POOLSIZE,
-        pool_maxsize: int = DEFAULT_POOL_SIZE,
-        max_retries: Any = requests.adapters.DEFAULT_RETRIES,
-        pool_block: bool = requests.adapters.DEFAULT_POOLBLOCK,
-    ) -> None:
-        super().__init__(pool_connections, pool_maxsize, max_retries, pool_block)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        """As ``HTTPAdapter.init_poolmanager``, with pools of our connections."""
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        use_our_connections(self.poolmanager)
-        renew_after_fork(self)
-
-    def after_fork_in_child(self) -> None:
-        """Leave the parent's connections to the parent."""
-        leave_to_parent(self)
-
-    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
-        """As ``HTTPAdapter.get_connection_with_tls_context``, by a key that is already known."""
-        found = canonical(request.url) if type(request.url) is str else None
-        attributes = getattr(self, "build_connection_pool_key_attributes", None)
-        if (
-            found is None
-            or HTTPAdapter.get_connection_with_tls_context is not _GET_CONNECTION
-            or getattr(attributes, "__func__", None) is not _POOL_KEY_ATTRIBUTES
-            or type(verify) not in (bool, str)
-            or not (cert is None or type(cert) is str or (type(cert) is tuple and all(type(c) is str for c in cert)))
-            or (proxies and select_proxy(request.url, proxies))
-        ):
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        keys = self._pool_keys
-        if keys is None or not keys.fits(self.poolmanager):
-            keys = self._pool_keys = _PoolKeys(self.poolmanager)
-        known_as = (found[0], verify, cert, type(verify) is str and os.path.isdir(verify))  # noqa: PTH112
-        pool = keys.find(known_as)
-        if pool is None:
-            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
-            keys.learn(known_as, self.build_connection_pool_key_attributes(request, verify, cert), pool)
-        return pool
-
-    def request_url(self, request: Any, proxies: Any) -> str:
-        """As ``HTTPAdapter.request_url``; a canonical URL is cut, not parsed. Saves 3 % in one run."""
-        if (
-            proxies
-            or HTTPAdapter.request_url is not _REQUEST_URL
-            or type(request) is not PreparedRequest
-            or type(request.url) is not str
-        ):
-            return super().request_url(request, proxies)
-        found = canonical(request.url)
-        return super().request_url(request, proxies) if found is None else found[1]
-
-    def build_response(self, req: Any, resp: Any) -> Response:
-        """As ``HTTPAdapter.build_response``; a jar that nobody looks at is not filled in."""
-        stream_with_less(resp)
-        known = ground.known
-        if (
-            HTTPAdapter.build_response is not _BUILD_RESPONSE
-            or not (known.response_fields and known.header_store and known.jar_store and known.header_lines)
-            or type(resp) not in (PlainAnswer, urllib3.HTTPResponse)
-            or type(req.url) is not str
-            or Response.__init__ is not _RESPONSE_INIT
-            or not brings_no_cookies(resp)
-        ):
-            return super().build_response(req, resp)
-        # urllib3 keeps a line as name and values, one where it was not repeated.
-        store = {
-            key: (line[0], line[1] if len(line) == 2 else ", ".join(line[1:]))
-            for key, line in resp.headers._container.items()
-        }
-        headers = headers_of(store)
-        jar = late_jar(resp)
-        response = Response.__new__(Response)
-        response.__dict__.update(
-            _content=False,
-            _content_consumed=False,
-            _next=None,
-            status_code=resp.status,
-            headers=headers,
-            raw=resp,
-            url=req.url,
-            encoding=encoding_of(store["content-type"][1] if "content-type" in store else None),
-            history=[],
-            reason=resp.reason,
-            cookies=jar,
-            elapsed=timedelta(0),
-            request=req,
-            connection=self,
-        )
-        return response
+def copy_with_header(request: PreparedRequest, name: str, value: str) -> PreparedRequest:
+    """A shallow copy of the request with headers of its own, one of them set; for sending, not for keeping."""
+    headers = request.headers
+    known = type(request) is PreparedRequest and type(request.url) is str and type(headers) is CaseInsensitiveDict
+    if known and as_shipped():
+        copied = PreparedRequest()
+        vars(copied).update(vars(request))
+        copied.headers = SentHeaders.__new__(SentHeaders)
+        copied.headers._store = headers._store.copy()
+    else:
+        copied = copy.copy(request)
+        copied.headers = headers.copy()
+    copied.headers[name] = value
+    return copied

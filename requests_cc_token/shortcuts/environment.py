@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import os
-import urllib.request
 from typing import Any
 
-import requests.sessions
 import requests.utils
 
-from . import ground
-from .ground import REMEMBERED, shipped
-from .urls import canonical
-
-# Names that these modules have but do not declare.
-_sessions: Any = requests.sessions
-_utils: Any = requests.utils
-_urllib_request: Any = urllib.request
-
-_ENVIRON_PROXIES = (
-    shipped(requests.utils, "get_environ_proxies"),
-    shipped(requests.utils, "should_bypass_proxies"),
-    urllib.request.getproxies_environment,
-    _urllib_request.proxy_bypass_environment,
-)
+from .urls import REMEMBERED, canonical
 
 
 def _matters(name: bytes) -> bool:
@@ -94,9 +78,6 @@ _environment: _Environment | None = None
 def current_environment() -> _Environment | None:
     """What is known of the environment as it is now; None where only reading it all can tell."""
     global _environment  # noqa: PLW0603 - the environment is one per process, and so is what is known of it
-    now = _sessions.get_environ_proxies, _utils.should_bypass_proxies, _utils.getproxies, _utils.proxy_bypass
-    if not ground.known.environment_data or now != _ENVIRON_PROXIES:
-        return None
     data = getattr(os.environ, "_data", None)
     known = _environment
     if known is not None and known.is_unchanged(data):

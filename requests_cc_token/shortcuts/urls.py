@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import re
 
-from .ground import REMEMBERED
+#: Origins, pools and TLS contexts remembered before a store starts anew: far more than one worker talks to.
+REMEMBERED = 64
 
 _ESCAPE = "%(?:[0189A-F][0-9A-F]|2[0-9ABCF]|3[A-F]|[46]0|5[B-E]|7[BCDF])"
 

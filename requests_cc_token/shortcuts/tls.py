@@ -1,0 +1,32 @@
+"""TLS contexts that are made once, not for each connection."""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+from typing import Any
+
+import urllib3.util.ssl_
+
+from requests_cc_token.tls_contexts import TLSContexts
+
+# A name that this module uses but does not declare.
+_ssl: Any = urllib3.util.ssl_
+
+
+def context_for(verify: bool | str) -> ssl.SSLContext | None:
+    """The context for the next connection, which holds its certificates.
+
+    None where requests has something to say of these certificates.
+    """
+    try:
+        return _contexts(_ssl.SSLContext, os.environ.get("SSLKEYLOGFILE")).get(verify)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(4)
+def _contexts(*_: Any) -> TLSContexts:
+    """The contexts of one kind of TLS: truststore and pyOpenSSL put theirs into urllib3."""
+    return TLSContexts()
