@@ -36,14 +36,18 @@ def without_locals(error: _E) -> _E:
 
 
 def sealed(function: _C) -> _C:
-    """A decorator for what takes a secret as its argument: whatever it raises shows no argument."""
+    """A decorator for what handles a secret: whatever leaves it, an interrupt too, shows no variable of its frames."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
-        except BaseException as error:
-            failure = error
+            try:
+                return function(*args, **kwargs)
+            except BaseException as error:
+                failure = error
+        except BaseException as interrupt:
+            # One that came while the other was taken, which is its context then and has its frames.
+            failure = interrupt
         del args, kwargs
         raise without_locals(failure)
 
