@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -188,7 +189,7 @@ def test_functions_that_other_processes_have_too() -> None:
     assert secret_source.importable_name(namespace["function"]) is None
     one, other = (wanted(auth=ClientAssertion(some_assertion)) for _ in range(2))
     assert keys(one)[1:] == keys(other)[1:]
-    one, other = (wanted(client_secret="s", customize_request=jwt) for _ in range(2))  # type: ignore[arg-type]
+    one, other = (wanted(client_secret="s", customize_request=jwt) for _ in range(2))
     assert keys(one)[1:] == keys(other)[1:]
 
 
@@ -236,13 +237,14 @@ def test_a_guess_at_the_secret_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_slow_hashes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process pays once for a secret, and what it keeps is bounded."""
     made = []
-    scrypt = secret_source.hashlib.scrypt
+    scrypt = hashlib.scrypt
 
     def counted(*args: Any, **options: Any) -> bytes:
         made.append(options["salt"])
-        return scrypt(*args, **options)
+        made_now: bytes = scrypt(*args, **options)
+        return made_now
 
-    monkeypatch.setattr(secret_source.hashlib, "scrypt", counted)
+    monkeypatch.setattr(hashlib, "scrypt", counted)
     monkeypatch.setattr(secret_source, "SCRYPT_COST", 2)
     monkeypatch.setattr(secret_source, "MAX_SLOW_HASHES", 2)
     monkeypatch.setattr(secret_source, "_slow_hashes", {})

@@ -979,7 +979,7 @@ def test_f24_a_secret_that_is_not_there(
     source: str,
 ) -> None:
     """Tried once, with nothing waited for; as soon as it is there it is used."""
-    secret = {"file": {"file": tmp_path / "secret"}, "env": {"env": "M2M_SECRET_THAT_COMES"}}[source]
+    secret: Any = {"file": {"file": tmp_path / "secret"}, "env": {"env": "M2M_SECRET_THAT_COMES"}}[source]
     management.add_client("w", token_endpoint=server.token_endpoint, client_id="m2m", client_secret=secret)
     server.default = token_answer("t")
     error = failed(management, TokenRequestError)

@@ -10,8 +10,8 @@ import pytest
 from requests_cc_token.caches.file import FileTokenCache
 from requests_cc_token.caches.redis import RedisTokenCache
 from requests_cc_token.demo.token_service import TokenService
-from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock
+from requests_cc_token.token_source import CACHE_COOL_DOWN
 
 from .fleet.fixtures import tokens_for_one_worker  # noqa: F401 - a fixture
 from .fleet.load import Load

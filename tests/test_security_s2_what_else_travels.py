@@ -214,7 +214,7 @@ def test_s2_proxies_of_the_environment(
         )
         url = "http://api.example.com/v1/"
         management.add_session("api", base_url=url, allow_http=True)
-        session = management.make_session("api")
+        session: requests.Session = management.make_session("api")
         if door is not by_make_session:
             session = requests.Session()
             session.mount(url, AccessTokenAdapter(management.service, prefix=url, allow_http=True))

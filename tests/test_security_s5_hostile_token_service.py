@@ -25,6 +25,7 @@ from requests_cc_token import (
     TokenRequestError,
     TokenRequestParameters,
 )
+from requests_cc_token.clock import Waitable
 from requests_cc_token.endpoint.excerpt import MAX_RESPONSE_TEXT
 from requests_cc_token.endpoint.exchange import MAX_ANSWER
 
@@ -58,7 +59,7 @@ class Hasty:
         """Seconds since the epoch."""
         return self.monotonic() + 1.7e9
 
-    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+    def wait(self, event: Waitable, timeout: float | None) -> bool:
         """Wait for the event or until the time is over, whichever is first; tell which."""
         if timeout is None:
             return event.wait(60)
@@ -319,6 +320,7 @@ def test_s5_texts_of_the_server(server: ScriptedServer, member: str, caplog: pyt
         server.default = answer(400, {"error": "invalid_request", member: text})
         error = refused(server, TokenEndpointError)
         for shown in (getattr(error, member), error.response_text):
+            assert shown is not None
             assert shown.isprintable()
             assert len(shown) <= MAX_RESPONSE_TEXT + 1
     for record in caplog.records:

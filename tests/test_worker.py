@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from requests_cc_token import AccessTokenManagement, UnknownClientError
+from requests_cc_token.clock import Waitable
 from requests_cc_token.demo.embedded import SESSION, embedded
 from requests_cc_token.demo.worker import DEFAULT_CALLS, Line, Summary, Worker, printable
 from requests_cc_token.testing import ManualClock
@@ -29,7 +30,7 @@ class PacedClock(ManualClock):
         self.pauses = 0
         self.on_pause: Callable[[int], object] = lambda number: None
 
-    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+    def wait(self, event: Waitable, timeout: float | None) -> bool:
         """Pass the worker's pauses; wait for anything else as a manual clock does."""
         if self.worker is None or event is not self.worker.stop or timeout is None:
             return super().wait(event, timeout)

@@ -22,8 +22,8 @@ from requests_cc_token import AccessTokenManagement, MemoryTokenCache
 from requests_cc_token.caches.file import FileTokenCache
 from requests_cc_token.caches.redis import RedisTokenCache
 from requests_cc_token.demo.token_service import TokenService
-from requests_cc_token.service import CACHE_COOL_DOWN
 from requests_cc_token.testing import ManualClock
+from requests_cc_token.token_source import CACHE_COOL_DOWN
 from tests.fleet.member import say
 from tests.redis_groups import Watched
 from tests.redis_server import RedisServer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import requests
 
 from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestParameters
-from requests_cc_token.clock import Clock, SystemClock
+from requests_cc_token.clock import Clock, SystemClock, Waitable
 
 from .api import ProtectedApi
 from .servers import RunningServer
@@ -32,7 +31,7 @@ class SteppingClock:
         """Seconds since the epoch."""
         return self._machine.time() + self._stepped
 
-    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+    def wait(self, event: Waitable, timeout: float | None) -> bool:
         """Wait for the event by the machine's clock."""
         return self._machine.wait(event, timeout)
 
