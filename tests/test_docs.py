@@ -50,7 +50,7 @@ SAMPLES = DOCS / "samples"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 #: The hosts that examples may name.
-HOSTS = ("demo.identityserver.io", "example.com", "*.example.com")
+HOSTS = ("demo.duendesoftware.com", "example.com", "*.example.com")
 #: The clients that examples may use: id, secret, scopes.
 CLIENTS = (("m2m.short", "secret", "api read write"), ("worker", "secret", "api read write"))
 #: Seconds after which a program of the docs is taken to hang.

@@ -42,8 +42,8 @@ def test_a_cron_job_needs_one_token(tokens: TokenService, api: ProtectedApi, tmp
     config = (SAMPLES / "cron.toml").read_text(encoding="utf-8")
     for printed, here in (
         ("file:///var/lib/worker/tokens", (tmp_path / "tokens").as_uri()),
-        ("https://demo.identityserver.io/connect/token", tokens.token_endpoint),
-        ("https://demo.identityserver.io/api/", api.base_url),
+        ("https://demo.duendesoftware.com/connect/token", tokens.token_endpoint),
+        ("https://demo.duendesoftware.com/api/", api.base_url),
     ):
         assert printed in config
         config = config.replace(printed, here)

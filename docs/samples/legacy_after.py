@@ -10,9 +10,9 @@ from requests_cc_token import AccessTokenManagement
 def main() -> int:
     session = requests.Session()
     management = AccessTokenManagement.from_config("worker.toml")
-    management.mount(session, "https://demo.identityserver.io/api/")
+    management.mount(session, "https://demo.duendesoftware.com/api/")
     try:
-        response = session.get("https://demo.identityserver.io/api/test", timeout=10)
+        response = session.get("https://demo.duendesoftware.com/api/test", timeout=10)
         response.raise_for_status()
     except requests.RequestException as error:
         print("no report tonight:", error, file=sys.stderr)

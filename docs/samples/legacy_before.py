@@ -10,7 +10,7 @@ def main() -> int:
     session = requests.Session()
     session.headers["Authorization"] = "Bearer " + os.environ["API_TOKEN"]
     try:
-        response = session.get("https://demo.identityserver.io/api/test", timeout=10)
+        response = session.get("https://demo.duendesoftware.com/api/test", timeout=10)
         response.raise_for_status()
     except requests.RequestException as error:
         print("no report tonight:", error, file=sys.stderr)
