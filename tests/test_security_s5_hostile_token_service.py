@@ -379,6 +379,7 @@ def test_s5_any_input(name: str) -> None:
 FINDINGS: list[tuple[str, bytes]] = [
     ("token-answer", b'\x00\x00{"access_token": "abc", "token_type": "Bearer", "expires_in": ' + b"9" * 400 + b"}"),
     ("token-answer", b'\x00\x00{"access_token": "abc", "token_type": "Bearer", "other": 36001e999}'),
+    ("token-answer", b'\x00\x00{"c": 1, "T41NT-fuzzed-secreta": 2}'),
     ("configuration", b"\x00\\e\x04"),
     ("configuration", b"\x00\x00a" + b"\xff" * 130 + b"\x00\x00"),
     ("configuration", b"\x00-\x01aph" + b"H" * 24 + b"proxiesHHH\x01\x00\x00\x00" + b"H" * 35 + b"a"),

@@ -70,15 +70,15 @@ def sentence(answer: Answer, limit: int, hide: Iterable[str]) -> str | None:
     return _cut(text, limit, hide)
 
 
-def outline(answer: Answer) -> str | None:
+def outline(answer: Answer, hide: Iterable[str]) -> str | None:
     """What a success looks like: names and types, since it may hold a token under any name."""
     try:
         document = json.loads(answer.text)
     except (ValueError, RecursionError):
-        page = sentence(answer, 200, ()) if answer.text.lstrip()[:1] == "<" else None
-        kind = one_line(answer.headers.get("Content-Type") or "no type", 100)
+        page = sentence(answer, 200, hide) if answer.text.lstrip()[:1] == "<" else None
+        kind = one_line(answer.headers.get("Content-Type") or "no type", 100, hide=hide)
         return f"{len(answer.body)} bytes of {kind}" + (f": {page}" if page else "")
-    return _cut(json.dumps(_outlined(document), ensure_ascii=False), MAX_RESPONSE_TEXT, ())
+    return _cut(json.dumps(_outlined(document), ensure_ascii=False), MAX_RESPONSE_TEXT, hide)
 
 
 def _cut(text: str, limit: int, hide: Iterable[str]) -> str | None:

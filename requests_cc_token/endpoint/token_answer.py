@@ -66,9 +66,12 @@ def read_token_answer(answer: Answer, demand: Demand, key: str = "", *, clock_of
             raise error_of(answer, demand, what, members)
         return _token(answer, members, demand, key, clock_offset)
     except _Refused as refusal:
-        reason, transient = one_line(str(refusal), hide=never_repeated(answer.request)), refusal.transient
+        reason, transient = str(refusal), refusal.transient
+    hide = never_repeated(answer.request)
     raise InvalidTokenResponseError(
-        f"{what} answered {answer.status_code}, but {reason}", transient=transient, response_text=outline(answer)
+        f"{what} answered {answer.status_code}, but {one_line(reason, hide=hide)}",
+        transient=transient,
+        response_text=outline(answer, hide),
     )
 
 
