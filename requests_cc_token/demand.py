@@ -109,18 +109,18 @@ class Demand:
         has_functions = client.customize_request is not None or client.read_answer is not None
         return self._hash(client.auth.identity(client), headers, client.mark if has_functions else None)
 
-    def stored_key(self, *, is_shared: bool) -> str:
-        """The key by which a cache keeps the tokens, which depends on what the client can prove at this moment.
+    def stored_key(self) -> str:
+        """The key by which a store of several processes keeps the tokens: by what the client can prove at this moment.
 
-        Where the cache ``is_shared`` with other processes, they have the same key for the same proof, and whoever reads
-        the cache can tell a guess at the secret only by a slow hash. Reads the secret: to be called in the thread that
-        fetches. Raises ``TokenRequestError`` where there is nothing to prove anything with.
+        Processes with the same proof have the same key, and whoever reads the store can tell a guess at the secret only
+        by a slow hash. Reads the secret: to be called in the thread that fetches. Raises ``TokenRequestError`` where
+        there is nothing to prove anything with.
         """
         client = self.client
         salt = json.dumps([client.token_endpoint, client.issuer, client.client_id])
 
         def hashed(secret: str) -> str:
-            return (slow_hash(secret, salt) if is_shared else fingerprint(secret)).hex()
+            return slow_hash(secret, salt).hex()
 
         try:
             proof = client.auth.proof(client, hashed)

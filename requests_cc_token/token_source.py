@@ -56,13 +56,13 @@ class TokenSource:
     def _is_shared(self) -> bool:
         return isinstance(self._cache, SharedTokenCache)
 
-    def _stored_key(self, demand: Demand) -> str:
-        # Any cache but our own in memory may be one that others read.
-        return demand.stored_key(is_shared=not isinstance(self._cache, MemoryTokenCache))
+    def _stored_key(self, demand: Demand, slot: Slot) -> str:
+        # Any cache but our own in memory may be one that others read, or that holds what others brought.
+        return slot.key if isinstance(self._cache, MemoryTokenCache) else demand.stored_key()
 
     def obtain(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
         """The token that this fetch is for. Raises ``TokenRequestError`` and its kinds."""
-        slot.stored_key = key = self._stored_key(demand)
+        slot.stored_key = key = self._stored_key(demand, slot)
         token = self._news(slot, self._use("read", demand, partial(self._cache.get, key)))
         if token is not None and not flight.forced:
             flight.source = "shared cache"
@@ -92,7 +92,7 @@ class TokenSource:
 
     def delete(self, demand: Demand, slot: Slot) -> None:
         """Have the cache forget the token."""
-        key = slot.stored_key or self._stored_key(demand)
+        key = slot.stored_key or self._stored_key(demand, slot)
         self._use("delete from", demand, partial(self._cache.delete, key))
 
     def _news(self, slot: Slot, token: AccessToken | None) -> AccessToken | None:
@@ -100,8 +100,8 @@ class TokenSource:
         if token is not None and (token.soft_expiry is None or token.hard_expiry is None):
             token = localized(token, Moment.now(self._clock), key=slot.key, binding=slot.binding)
         elif token is not None and token.key != slot.key:
-            # Of a registration before this one, which could prove the same.
-            token = replace(token, key=slot.key)
+            # Kept by a cache in memory under a registration before this one, which could prove the same.
+            token = replace(token, key=slot.key, binding=slot.binding)
         return slot.news(token, self._clock.monotonic())
 
     def _lease(self, demand: Demand, key: str) -> Lease | None:

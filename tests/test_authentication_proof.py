@@ -51,9 +51,9 @@ def wanted(**options: Any) -> Demand:
     return Demand.of(ClientCredentialsClient("any", **given))
 
 
-def keys(asked: Demand) -> tuple[str, str, str]:
-    """The keys of a demand: of this process, of its memory, of a store that others read."""
-    return asked.cache_key, asked.stored_key(is_shared=False), asked.stored_key(is_shared=True)
+def keys(asked: Demand) -> tuple[str, str]:
+    """The keys of a demand: in this process, and in a store that others read."""
+    return asked.cache_key, asked.stored_key()
 
 
 def jwt(subject: str) -> str:
@@ -165,9 +165,8 @@ def test_another_proof_is_another_key(proofs: Proofs, one: str, other: str, who:
         first, second = wanted(**proofs[one]("a")), wanted(**proofs[other](who))
     the_same_secret = {one, other} <= {way for way in WAYS if way.startswith("secret")} and who == "a"
     the_same_key = {one, other} <= {way for way in WAYS if way.startswith("key")} and who == "a"
-    shared = [a == b for a, b in zip(keys(first)[1:], keys(second)[1:], strict=True)]
-    assert shared == [the_same_secret or the_same_key] * 2
-    assert keys(first)[0] != keys(second)[0]
+    assert (first.stored_key() == second.stored_key()) is (the_same_secret or the_same_key)
+    assert first.cache_key != second.cache_key
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -175,8 +174,10 @@ def test_the_same_proof_is_the_same_key(proofs: Proofs, way: str) -> None:
     """A registration that is made again, by a resolver for example, goes on with the tokens that are there."""
     asked = wanted(**proofs[way]("a"))
     assert keys(asked) == keys(asked)
-    again = keys(wanted(**proofs[way]("a")))[1:]
-    assert (again == keys(asked)[1:]) is (way not in ALONE)
+    again = wanted(**proofs[way]("a"))
+    assert (again.stored_key() == asked.stored_key()) is (way not in ALONE)
+    # A function that was made anew is not known to be the one from before.
+    assert (again.cache_key == asked.cache_key) is (way not in {*ALONE, "secret of a function"})
 
 
 def test_functions_that_other_processes_have_too() -> None:
@@ -188,9 +189,9 @@ def test_functions_that_other_processes_have_too() -> None:
     exec("def function(): pass", namespace)
     assert secret_source.importable_name(namespace["function"]) is None
     one, other = (wanted(auth=ClientAssertion(some_assertion)) for _ in range(2))
-    assert keys(one)[1:] == keys(other)[1:]
+    assert one.stored_key() == other.stored_key()
     one, other = (wanted(client_secret="s", customize_request=jwt) for _ in range(2))
-    assert keys(one)[1:] == keys(other)[1:]
+    assert one.stored_key() == other.stored_key()
 
 
 def some_assertion() -> str:
@@ -210,11 +211,11 @@ for options in (
     dict(client_secret="s", headers={{"X-API-Key": "a"}}),
 ):
     client = ClientCredentialsClient("x", token_endpoint={ENDPOINT!r}, client_id="m2m", **options)
-    print(Demand.of(client).stored_key(is_shared=True))
+    print(Demand.of(client).stored_key())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     ways = ("secret", "key of a file", "assertion of a file", "certificate", "gateway's header")
-    assert done.stdout.split() == [wanted(**proofs[way]("a")).stored_key(is_shared=True) for way in ways]
+    assert done.stdout.split() == [wanted(**proofs[way]("a")).stored_key() for way in ways]
 
 
 def test_a_guess_at_the_secret_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,10 +228,9 @@ def test_a_guess_at_the_secret_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
 
     one, other = wanted(client_secret="one"), wanted(client_secret="other")
     monkeypatch.setattr(demand, "slow_hash", hash_of_everything)
-    assert one.stored_key(is_shared=True) == other.stored_key(is_shared=True)
+    assert one.stored_key() == other.stored_key()
     assert [secret for secret, _ in calls] == ["one", "other"]
     assert all("m2m" in salt and ENDPOINT in salt for _, salt in calls)
-    assert one.stored_key(is_shared=False) != other.stored_key(is_shared=False)
     assert one.cache_key != other.cache_key
 
 
@@ -241,8 +241,8 @@ def test_slow_hashes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def counted(*args: Any, **options: Any) -> bytes:
         made.append(options["salt"])
-        made_now: bytes = scrypt(*args, **options)
-        return made_now
+        made_hash: bytes = scrypt(*args, **options)
+        return made_hash
 
     monkeypatch.setattr(hashlib, "scrypt", counted)
     monkeypatch.setattr(secret_source, "SCRYPT_COST", 2)
@@ -314,10 +314,10 @@ def test_a_tenant_who_knows_the_id_of_another(
 
 
 def test_a_rotation_costs_one_token_request(
-    token_service: TokenService, worker: dict[str, Any], cache: TokenCache, tmp_path: Path
+    token_service: TokenService, worker: dict[str, Any], tmp_path: Path
 ) -> None:
     """With the new secret there is one request, for all that have it; with the old one none gets the new token."""
-    secret = tmp_path / "secret"
+    secret, cache = tmp_path / "secret", FileTokenCache(tmp_path / "tokens")
     secret.write_text(SECRET)
 
     def token() -> str:
@@ -335,8 +335,9 @@ def test_a_rotation_costs_one_token_request(
         token()
 
 
-def test_a_proof_that_cannot_be_had(worker: dict[str, Any], cache: TokenCache, tmp_path: Path) -> None:
+def test_a_proof_that_cannot_be_had(worker: dict[str, Any], tmp_path: Path) -> None:
     """Without its secret a client gets nothing out of a cache either; the error names client and file."""
+    cache = FileTokenCache(tmp_path / "tokens")
     with AccessTokenManagement(cache=cache) as management:
         management.add_client("worker", client_secret={"file": tmp_path / "none"}, **worker)
         for use in (management.service.get_access_token, management.service.delete_access_token):
