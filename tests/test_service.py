@@ -485,6 +485,23 @@ class TestRenewal:
         harness.clock.advance(3595)
         assert harness.get().value == "two"
 
+    def test_f30_the_same_token_until_its_end_costs_no_call_at_the_turn(self, harness: Harness) -> None:
+        """A service that gives a token at its end is asked again in a second, while callers wait for that."""
+        harness.server.script.extend(token_answer("one", seconds) for seconds in (15, 2, 0))
+        harness.server.script.append(token_answer("two", 15))
+        assert harness.get().value == "one"
+        harness.clock.advance(13)
+        assert harness.get().value == "one"
+        harness.until_event("renewed")
+        assert harness.get().value == "one"
+        harness.clock.advance(2)
+        join = in_threads(4, harness.get)
+        harness.server.wait_for_requests(3)
+        harness.clock.until_waiting(lambda left: any(1.0 <= seconds <= 2.0 for seconds in left))
+        harness.clock.advance(2)
+        assert {token.value for token in join()} == {"two"}
+        assert harness.requests == 4
+
     def test_t12_a_stepped_wall_clock_changes_nothing(self, harness: Harness) -> None:
         """An hour forth or back on the wall clock neither expires a token nor keeps one alive."""
         harness.server.script.extend([token_answer("one", 1800), token_answer("two", 1800)])

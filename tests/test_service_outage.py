@@ -7,7 +7,8 @@ import statistics
 
 import pytest
 
-from benchmarks.outage import END, OUTAGE, START, replay
+from benchmarks.outage import END, OUTAGE, START, issued, replay
+from requests_cc_token import AccessToken, TokenRequestError
 from requests_cc_token.jitter import full_jitter, half_jitter
 
 
@@ -60,3 +61,18 @@ def test_half_jitter_keeps_half_of_the_bound() -> None:
     assert min(waits) >= 2
     assert max(waits) <= 4
     assert max(waits) - min(waits) > 1
+
+
+def test_f31_a_service_that_refuses_early_renewals_costs_no_call_at_the_turn() -> None:
+    """400 until the token has expired, however often it is asked: every call has a token, before the turn and after."""
+    last: dict[int, float] = {}
+
+    def no_new_one_before_the_end(process: int, now: float) -> AccessToken | TokenRequestError:
+        if now < last.get(process, -END) + 595.0:
+            return TokenRequestError("there is a token already", transient=False)
+        last[process] = now
+        return issued(f"{process}-{now}", now, 600.0)
+
+    outcome = replay(20, no_new_one_before_the_end)
+    assert sum(outcome.failed_calls) == 0
+    assert sum(outcome.requests) < 20 * (END / 600 + 1) * 4, "a refused renewal is held off"

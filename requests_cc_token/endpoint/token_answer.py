@@ -39,10 +39,22 @@ _NOT_EXTRA = frozenset({"access_token", "token_type", "scope", "refresh_token"})
 _CODE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
+#: Seconds after which a token service that gave a token at its end is asked again: it counts in whole seconds.
+ANOTHER_TOKEN_AFTER = 1.0
+
+
 class _Refused(Exception):
     """Why an answer is no token; never leaves this module."""
 
     transient = True
+    #: Seconds after which the next request may bring another answer, or None.
+    retry_after: float | None = None
+
+
+class _Expired(_Refused):
+    """A token that has no time left: there are services that give the same one until it expires, the next one then."""
+
+    retry_after = ANOTHER_TOKEN_AFTER
 
 
 class _Unwanted(_Refused):
@@ -66,11 +78,12 @@ def read_token_answer(answer: Answer, demand: Demand, key: str = "", *, clock_of
             raise error_of(answer, demand, what, members)
         return _token(answer, members, demand, key, clock_offset)
     except _Refused as refusal:
-        reason, transient = str(refusal), refusal.transient
+        reason, transient, retry_after = str(refusal), refusal.transient, refusal.retry_after
     hide = never_repeated(answer.request)
     raise InvalidTokenResponseError(
         f"{what} answered {answer.status_code}, but {one_line(reason, hide=hide)}",
         transient=transient,
+        retry_after=retry_after,
         response_text=outline(answer, hide),
     )
 
@@ -182,7 +195,7 @@ def stated_lifetime(members: Mapping[str, Any], answer: Answer) -> float | None:
     if lifetime is None:
         return None
     if not lifetime > 0:
-        raise _Refused(f"by it the token lives for {lifetime:.3g} s: the token had expired when it was issued")
+        raise _Expired(f"by it the token lives for {lifetime:.3g} s: the token had expired when it was issued")
     return min(lifetime, MAX_LIFETIME)
 
 
