@@ -17,6 +17,7 @@ from .clock import Clock
 from .exceptions import ConfigurationError
 from .keywords import did_you_mean
 from .parameters import TokenRequestParameters
+from .watched_files import is_path
 
 #: The environment variable that names the TOML file of the module's default management.
 CONFIG_VARIABLE = "REQUESTS_CC_TOKEN_CONFIG"
@@ -213,8 +214,9 @@ def _text(value: Any, where: str) -> Any:
     if not (isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str)):
         return value
     name = value["env"]
-    # What asks for a name that cannot be one gets the same sentence.
-    found = None if "\0" in name or "=" in name else os.environ.get(name)
+    if not is_path(name) or "=" in name:
+        raise ConfigurationError(f"{where}: env must be the name of an environment variable")
+    found = os.environ.get(name)
     if not found:
         raise ConfigurationError(f"{where}: the environment variable {_key(name)} is not set or empty")
     return found

@@ -46,7 +46,7 @@ def scope_tokens(given: Texts | None, what: str) -> tuple[str, ...]:
     tokens = given.split(" ") if isinstance(given, str) else _several(given, f"{what}: scope")
     for token in tokens:
         if not isinstance(token, str) or not _SCOPE_CHARACTERS.issuperset(token):
-            raise ConfigurationError(f"{what}: scope {token!r} holds a character that RFC 6749 section 3.3 forbids")
+            raise ConfigurationError(f"{what}: scope holds a character that RFC 6749 section 3.3 forbids")
     return tuple(dict.fromkeys(token for token in tokens if token))
 
 

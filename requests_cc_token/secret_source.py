@@ -14,7 +14,7 @@ from types import FunctionType
 from typing import Any, NoReturn, Union
 
 from .exceptions import ConfigurationError, TokenRequestError
-from .watched_files import file_stamp
+from .watched_files import file_stamp, is_path
 
 #: Salts the fingerprints of secrets; new in each process.
 _FINGERPRINT_KEY = os.urandom(32)
@@ -159,7 +159,7 @@ class FileSecret(SecretSource):
         except (OSError, UnicodeError) as error:
             text = ""
             reason = "is not UTF-8 text" if isinstance(error, UnicodeError) else error.strerror or "cannot be read"
-        text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+        text = _without_line_break(text)
         if text.strip():
             self._last_good = text
         elif self._last_good is None:
@@ -185,8 +185,8 @@ class EnvironmentSecret(SecretSource):
         return f"env {self._name}"
 
     def read(self) -> str:
-        """The variable's value now."""
-        value = os.environ.get(self._name)
+        """The variable's value now; one line break at its end does not count."""
+        value = _without_line_break(os.environ.get(self._name, ""))
         if not value:
             raise TokenRequestError(
                 f"the secret's environment variable {self._name} is not set or empty", transient=False
@@ -196,6 +196,11 @@ class EnvironmentSecret(SecretSource):
     def stamp(self) -> Hashable:
         """A salted hash of the value, worthless outside this process."""
         return hash(os.environ.get(self._name))
+
+
+def _without_line_break(text: str) -> str:
+    """As editors and ``echo`` leave one at the end."""
+    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 
 
 def secret_source(given: object, what: str) -> SecretSource:
@@ -208,13 +213,15 @@ def secret_source(given: object, what: str) -> SecretSource:
     if isinstance(given, str):
         if not given:
             raise ConfigurationError(f"{what} is empty")
+        if any("\ud800" <= c <= "\udfff" for c in given):
+            raise ConfigurationError(f"{what} must be text that UTF-8 can carry")
         return StaticSecret(given)
     if callable(given):
         return CallableSecret(given)
     if isinstance(given, Mapping) and len(given) == 1:
         ((kind, where),) = given.items()
-        if kind == "file" and isinstance(where, (str, os.PathLike)) and str(where) and "\0" not in str(where):
+        if kind == "file" and is_path(where):
             return FileSecret(where)
-        if kind == "env" and isinstance(where, str) and where and not {"\0", "="} & set(where):
+        if kind == "env" and is_path(where) and "=" not in str(where):
             return EnvironmentSecret(where)
     raise ConfigurationError(f'{what} must be text, a callable, {{"file": path}} or {{"env": name}}')

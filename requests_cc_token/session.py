@@ -112,7 +112,7 @@ def check_timeout(given: object, what: str) -> None:
     parts = given if isinstance(given, tuple) and len(given) == 2 else (given,)
     if isinstance(given, urllib3.Timeout) or all(part is None or _is_duration(part) for part in parts):
         return
-    raise ConfigurationError(f"{what} must be seconds above 0, or (connect, read) seconds, not {given!r}")
+    raise ConfigurationError(f"{what} must be seconds above 0, or (connect, read) seconds")
 
 
 def _is_duration(value: object) -> bool:

@@ -46,7 +46,7 @@ def check_identifier(url: object, what: str) -> str:
     """An absolute URI without a fragment, as RFC 8707 section 2 wants ``resource``; returned as given."""
     url = _text(url, what)
     if not _SCHEME.match(url) or "#" in url or any(c <= " " or c > "~" for c in url):
-        raise ConfigurationError(f"{what} {url!r} must be an absolute URI without a fragment")
+        raise ConfigurationError(f"{what} must be an absolute URI without a fragment")
     return url
 
 
@@ -83,7 +83,7 @@ def parsed(url: str, what: str) -> SplitResult:
         # What the parser says of it may quote a password.
         raise ConfigurationError(f"{what} is no URL that can be parsed") from None
     if split.scheme not in DEFAULT_PORTS or not split.hostname or not port_is_fine:
-        raise ConfigurationError(f"{what} {shown_url(url)!r} must be an absolute https URL")
+        raise ConfigurationError(f"{what} must be an absolute https URL")
     if "@" in split.netloc:
         raise ConfigurationError(
             f"{what} {shown_url(url)} must not hold a user name or password; give client_id and client_secret"

@@ -22,6 +22,17 @@ SETTLED_AFTER = 2.0
 Stamp: TypeAlias = tuple[int, int, int, int, int]
 
 
+def is_path(given: object) -> bool:
+    """Whether it is the path of a file, such as the system can look for."""
+    if not isinstance(given, (str, os.PathLike)):
+        return False
+    try:
+        path = os.fsencode(given)
+    except (UnicodeEncodeError, TypeError):
+        return False
+    return bool(path) and b"\0" not in path
+
+
 def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
     """The stamp of a file, which differs after a change; None where it cannot be had."""
     try:

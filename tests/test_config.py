@@ -193,7 +193,7 @@ def test_files_that_cannot_be_read(file: Path, kind: str) -> None:
         (f'client_secret = ["{TAINT}"]', "token client 'a': client_secret must be text, a callable"),
         ("scope = 5", "token client 'a': scope must be text, or several texts, not int"),
         ('scope = "a\\tb"', "token client 'a': scope"),
-        ('resource = "a"', "token client 'a': resource 'a' must be an absolute URI"),
+        ('resource = "a"', "token client 'a': resource must be an absolute URI"),
         ('audience = ["a"]', "token client 'a': audience must be text, not list"),
         ("parameters = 5", "token client 'a': parameters must be a mapping"),
         ("parameters = { a = 5 }", "token client 'a': the parameter 'a' must be text, or several texts, not int"),
@@ -267,7 +267,7 @@ def test_a_session_needs_an_address(file: Path) -> None:
         ("timeout = [1, 2, 3]", "backchannel: timeout must be seconds, or (connect, read) seconds"),
         ("max_time = true", "backchannel: max_time must be a number of seconds"),
         ("max_tries = 0", "backchannel: max_tries must be a whole number above 0"),
-        ('verify = "no"', "backchannel: verify must be a CA bundle's path, or False, not '"),
+        ('verify = "no"', "backchannel: verify must be a CA bundle's path, or False"),
         ("proxies = 5", "backchannel: proxies must be a mapping"),
     ],
 )

@@ -226,3 +226,23 @@ def test_a_rotated_file_is_used_at_the_next_token_request(token_service: TokenSe
         file.write_text("new\n")
         management.service.delete_access_token()
         assert management.service.get_access_token().value != first.value
+
+
+@pytest.mark.parametrize(("value", "secret"), [("s\n", "s"), ("s\r\n", "s"), ("s\n\n", "s\n"), (" s ", " s ")])
+def test_f28_a_line_break_at_the_end_of_a_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, secret: str
+) -> None:
+    """F28: one is dropped, as it is from a file; nothing else is."""
+    monkeypatch.setenv("WORKER_SECRET", value)
+    (tmp_path / "secret").write_bytes(value.encode())
+    assert secret_source({"env": "WORKER_SECRET"}, "x").read() == secret
+    assert secret_source({"file": tmp_path / "secret"}, "x").read() == secret
+
+
+def test_a_secret_that_no_request_can_carry() -> None:
+    """Half of a character is refused when it is given, not in the middle of a fetch."""
+    with pytest.raises(ConfigurationError, match="x must be text that UTF-8 can carry"):
+        secret_source("s\ud800", "x")
+    for odd in ({"file": "s\ud800"}, {"env": "s\ud800"}, {"env": "a=b"}, {"file": "a\0"}):
+        with pytest.raises(ConfigurationError, match="x must be text, a callable"):
+            secret_source(odd, "x")

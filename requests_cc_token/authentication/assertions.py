@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import secrets
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from requests_cc_token.clock import checked_seconds
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprint, importable_name, secret_source
 from requests_cc_token.tracebacks import sealed
-from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
+from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path
 
 from .method import Applicant, ClientAuthentication, TokenRequest, secret_of
 from .signing_key import MAC_ALGORITHMS, KeyLike, SigningKeySource, check_algorithm, require_jose, signed
@@ -226,7 +225,7 @@ class ClientAssertion(ClientAuthentication):
         self._function = source
         self._files: WatchedFiles[str] | None = None
         self._source: SecretSource | None = None
-        if isinstance(source, Mapping) and set(source) == {"file"} and isinstance(source["file"], (str, os.PathLike)):
+        if isinstance(source, Mapping) and set(source) == {"file"} and is_path(source["file"]):
             self._files = WatchedFiles([source["file"]], self._checked_file, "assertion file")
         elif callable(source) or isinstance(source, SecretSource):
             self._source = secret_source(source, "ClientAssertion: source")

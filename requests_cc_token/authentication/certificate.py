@@ -19,7 +19,7 @@ from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
 from requests_cc_token.tls_contexts import TLSContexts
 from requests_cc_token.tracebacks import sealed
-from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
+from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path
 
 from .signing_key import thumbprint_of_pem
 
@@ -46,7 +46,7 @@ class ClientCertificate:
     ) -> None:
         given: tuple[object, ...] = (certificate, key)
         for path in given:
-            if path is not None and not (isinstance(path, (str, os.PathLike)) and str(path) and "\0" not in str(path)):
+            if path is not None and not is_path(path):
                 raise ConfigurationError("a client certificate is given by the path of its PEM file, and of its key's")
         self._pair = (os.fspath(certificate), None if key is None else os.fspath(key))
         self._password = None if password is None else secret_source(password, "the certificate's password")

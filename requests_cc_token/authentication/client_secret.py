@@ -23,7 +23,7 @@ class ClientSecretBasic(ClientAuthentication):
 
     def __init__(self, encoding: Literal["form", "raw"] = "form") -> None:
         if encoding not in ("form", "raw"):
-            raise ConfigurationError(f'ClientSecretBasic(encoding={encoding!r}): must be "form" or "raw"')
+            raise ConfigurationError('ClientSecretBasic: encoding must be "form" or "raw"')
         self.encoding = encoding
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:

@@ -6,7 +6,6 @@ import base64
 import functools
 import hashlib
 import json
-import os
 import re
 import ssl
 from collections.abc import Hashable, Mapping
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprint, secret_source
-from requests_cc_token.watched_files import UnusableFileError, WatchedFiles
+from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path
 
 if TYPE_CHECKING:
     from joserfc.jws import JWSRegistry
@@ -348,6 +347,6 @@ def sha256_url(data: bytes) -> str:
 
 
 def _path(given: object, what: str) -> Path:
-    if not isinstance(given, (str, os.PathLike)) or not str(given):
+    if not is_path(given):
         raise ConfigurationError(f'{what}: {{"file": path}} needs a path')
-    return Path(given)
+    return Path(given)  # type: ignore[arg-type]

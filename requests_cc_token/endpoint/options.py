@@ -117,7 +117,7 @@ def _verification(given: object) -> bool | str:
     if isinstance(given, bool):
         return given
     if not isinstance(given, (str, os.PathLike)) or not os.path.exists(given):  # noqa: PTH110 - Path.exists() raises for some
-        raise ConfigurationError(f"backchannel: verify must be a CA bundle's path, or False, not {given!r}")
+        raise ConfigurationError("backchannel: verify must be a CA bundle's path, or False")
     return os.fspath(given)
 
 
@@ -130,7 +130,7 @@ def _proxies(given: object) -> dict[str, str]:
 def _seconds(given: object, what: str, above: float | None = None) -> float:
     if not is_duration(given) or (above is None and given == 0):
         least = "more than 0" if above is None else "0 or more"
-        raise ConfigurationError(f"backchannel: {what} must be a number of seconds, {least}, not {given!r}")
+        raise ConfigurationError(f"backchannel: {what} must be a number of seconds, {least}")
     return float(given)  # type: ignore[arg-type]
 
 
