@@ -738,40 +738,41 @@ def test_a31_max_time_holds_on_every_way(way: str) -> None:
             "w", token_endpoint=server.token_endpoint, client_id="m2m", client_secret=secret, **options
         )
         try:
-            error = failed(management)
+            error = failed(management, TokenRequestError)
         finally:
             gate.set()
-    assert "the 0.3 s of a fetch are over; configure_backchannel(max_time=...) allows more" in str(error)
-    said = "its credentials were not there in time" if way == "secret" else "did not answer in time"
-    assert said in str(error)
+    if way == "secret":
+        # Read before the first try, since a token belongs to who can prove himself: the fetch as a whole is bounded.
+        assert "that a fetch may take" in str(error)
+        return
+    assert isinstance(error, TokenEndpointConnectionError)
+    assert "did not answer in time; the 0.3 s of a fetch are over; configure_backchannel(max_time=...)" in str(error)
 
 
 def test_a31_tries_that_hang_are_bounded_in_number(server: ScriptedServer) -> None:
     """Each that was given up may hold a thread; beyond sixteen of them no more are begun until one ends."""
     gate = threading.Event()
-    calls: list[int] = []
 
-    def held() -> str:
-        calls.append(1)
+    def held(prepared: requests.PreparedRequest) -> None:
         gate.wait(60)
-        return SECRET
 
     server.default = token_answer("t")
     with AccessTokenManagement() as management:
-        management.configure_backchannel(wait=(), max_time=0.01)
-        management.add_client("w", token_endpoint=server.token_endpoint, client_id="m2m", client_secret=held)
-        for _ in range(16):
-            failed(management)
-            management.service.retry_at_once()
-        assert "16 tries that were given up have not ended yet" in str(failed(management))
-        assert len(calls) == 16
-        gate.set()
+        management.configure_backchannel(wait=(), max_time=0.2)
+        add(management, server, customize_request=held)
+        failed(management)
         unfinished = management._backchannel.servers.of(server.token_endpoint).unfinished
-        while unfinished:
+        assert len(unfinished) == 1
+        others = {object() for _ in range(15)}
+        unfinished |= others
+        management.service.retry_at_once()
+        assert "16 tries that were given up have not ended yet" in str(failed(management))
+        gate.set()
+        while len(unfinished) == 16:
             threading.Event().wait(0.001)
         management.configure_backchannel(max_time=30)
         assert management.service.get_access_token("w").value == "t"
-        assert len(server.requests) == 1, "the late ones sent nothing"
+        assert unfinished == others
 
 
 def test_a43_of_an_answer_a_bounded_flat_part_is_kept() -> None:

@@ -79,8 +79,15 @@ def read_token_answer(answer: Answer, demand: Demand, key: str = "", *, clock_of
         return _token(answer, members, demand, key, clock_offset)
     except _Refused as refusal:
         reason, transient, retry_after = str(refusal), refusal.transient, refusal.retry_after
+    raise _invalid(answer, what, reason, transient=transient, retry_after=retry_after)
+
+
+def _invalid(
+    answer: Answer, what: str, reason: str, *, transient: bool, retry_after: float | None
+) -> InvalidTokenResponseError:
+    """The error that a success without a token is."""
     hide = never_repeated(answer.request)
-    raise InvalidTokenResponseError(
+    return InvalidTokenResponseError(
         f"{what} answered {answer.status_code}, but {one_line(reason, hide=hide)}",
         transient=transient,
         retry_after=retry_after,

@@ -21,6 +21,7 @@ from requests_cc_token.endpoint.retry_after import MAX_RETRY_AFTER, parse_retry_
 from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, read_token_answer
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.expiry import Moment
+from requests_cc_token.tracebacks import sealed
 from requests_cc_token.www_authenticate import parse_challenges
 
 if sys.version_info >= (3, 11):
@@ -62,7 +63,8 @@ def token_answer(data: bytes) -> None:
     request = TokenRequest("https://token.example.com/token")
     request.note_secret(SECRET)
     try:
-        token = read_token_answer(Answer(request, Moment(10.0, 1e9), status, headers, body), _demand)
+        # Behind a seal, as in a fetch.
+        token = sealed(read_token_answer)(Answer(request, Moment(10.0, 1e9), status, headers, body), _demand)
     except TokenRequestError as error:
         outcome = error
     else:
