@@ -218,8 +218,13 @@ class Slot:
     def land(
         self, flight: TokenFlight, brought: AccessToken | TokenRequestError, now: float, stamp: Hashable = None
     ) -> list[TokenEvent]:
-        """Take what a fetch brought; what there is to tell. Nothing where nobody waits for it any more."""
+        """Take what a fetch brought; what there is to tell.
+
+        Of one that was given up nothing is taken; whoever still waits for it has its token all the same.
+        """
         if self.flight is not flight:
+            if isinstance(brought, AccessToken) and not flight.landed:
+                flight.result = brought
             return []
         self.flight = None
         if isinstance(brought, AccessToken):

@@ -200,8 +200,10 @@ class TestOverdue:
         hanging = started(slot, 0.0, max_time=30.0)
         assert outcome(slot, 29.9) is hanging
         fetched(slot, 30.0, token("new", 30.0))
-        assert slot.land(hanging, token("late", 31.0), 31.0) == []
+        late = token("late", 31.0)
+        assert slot.land(hanging, late, 31.0) == []
         assert outcome(slot, 31.0).value == "new"
+        assert hanging.result is late, "whoever still waits for it has it"
 
     def test_f34_the_failure_of_a_fetch_whose_time_is_over_holds_nobody_off(self, slot: Slot) -> None:
         """A process that was frozen for an hour gets a fresh fetch with its first call."""
