@@ -80,7 +80,7 @@ def test_a_url_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"url": "file:///x", "prefix": "a", "size": 1}, "unknown prefix, size"),
         ({"url": "redis://:T41NT@h:port"}, "as redis-py reads it"),
         ({"url": "redis://h", "key": "T41NT"}, "no Fernet key"),
-        ({"url": "redis://h", "lease": "10"}, "lease of a token cache is a positive number"),
+        ({"url": "redis://h", "lease": "10"}, "lease of a token cache must be a number of seconds"),
         ({"url": "redis://h", "prefix": 5}, "a value has the wrong type"),
     ],
 )

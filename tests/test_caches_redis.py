@@ -446,7 +446,7 @@ class TestItsClient:
     @pytest.mark.parametrize("option", ["lease", "timeout"])
     def test_bad_seconds(self, option: str, seconds: Any) -> None:
         """Lease and timeout are positive numbers of seconds."""
-        with pytest.raises(ConfigurationError, match=f"{option} of a token cache is a positive number of seconds"):
+        with pytest.raises(ConfigurationError, match=f"{option} of a token cache must be a number of seconds"):
             RedisTokenCache("redis://127.0.0.1", **{option: seconds})
 
     def test_without_its_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from requests_cc_token import AccessToken
-from requests_cc_token.caches.bounded_calls import MAX_HANGING, BoundedCalls
+from requests_cc_token.caches.bounded_calls import MAX_HANGING, STEPS, Allowance, BoundedCalls
 from requests_cc_token.caches.records import TokenRecords
-from requests_cc_token.caches.store import Claim, StoreTokenCache, Wait
+from requests_cc_token.caches.store import SILENCE_WHILE_WAITING, Claim, StoreTokenCache, Wait
 from requests_cc_token.exceptions import TokenCacheError
 
 from .scripted_server import PATIENCE
@@ -24,7 +23,16 @@ TOKEN = "T41NT-token"
 
 @pytest.fixture
 def calls() -> BoundedCalls:
-    return BoundedCalls("the store", 0.04)
+    return BoundedCalls("the store")
+
+
+def short() -> Allowance:
+    """Over soon."""
+    return Allowance(0.04)
+
+
+def patient() -> Allowance:
+    return Allowance(PATIENCE)
 
 
 def left_behind() -> list[threading.Thread]:
@@ -37,12 +45,40 @@ def _nothing_hangs_from_before() -> None:
         thread.join(PATIENCE)
 
 
-def test_a_result_and_what_it_took(calls: BoundedCalls) -> None:
-    """An operation's result comes back, with the share of the time that it took."""
-    patient = BoundedCalls("the store", PATIENCE)
-    result, spent = patient.call("read", lambda: TOKEN)
-    assert result == TOKEN
-    assert 0 <= spent < 1
+def test_a_result(calls: BoundedCalls) -> None:
+    """An operation's result comes back."""
+    assert calls.call("read", lambda: TOKEN, patient()) == TOKEN
+
+
+class NeverSet(threading.Event):
+    """An event that is never set; notes for how long it was waited for, and waits for none of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.waits.append(timeout)
+        return False
+
+
+def test_an_allowance_is_what_it_says() -> None:
+    """A silent store is waited for in equal steps that add up to the seconds allowed, however late each one ends."""
+    allowance, silent = Allowance(0.25), NeverSet()
+    assert not allowance.wait(silent)
+    assert len(silent.waits) == STEPS
+    assert sum(silent.waits) == pytest.approx(0.25)
+
+
+def test_an_allowance_is_shared_by_the_operations_of_a_call() -> None:
+    """What one operation has used up the next one has not; an answer that is there is taken all the same."""
+    allowance, silent, answered = Allowance(0.25), NeverSet(), threading.Event()
+    answered.set()
+    assert not allowance.wait(silent)
+    assert not allowance.wait(silent)
+    assert len(silent.waits) == STEPS + 1
+    assert allowance.wait(answered)
 
 
 def test_an_error_says_what_the_store_said(calls: BoundedCalls) -> None:
@@ -58,7 +94,7 @@ def test_an_error_says_what_the_store_said(calls: BoundedCalls) -> None:
         (TokenCacheError("the key is missing"), "the store: the key is missing"),
     ):
         with pytest.raises(TokenCacheError) as caught:
-            BoundedCalls("the store", PATIENCE).call("read", lambda error=error: fail(error))  # type: ignore[misc]
+            calls.call("read", lambda error=error: fail(error), patient())  # type: ignore[misc]
         assert str(caught.value) == said
         assert caught.value.__cause__ is None
         assert caught.value.__context__ is None
@@ -78,7 +114,7 @@ def test_what_hangs_is_left_behind(calls: BoundedCalls) -> None:
         undone.set()
 
     with pytest.raises(TokenCacheError, match="the store did not answer within 40 ms"):
-        calls.call("lease from", hang, undo=undo)
+        calls.call("lease from", hang, short(), undo=undo)
     assert results == []
     gate.set()
     assert undone.wait(PATIENCE)
@@ -90,17 +126,16 @@ def test_what_hangs_is_bounded(calls: BoundedCalls) -> None:
     gate = threading.Event()
     for _ in range(MAX_HANGING):
         with pytest.raises(TokenCacheError, match="did not answer"):
-            calls.call("read", lambda: gate.wait(PATIENCE))
+            calls.call("read", lambda: gate.wait(PATIENCE), short())
     assert len(left_behind()) == MAX_HANGING
     ran: list[bool] = []
     with pytest.raises(TokenCacheError, match=f"{MAX_HANGING} operations hang already"):
-        calls.call("read", lambda: ran.append(True))
+        calls.call("read", lambda: ran.append(True), patient())
     assert ran == []
     gate.set()
     for thread in left_behind():
         thread.join(PATIENCE)
-    calls.timeout = PATIENCE
-    assert calls.call("read", lambda: "again")[0] == "again"
+    assert calls.call("read", lambda: "again", patient()) == "again"
 
 
 def test_a_late_failure_is_nobodys(calls: BoundedCalls) -> None:
@@ -112,22 +147,13 @@ def test_a_late_failure_is_nobodys(calls: BoundedCalls) -> None:
         raise OSError(5, TOKEN)
 
     with pytest.raises(TokenCacheError, match="did not answer"):
-        calls.call("lease from", fail, undo=fail)
+        calls.call("lease from", fail, short(), undo=fail)
     with pytest.raises(TokenCacheError, match="did not answer"):
-        calls.call("lease from", lambda: gate.wait(PATIENCE), undo=fail)
+        calls.call("lease from", lambda: gate.wait(PATIENCE), short(), undo=fail)
     gate.set()
     for thread in left_behind():
         thread.join(PATIENCE)
-    calls.timeout = PATIENCE
-    assert calls.call("read", lambda: "again")[0] == "again"
-
-
-def test_a_smaller_share_is_a_shorter_time(calls: BoundedCalls) -> None:
-    """An operation gets the share of the time that is left of it."""
-    gate = threading.Event()
-    with pytest.raises(TokenCacheError, match="the store did not answer within 10 ms"):
-        calls.call("read", lambda: gate.wait(PATIENCE), share=0.25)
-    gate.set()
+    assert calls.call("read", lambda: "again", patient()) == "again"
 
 
 def test_without_a_thread_there_is_no_operation(calls: BoundedCalls) -> None:
@@ -137,26 +163,31 @@ def test_without_a_thread_there_is_no_operation(calls: BoundedCalls) -> None:
     before = threading.stack_size(1 << 60)
     try:
         with pytest.raises(TokenCacheError, match="the store: no thread can be started to read it"):
-            calls.call("read", lambda: ran.append(True))
+            calls.call("read", lambda: ran.append(True), patient())
     finally:
         threading.stack_size(before)
     assert ran == []
 
 
-def test_where_the_system_tells_nothing_of_threads(
-    calls: BoundedCalls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where there is no /proc, the clock alone says when an operation's time is over, and what it took."""
-    for name in ("_THREADS", "_THIS_THREAD"):
-        monkeypatch.setattr(f"requests_cc_token.caches.bounded_calls.{name}", tmp_path / "none")
-    gate = threading.Event()
-    with pytest.raises(TokenCacheError, match="the store did not answer within 40 ms"):
-        calls.call("read", lambda: gate.wait(PATIENCE))
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal that comes by itself")
+def test_an_interrupt_leaves_nothing_behind(calls: BoundedCalls) -> None:
+    """What is granted to a caller whom a signal's handler took away is given back, and counts while it hangs."""
+    gate, undone = threading.Event(), threading.Event()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        with pytest.raises(KeyboardInterrupt):
+            calls.call("lease from", lambda: gate.wait(PATIENCE), patient(), undo=lambda _: undone.set())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert not undone.is_set()
     gate.set()
-    patient = BoundedCalls("the store", PATIENCE)
-    result, spent = patient.call("read", lambda: TOKEN)
-    assert result == TOKEN
-    assert 0 < spent < 1
+    assert undone.wait(PATIENCE)
 
 
 class SlowStore(StoreTokenCache[str]):
@@ -198,26 +229,12 @@ def test_a_claim_granted_too_late_is_given_back(number: int, holding: str | None
     assert claim.holding is None
 
 
-def test_a_busy_operation_is_not_the_stores_fault() -> None:
-    """An operation that wants a processor all the time is waited for beyond its time, but not for ever."""
-    calls = BoundedCalls("the store", 0.001)
-
-    def spin() -> str:
-        ends = time.thread_time() + 0.05
-        while time.thread_time() < ends:
-            pass
-        return "done"
-
-    if os.path.exists("/proc/thread-self/schedstat"):  # noqa: PTH110
-        assert calls.call("read", spin)[0] == "done"
-
-
 def test_what_a_child_does_about_what_hangs(calls: BoundedCalls) -> None:
     """After a fork nothing hangs; an operation of before that ends all the same is not counted."""
     gate = threading.Event()
     for _ in range(MAX_HANGING):
         with pytest.raises(TokenCacheError, match="did not answer"):
-            calls.call("read", lambda: gate.wait(PATIENCE))
+            calls.call("read", lambda: gate.wait(PATIENCE), short())
     calls.after_fork_in_child()
     gate.set()
     for thread in left_behind():
@@ -225,9 +242,9 @@ def test_what_a_child_does_about_what_hangs(calls: BoundedCalls) -> None:
     gate.clear()
     for _ in range(MAX_HANGING):
         with pytest.raises(TokenCacheError, match="did not answer"):
-            calls.call("read", lambda: gate.wait(PATIENCE))
+            calls.call("read", lambda: gate.wait(PATIENCE), short())
     with pytest.raises(TokenCacheError, match="hang already"):
-        calls.call("read", lambda: "one more")
+        calls.call("read", lambda: "one more", patient())
     gate.set()
 
 
@@ -237,16 +254,57 @@ def test_a_child_is_not_held_back_by_what_hangs_in_its_parent(calls: BoundedCall
     gate = threading.Event()
     for _ in range(MAX_HANGING):
         with pytest.raises(TokenCacheError, match="did not answer"):
-            calls.call("read", lambda: gate.wait(PATIENCE))
-    calls.timeout = PATIENCE
+            calls.call("read", lambda: gate.wait(PATIENCE), short())
     child = os.fork()
     if child == 0:  # pragma: no cover - the child's lines count in no parent
         works = False
         try:
-            works = calls.call("read", lambda: "child")[0] == "child"
+            works = calls.call("read", lambda: "child", patient()) == "child"
         finally:
             os._exit(0 if works else 1)
     gate.set()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     for thread in left_behind():
         thread.join(PATIENCE)
+
+
+class NotedCalls(BoundedCalls):
+    """Runs operations at once, and notes what each was allowed."""
+
+    def __init__(self) -> None:
+        super().__init__("the store")
+        self.noted: list[tuple[str, Allowance]] = []
+
+    def call(self, doing: str, operation: Any, allowance: Allowance, *, undo: Any = None) -> Any:
+        self.noted.append((doing, allowance))
+        return operation()
+
+
+def test_a_call_has_one_allowance_for_all_that_it_asks_of_the_store() -> None:
+    """Reading, leasing, writing and giving back share what the store may add to one call; the next call has its own."""
+    store = SlowStore(Claim(8, 7, None, "the lock"))
+    store.gate.set()
+    store._calls = calls = NotedCalls()
+    for _ in range(2):
+        store.get("key")
+        lease = store.lease("key", lambda: False)
+        assert lease is not None
+        store.claim.holding = "the lock"
+        lease.release()
+    assert [doing for doing, _ in calls.noted] == ["read", "lease from", "release"] * 2
+    one, other = ({id(allowance) for _, allowance in calls.noted[at : at + 3]} for at in (0, 3))
+    assert len(one) == len(other) == 1
+    assert one != other
+    assert {allowance.seconds for _, allowance in calls.noted} == {0.04}
+
+
+def test_who_waits_for_another_process_does_not_wait_for_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process fetches, each look has an allowance of its own, and a larger one."""
+    monkeypatch.setattr("requests_cc_token.caches.store.POLL_BOUNDS", (0.0, 0.0))
+    store = SlowStore(Claim(0, 7, None))
+    store.gate.set()
+    store._calls = calls = NotedCalls()
+    looks = iter([False, False, True])
+    assert store.lease("key", lambda: next(looks)) is None
+    assert [allowance.seconds for _, allowance in calls.noted] == [0.04] + [0.04 * SILENCE_WHILE_WAITING] * 2
+    assert len({id(allowance) for _, allowance in calls.noted}) == 3

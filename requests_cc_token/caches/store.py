@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import secrets
 import threading
@@ -12,25 +11,25 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from requests_cc_token.clock import Clock, SystemClock
-from requests_cc_token.exceptions import ConfigurationError
+from requests_cc_token.clock import Clock, SystemClock, checked_seconds
 from requests_cc_token.tokens import AccessToken
 
-from .bounded_calls import BoundedCalls
+from .bounded_calls import Allowance, BoundedCalls
 from .records import TokenRecords
 
 _T = TypeVar("_T")
 
-#: Seconds that the store may add to one call before the call goes on without it: a store nearby answers in one or
-#: two milliseconds, and 50 ms is what callers are promised at most.
-DEFAULT_TIMEOUT = 0.04
+#: Seconds that the store may add to one call before the call goes on without it. A store nearby answers in one or two
+#: milliseconds, one in another region within a hundred.
+DEFAULT_TIMEOUT = 0.25
 #: Seconds for which a process may fetch before another one may too. Token services answer in well under one second.
 DEFAULT_LEASE = 10.0
 #: Seconds to wait for others at most; then this process fetches whoever else does. A fetch with all its tries takes
 #: no longer by default.
 MAX_WAIT = 30.0
-#: The least share of the timeout that an operation gets, however long those before it took.
-_LEAST_SHARE = 0.125
+#: How many timeouts a store may be silent for while its caller waits for another process anyway, before that wait is
+#: given up and this process fetches too.
+SILENCE_WHILE_WAITING = 4
 #: Seconds between two looks at a store while another process fetches, and the share of the time waited so far: a
 #: fleet that waits longer asks more rarely.
 POLL_BOUNDS = (0.03, 0.25)
@@ -56,13 +55,14 @@ class Claim(Generic[_T]):
 class StoreLease:
     """See ``protocol.Lease``."""
 
-    __slots__ = ("_cache", "_claim", "_key", "_share")
+    __slots__ = ("_allowance", "_cache", "_claim", "_key")
 
-    def __init__(self, cache: StoreTokenCache[Any], key: str, claim: Claim[Any], share: float) -> None:
+    def __init__(self, cache: StoreTokenCache[Any], key: str, claim: Claim[Any], allowance: Allowance) -> None:
         self._cache = cache
         self._key = key
         self._claim = claim
-        self._share = share
+        #: What is left for the writing.
+        self._allowance = allowance
 
     @property
     def granted(self) -> bool:
@@ -76,12 +76,12 @@ class StoreLease:
 
     def set(self, token: AccessToken) -> None:
         """Keep the token, unless a newer one is there, and let the next one fetch."""
-        self._cache.write(self._key, token, self._claim, self._share)
+        self._cache.write(self._key, token, self._claim, self._allowance)
 
     def release(self) -> None:
         """Let the next one fetch."""
         if self._claim.holding is not None:
-            self._cache.let_go(self._key, self._claim, self._share)
+            self._cache.let_go(self._key, self._claim, self._allowance)
 
     def __repr__(self) -> str:
         return f"<lease {self._claim.number} of {self._cache!r}>"
@@ -97,12 +97,13 @@ class StoreTokenCache(ABC, Generic[_T]):
         self, store: str, records: TokenRecords, lease: float, timeout: float, clock: Clock | None
     ) -> None:
         records.check()
-        self._lease_time = _seconds(lease, "lease")
-        self._calls = BoundedCalls(store, _seconds(timeout, "timeout"))
+        self._lease_time = checked_seconds(lease, "lease of a token cache")
+        self._timeout = checked_seconds(timeout, "timeout of a token cache")
+        self._calls = BoundedCalls(store)
         self._records = records
         self._clock: Clock = clock if clock is not None else SystemClock()
-        # What the last get of a thread took is taken off the lease that follows.
-        self._spent = threading.local()
+        # One call reads, then leases if need be, then writes: what a thread's reading has left is for its lease.
+        self._left = threading.local()
 
     # What the store does.
 
@@ -126,48 +127,46 @@ class StoreTokenCache(ABC, Generic[_T]):
 
     def get(self, key: str) -> AccessToken | None:
         """The token, or None. Raises ``TokenCacheError``."""
-        token, self._spent.share = self._calls.call("read", lambda: self._read(key))
-        return self._unexpired(token)
+        self._left.allowance = allowance = Allowance(self._timeout)
+        return self._unexpired(self._calls.call("read", partial(self._read, key), allowance))
 
     def set(self, key: str, token: AccessToken) -> None:
         """Keep the token until it expires. Raises ``TokenCacheError``."""
-        self.write(key, token, None, 1.0)
+        self.write(key, token, None, Allowance(self._timeout))
 
     def delete(self, key: str) -> None:
         """Forget the token; a fetch that runs at that moment, in whichever process, does not bring it back.
 
         Raises ``TokenCacheError``.
         """
-        self._calls.call("delete from", lambda: self._write(key, None, None))
+        self._calls.call("delete from", partial(self._write, key, None, None), Allowance(self._timeout))
 
     def lease(self, key: str, cancelled: Callable[[], bool]) -> StoreLease | None:
         """Wait until this process may fetch, or until another one has written or deleted the token.
 
         Raises ``TokenCacheError``.
         """
-        left = 1.0 - float(self._spent.__dict__.pop("share", 0.0))
+        first: Allowance = self._left.__dict__.pop("allowance", None) or Allowance(self._timeout)
+        allowance = first
         wait = Wait(self._clock.monotonic())
         while True:
-            claim, spent = self._calls.call(
-                "lease from",
-                partial(self._claim, key, wait),
-                # A process that waits for another one waits for that one, not for the store.
-                share=1.0 if wait.looks else max(left, _LEAST_SHARE),
-                undo=partial(self._undo, key),
+            claim = self._calls.call(
+                "lease from", partial(self._claim, key, wait), allowance, undo=partial(self._undo, key)
             )
             if wait.looks == 0:
-                left -= spent
                 wait.first_seen = claim.last
             claim.token = self._unexpired(claim.token)
             if claim.number or claim.last > wait.first_seen:
-                return StoreLease(self, key, claim, max(left, _LEAST_SHARE))
+                return StoreLease(self, key, claim, first)
             if cancelled():
                 return None
             wait.pause(self._clock)
+            # From now on another process is waited for, and not the store.
+            allowance = Allowance(self._timeout * SILENCE_WHILE_WAITING)
 
     # What a lease does.
 
-    def write(self, key: str, token: AccessToken, claim: Claim[_T] | None, share: float) -> None:
+    def write(self, key: str, token: AccessToken, claim: Claim[_T] | None, allowance: Allowance) -> None:
         """See ``StoreLease.set``."""
 
         def operation() -> None:
@@ -178,11 +177,11 @@ class StoreTokenCache(ABC, Generic[_T]):
                     holding, claim.holding = claim.holding, None
                     self._let_go(key, holding)
 
-        self._calls.call("write to", operation, share=share)
+        self._calls.call("write to", operation, allowance)
 
-    def let_go(self, key: str, claim: Claim[_T], share: float) -> None:
+    def let_go(self, key: str, claim: Claim[_T], allowance: Allowance) -> None:
         """See ``StoreLease.release``."""
-        self._calls.call("release", partial(self._undo, key, claim), share=share)
+        self._calls.call("release", partial(self._undo, key, claim), allowance)
 
     def _undo(self, key: str, claim: Claim[_T]) -> None:
         holding, claim.holding = claim.holding, None
@@ -228,9 +227,3 @@ class Wait:
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
         self.looks += 1
         self.waited = clock.monotonic() - self._begun
-
-
-def _seconds(given: object, what: str) -> float:
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given) or given <= 0:
-        raise ConfigurationError(f"{what} of a token cache is a positive number of seconds")
-    return float(given)

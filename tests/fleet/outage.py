@@ -115,17 +115,18 @@ def measure(
     cache: Callable[[ManualClock], Any],
     trouble: Callable[[], object],
     over: Callable[[Figures], bool] = lambda figures: True,
+    cool_downs: int = COOL_DOWNS,
 ) -> Figures:
     """Figures of a worker whose store gets into trouble after a good start; of more cool-downs until it is over."""
     alone = Worker(tokens, lambda clock: MemoryTokenCache(clock=clock), ManualClock())
     with_store = Worker(tokens, cache, ManualClock())
     figures = Figures()
     with alone.management, with_store.management, warnings() as texts:
-        usual = statistics.median(alone.cool_down() for _ in range(COOL_DOWNS))
+        usual = statistics.median(alone.cool_down() for _ in range(cool_downs))
         with_store.cool_down()
         trouble()
         before = len(texts)
-        while len(figures.delays) < COOL_DOWNS or not over(figures):
+        while len(figures.delays) < cool_downs or not over(figures):
             figures.delays.append(with_store.cool_down(figures) - usual)
         figures.warnings = len(texts) - before
     return figures
@@ -169,7 +170,7 @@ def main() -> None:
                 say(f"Redis {name}: {measure(tokens, cache, lambda t=trouble, s=server: t(s))}")  # type: ignore[misc]
         with RedisServer() as server:
             relay = Relay(server.port)
-            for delay in (0.010, 0.025, 0.200):
+            for delay in (0.025, 0.100, 0.400):
 
                 def slow(clock: ManualClock) -> RedisTokenCache:
                     relay.delay = 0.0
