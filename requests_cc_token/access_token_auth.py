@@ -127,8 +127,8 @@ class AccessTokenAuth(AuthBase):
     def _given(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """The request as the caller made it: without the token, and without the hook that knows the token service."""
         given = copy.copy(request)
-        if isinstance(given.headers, AuthorizedHeaders):
-            given.headers = given.headers.without_token()
+        assert isinstance(request.headers, AuthorizedHeaders)
+        given.headers = request.headers.without_token()
         given.hooks = {event: [h for h in hooks if h != self._look_at] for event, hooks in request.hooks.items()}
         return given
 

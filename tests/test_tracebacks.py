@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -31,7 +32,19 @@ class InterruptError(BaseException):
 
 
 def interrupted(call: Callable[[], object], line: int, traced: tuple[str, ...]) -> tuple[bool, BaseException | None]:
-    """Make a call that is interrupted at its so manieth line; whether it had that many, and what left it."""
+    """Make a call that is interrupted at its so manieth line; whether it had that many, and what left it.
+
+    In a thread of its own: where a trace raises at the end of a handler, what was handled stays the thread's current
+    exception, and all later errors would have it for their context.
+    """
+    outcome: list[tuple[bool, BaseException | None]] = []
+    thread = threading.Thread(target=lambda: outcome.append(_interrupted(call, line, traced)))
+    thread.start()
+    thread.join(60)
+    return outcome[0]
+
+
+def _interrupted(call: Callable[[], object], line: int, traced: tuple[str, ...]) -> tuple[bool, BaseException | None]:
     count = 0
     reached = False
 
