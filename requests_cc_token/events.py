@@ -30,17 +30,15 @@ EventKind = Literal["requested", "obtained", "renewed", "served_stale", "failed"
 class TokenEvent:
     """Something that happened to the token of one client.
 
-    ===============  =========================================================================================
-    kind             meaning
-    ===============  =========================================================================================
-    ``requested``    a token request is about to be sent; ``attempt`` counts the tries of this fetch from 1
-    ``obtained``     a token came, from the token service or from a shared cache, for callers who waited
-    ``renewed``      likewise, in the background
-    ``served_stale`` a background renewal failed; callers go on with the old token, still valid ``expires_in`` s
-    ``failed``       a fetch failed; ``error`` says how, ``wait`` for how many seconds none is tried again
-    ``held_off``     a caller got the error of the last failed fetch at once; ``wait`` as above
-    ``rejected``     the API refused the current token with a 401
-    ===============  =========================================================================================
+    By ``kind``:
+
+    - ``requested``: a token request is about to be sent; ``attempt`` counts the tries of this fetch from 1
+    - ``obtained``: a token came, from the token service or from a shared cache, for callers who waited
+    - ``renewed``: a token came in the background, while callers went on with the old one
+    - ``served_stale``: a background renewal failed; callers go on with the old token, valid for ``expires_in`` seconds
+    - ``failed``: a fetch failed; ``error`` says how, ``wait`` for how many seconds none is tried again
+    - ``held_off``: a caller got the error of the last failed fetch at once; ``wait`` says for how many seconds more
+    - ``rejected``: the API refused the current token
     """
 
     kind: EventKind
