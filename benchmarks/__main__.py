@@ -31,7 +31,7 @@ BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 def main() -> int:
     """Measure, print or write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="p1, p3, ... p10 or savings; all but savings by default")
+    parser.add_argument("names", nargs="*", help="p1, p3, ... p11 or savings; all but savings by default")
     parser.add_argument("--json", type=Path, help="keep the figures in this file too")
     parser.add_argument("--from-json", type=Path, help="measure nothing, write what this file holds")
     options = parser.parse_args()

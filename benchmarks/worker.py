@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -393,6 +394,24 @@ class Bench:
         sessions["DPoP for another client"] = management.make_session("mine")
         calls = {name: partial(session.get, self.api) for name, session in sessions.items()}
         return ratios(rounds(calls, number=GETS, repeat=40, warming=WARMING), "nothing else")
+
+    def p11_first_answer(self) -> Any:
+        """CPU of a fresh process up to its first authenticated answer, against an adapter written by hand."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for _ in range(30):
+            for kind, origin in (("plain", self.http), ("TLS", self.https)):
+                for way in ("hand", "ours"):
+                    spent = self._cpu_of("benchmarks.first_answer", way, f"{origin}/v1/items", f"{origin}/token")
+                    found.setdefault(kind, {}).setdefault(way, []).append(spent)
+        return {kind: ratios(times, "hand") for kind, times in found.items()}
+
+    def _cpu_of(self, module: str, *arguments: str) -> float:
+        """Microseconds of CPU that a process takes from its start to its end."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        environment = {**os.environ, "REQUESTS_CA_BUNDLE": str(self.bundle)}
+        subprocess.run([sys.executable, "-m", module, *arguments], check=True, env=environment)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e6
 
     def savings(self) -> Any:
         """CPU of a GET with one short way opened after the other: what each earns beside those before it."""

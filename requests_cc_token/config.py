@@ -78,12 +78,13 @@ def read_plan(config: str | os.PathLike[str] | Mapping[str, Any], clock: Clock |
     Raises ``ConfigurationError``.
     """
     if isinstance(config, Mapping):
-        return _plan(config, "the configuration", None, clock)
+        return plan_of(config, "the configuration", None, clock)
     path = Path(config)
-    return _plan(_read(path), str(path), path.parent, clock)
+    return plan_of(read_file(path), str(path), path.parent, clock)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_file(path: Path) -> Mapping[str, Any]:
+    """The content of a TOML file. Raises ``ConfigurationError``."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:  # pragma: no cover - Python 3.10
@@ -99,7 +100,8 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _plan(config: Mapping[str, Any], source: str, folder: Path | None, clock: Clock | None) -> Plan:
+def plan_of(config: Mapping[str, Any], source: str, folder: Path | None, clock: Clock | None) -> Plan:
+    """The plan of a configuration whose messages begin with ``source``. Raises ``ConfigurationError``."""
     _check_keys(config, _TABLES, source)
     options = {key: config[key] for key in ("revoke_on_close", "name") if key in config}
     cache = _resolved(_table(config, "cache", source), f"{source}: [cache]", folder)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from requests_cc_token import ClientCredentialsClient, __version__, cli
+from requests_cc_token import ClientCredentialsClient, __version__
 from requests_cc_token.authentication.method import ClientAuthentication
+from requests_cc_token.cli import app, demo
+from requests_cc_token.cli.check import described
 from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
@@ -198,15 +200,15 @@ class TestDemo:
         lost its way in 2 of 60.
         """
         interrupts = iter([signal.SIGINT] * times)
-        shown = cli._Output.line
+        shown = demo._Output.line
 
         def interrupted(output: Any, line: Any) -> None:
             for number in interrupts:
                 signal.raise_signal(number)
             shown(output, line)
 
-        monkeypatch.setattr(cli._Output, "line", interrupted)
-        assert cli.run(["demo", "--config", str(config), "--session", "main", "--interval", "0", *options]) == code
+        monkeypatch.setattr(demo._Output, "line", interrupted)
+        assert app.run(["demo", "--config", str(config), "--session", "main", "--interval", "0", *options]) == code
         assert next(interrupts, None) is None
         assert (" ok, 0 failed; " in capsys.readouterr().out.splitlines()[-1]) == (times == 1)
 
@@ -225,7 +227,7 @@ class TestDemo:
     ) -> None:
         """With --config the user's own services are called, at the path that the user names."""
         arguments = ["--interval", "0", "--session", "main", "--path", "echo?a=1"]
-        assert cli.run(["demo", "--config", str(config), *arguments]) == 0
+        assert app.run(["demo", "--config", str(config), *arguments]) == 0
 
         assert [request.path for request in api.requests] == ["/api/echo"] * 10
         assert len(tokens.requests) == 1
@@ -238,7 +240,7 @@ class TestDemo:
     ) -> None:
         """Exit code 1 says that not every call succeeded."""
         api.fail_next(500, "[bold]out of order[/bold]")
-        assert cli.run(["demo", "--config", str(config), "--session", "main", "--calls", "2", "--interval", "0"]) == 1
+        assert app.run(["demo", "--config", str(config), "--session", "main", "--calls", "2", "--interval", "0"]) == 1
 
         out = capsys.readouterr().out
         assert "call 1: 500 [bold]out of order[/bold]" in out
@@ -249,7 +251,7 @@ class TestDemo:
         self, config: Path, session: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
         """No name, or an unknown one, is an error that lists the names there are."""
-        assert cli.run(["demo", "--config", str(config), *session]) == 1
+        assert app.run(["demo", "--config", str(config), *session]) == 2
 
         captured = capsys.readouterr()
         assert captured.out == ""
@@ -260,7 +262,7 @@ class TestDemo:
         """A program that embeds the command line and has signals of its own keeps them."""
         codes: list[int] = []
         arguments = ["demo", "--config", str(config), "--session", "main", "--calls", "1"]
-        thread = threading.Thread(target=lambda: codes.append(cli.run(arguments)))
+        thread = threading.Thread(target=lambda: codes.append(app.run(arguments)))
         thread.start()
         thread.join(60)
 
@@ -275,7 +277,7 @@ class TestDemo:
         arguments = ["demo", "--config", str(config), "--session", "main", "--path", "http://["]
         monkeypatch.setattr("requests_cc_token.demo.worker._gist", None)
 
-        assert cli.run([*arguments[:-2], "--calls", "1"]) == 1
+        assert app.run([*arguments[:-2], "--calls", "1"]) == 1
         assert len(shown) == 1
         assert "failed" not in capsys.readouterr().out
 
@@ -285,7 +287,7 @@ class TestToken:
         self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The token of the named client, one line and nothing else."""
-        assert cli.run(["token", "first", "--config", str(config)]) == 0
+        assert app.run(["token", "first", "--config", str(config)]) == 0
 
         captured = capsys.readouterr()
         assert captured.err == ""
@@ -295,7 +297,7 @@ class TestToken:
         self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """--header gives what curl -H takes."""
-        assert cli.run(["token", "first", "--header", "--config", str(config)]) == 0
+        assert app.run(["token", "first", "--header", "--config", str(config)]) == 0
         assert capsys.readouterr().out == f"Authorization: Bearer {tokens.tokens[-1].value}\n"
 
     def test_the_configuration_may_come_from_the_environment(
@@ -304,7 +306,7 @@ class TestToken:
         """Without --config the environment variable names the file; so may a secret come."""
         monkeypatch.setenv(CONFIG_VARIABLE, str(config))
         monkeypatch.setenv("SECOND_SECRET", SECRET)
-        assert cli.run(["token", "second"]) == 0
+        assert app.run(["token", "second"]) == 0
         assert len(capsys.readouterr().out.splitlines()) == 1
 
     @pytest.mark.parametrize(
@@ -315,11 +317,11 @@ class TestToken:
             (["second"], "SECOND_SECRET"),
         ],
     )
-    def test_errors_are_one_line_and_exit_code_1(
+    def test_errors_are_one_line_and_exit_code_2(
         self, config: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """An unknown client, no client of several, a secret that is not there: each is said in one line."""
-        assert cli.run(["token", *arguments, "--config", str(config)]) == 1
+        assert app.run(["token", *arguments, "--config", str(config)]) == 2
 
         captured = capsys.readouterr()
         assert captured.out == ""
@@ -333,7 +335,7 @@ class TestToken:
         with program("token", "first", "--config", config) as process:
             out, err = process.communicate(timeout=60)
 
-        assert process.returncode == 1
+        assert process.returncode == 3
         assert out == ""
         assert err.count("\n") == 1
         assert "invalid_scope" in err
@@ -345,7 +347,7 @@ class TestToken:
     ) -> None:
         """--timeout ends the wait for a token service that hangs."""
         with tokens.hold():
-            assert cli.run(["token", "first", "--timeout", "0.01", "--config", str(config)]) == 1
+            assert app.run(["token", "first", "--timeout", "0.01", "--config", str(config)]) == 4
         assert capsys.readouterr().err.count("\n") == 1
 
     def test_ctrl_c_ends_the_wait(self, config: Path, tokens: TokenService) -> None:
@@ -374,7 +376,7 @@ class TestToken:
     ) -> None:
         """No configuration at all, or a file that is not there, is one line that says what to do or what is wrong."""
         monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
-        assert cli.run(["token", "first", *arguments]) == 1
+        assert app.run(["token", "first", *arguments]) == 2
 
         err = capsys.readouterr().err
         assert err.count("\n") == 1
@@ -392,14 +394,15 @@ class TestCheck:
     ) -> None:
         """Clients and sessions are listed, nothing is sent, and no secret is shown."""
         monkeypatch.setenv("SECOND_SECRET", SECRET)
-        assert cli.run(["check", "--config", str(config)]) == 0
+        assert app.run(["check", "--config", str(config)]) == 0
 
         out = capsys.readouterr().out
-        assert [line.partition(":")[0] for line in out.splitlines()] == [
-            "client first",
-            "client second",
-            "session main",
-            "session side",
+        listed = [line.partition(":")[0].split() for line in out.splitlines()]
+        assert [words[1:] for words in listed if words[0] == "ok"] == [
+            ["client", "first"],
+            ["client", "second"],
+            ["session", "main"],
+            ["session", "side"],
         ]
         assert tokens.token_endpoint in out
         assert SECRET not in out
@@ -420,7 +423,7 @@ class TestCheck:
             base_url = "https://api.test/"
             """
         )
-        assert cli.run(["check", "--config", str(path)]) == 0
+        assert app.run(["check", "--config", str(path)]) == 0
         out = capsys.readouterr().out
         assert "no scope" in out
         assert "session main: https://api.test/, the only client\n" in out
@@ -435,7 +438,7 @@ class TestCheck:
         client = ClientCredentialsClient(
             "name", issuer="https://issuer.test", client_id="id", scope=("a", "b"), auth=ByCertificate()
         )
-        assert cli._described(client) == "client name: https://issuer.test, id id, tls_client_auth, scope a b"
+        assert described(client) == "https://issuer.test, id id, tls_client_auth, scope a b"
 
     def test_a_session_of_an_unknown_client_is_found(
         self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -443,29 +446,29 @@ class TestCheck:
         """A session that names a client which is not there fails the check."""
         monkeypatch.setenv("SECOND_SECRET", SECRET)
         config.write_text(config.read_text().replace('client = "second"', 'client = "third"'))
-        assert cli.run(["check", "--config", str(config)]) == 1
-        assert "third" in capsys.readouterr().err
+        assert app.run(["check", "--config", str(config)]) == 2
+        assert "problem  session side: no token client is named 'third'" in capsys.readouterr().out
 
     def test_a_secret_that_is_not_there_is_found(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """A secret's environment variable that is not set fails the check, by name."""
-        assert cli.run(["check", "--config", str(config)]) == 1
-        assert "SECOND_SECRET" in capsys.readouterr().err
+        assert app.run(["check", "--config", str(config)]) == 2
+        assert "SECOND_SECRET" in capsys.readouterr().out
 
 
 class TestProgram:
     def test_the_version_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
         """--version gives the version of the package."""
-        assert cli.run(["--version"]) == 0
+        assert app.run(["--version"]) == 0
         assert __version__ in capsys.readouterr().out
 
     def test_a_wrong_usage_is_exit_code_2(self, capsys: pytest.CaptureFixture[str]) -> None:
         """An unknown command or option shows the usage."""
-        assert cli.run(["tokens"]) == 2
+        assert app.run(["tokens"]) == 2
         assert "Usage: requests-cc-token" in capsys.readouterr().err
 
     def test_help_names_the_environment_variable(self, capsys: pytest.CaptureFixture[str]) -> None:
         """The help of an option that the environment can give names the variable."""
-        assert cli.run(["token", "--help"]) == 0
+        assert app.run(["token", "--help"]) == 0
         assert CONFIG_VARIABLE in capsys.readouterr().out
 
     @pytest.mark.parametrize(
@@ -478,7 +481,7 @@ class TestProgram:
         ],
     )
     def test_a_missing_extra_is_named(self, module: str, command: str, extra: str) -> None:
-        """Without what a command needs, one line says which extra to install, and the exit code is 1."""
+        """Without what a command needs, one line says which extra to install, and the exit code is 2."""
         ran = python(
             "import sys; sys.modules[sys.argv[1]] = None; sys.argv[1:] = sys.argv[2:]\n"
             "from requests_cc_token.__main__ import main; sys.exit(main())",
@@ -486,9 +489,21 @@ class TestProgram:
             command,
         )
 
-        assert ran.returncode == 1
+        assert ran.returncode == 2
         assert ran.stderr.count("\n") == 1
         assert f"pip install 'requests_cc_token[{extra}]'" in ran.stderr
+
+    @pytest.mark.parametrize(("flag", "said"), [("--version", __version__), ("--help", "requests_cc_token[cli]")])
+    def test_version_and_help_need_no_extra(self, flag: str, said: str) -> None:
+        """In a bare install version and help are told all the same, with exit code 0."""
+        ran = python(
+            "import sys; sys.modules['click'] = None\n"
+            "from requests_cc_token.__main__ import main; sys.exit(main())",
+            flag,
+        )
+
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert said in ran.stdout
 
     def test_an_import_error_of_another_kind_is_not_hidden(self) -> None:
         """A broken installation shows where it is broken."""
@@ -508,7 +523,7 @@ class TestProgram:
             "class Interrupted(types.ModuleType):\n"
             "    def __getattr__(self, name):\n"
             "        raise KeyboardInterrupt\n"
-            "sys.modules['requests_cc_token.cli'] = Interrupted('cli')\n"
+            "sys.modules['requests_cc_token.cli.app'] = Interrupted('app')\n"
             "from requests_cc_token.__main__ import main; sys.exit(main())"
         )
 

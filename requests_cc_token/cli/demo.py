@@ -1,141 +1,57 @@
-"""The command line: a demo, a token for scripts, a look at a configuration.
-
-No secret is ever an argument, and none is printed but the token of ``token``.
-"""
+"""``demo``: a worker that is watched at its work."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import signal
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from . import __version__
-from .config import CONFIG_VARIABLE
-from .demo.worker import DEFAULT_CALLS, DEFAULT_INTERVAL, Line, Summary, Worker, printable
-from .exceptions import CCTokenError, ConfigurationError
-from .management import AccessTokenManagement
+from requests_cc_token.config import CONFIG_VARIABLE
+from requests_cc_token.demo.worker import DEFAULT_CALLS, DEFAULT_INTERVAL, Line, Summary, Worker, printable
+from requests_cc_token.exceptions import ConfigurationError
+from requests_cc_token.management import AccessTokenManagement
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from .clients import ClientCredentialsClient
-
-PROGRAM = "requests-cc-token"
-
-#: The exit code of a program that Ctrl-C ended before it was done: 128 and the number of the signal.
-INTERRUPTED = 128 + signal.SIGINT
+from .options import option
+from .outcome import INTERRUPTED, Exit
 
 _STYLES = {"ok": "green", "error": "red", "token": "cyan"}
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code. Errors are one line on standard error.
-
-    Raises ``ImportError`` where an extra is missing that the command needs.
-    """
-    # Without a handler, Python prints warnings of libraries on its own, beside the one line that is to be there.
-    logging.getLogger("requests_cc_token").addHandler(logging.NullHandler())
-    try:
-        code = commands.main(arguments, PROGRAM, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
-    except (CCTokenError, OSError) as error:
-        click.echo(f"{PROGRAM}: {printable(str(error))}", err=True)
-        return 1
-    return code if isinstance(code, int) else 0
+def _said_before() -> str | None:
+    """The configuration that was named before the command, on the command line and not by the environment."""
+    outer = click.get_current_context().parent
+    if outer is None or outer.get_parameter_source("config") is not ParameterSource.COMMANDLINE:
+        return None
+    config: str | None = outer.params.get("config")
+    return config
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name=PROGRAM)
-def commands() -> None:
-    """Client-credentials access tokens for requests."""
-
-
-# token
-
-
-@commands.command()
-@click.argument("name", required=False)
-@click.option("--header", is_flag=True, help="Print the whole header line, for curl -H and the like.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the token at most.")
-@click.option("--config", metavar="FILE", envvar=CONFIG_VARIABLE, show_envvar=True, help="The TOML file.")
-def token(name: str | None, header: bool, timeout: float | None, config: str | None) -> None:
-    """Print an access token of the token client NAME.
-
-    NAME may be left out while there is one token client.
-    """
-    with _management(config) as management:
-        issued = management.service.get_access_token(name, timeout=timeout)
-    click.echo(f"Authorization: {issued.authorization}" if header else issued.value)
-
-
-# check
-
-
-@commands.command()
-@click.option("--config", metavar="FILE", envvar=CONFIG_VARIABLE, show_envvar=True, help="The TOML file.")
-def check(config: str | None) -> None:
-    """Check a configuration and list its token clients and sessions.
-
-    Nothing is sent. Secrets are read, to see that they are there, and not shown.
-    """
-    with _management(config) as management:
-        for client in management.clients.values():
-            click.echo(printable(_described(client)))
-        for name, (base_url, client_name) in management.sessions.items():
-            management.make_session(name).close()
-            uses = "the only client" if client_name is None else f"client {client_name}"
-            click.echo(printable(f"session {name}: {base_url}, {uses}"))
-
-
-def _described(client: ClientCredentialsClient) -> str:
-    facts = [f"client {client.name}: {client.token_endpoint or client.issuer}", f"id {client.client_id}"]
-    facts.append(client.auth.method)
-    if client.client_secret is not None:
-        client.client_secret.read()
-        facts.append(f"secret from {client.client_secret.description}")
-    facts.append(f"scope {' '.join(client.scope)}" if client.scope else "no scope")
-    return ", ".join(facts)
-
-
-def _management(config: str | None) -> AccessTokenManagement:
-    if not config:
-        raise ConfigurationError(f"no configuration; give --config FILE, or set {CONFIG_VARIABLE} to its path")
-    return AccessTokenManagement.from_config(config)
-
-
-# demo
-
-
-@commands.command()
-@click.option("--calls", type=click.IntRange(min=1), default=DEFAULT_CALLS, show_default=True, help="Calls to make.")
-@click.option("--forever", is_flag=True, help="Call until Ctrl-C.")
-@click.option(
+@click.command()
+@option("--calls", type=click.IntRange(min=1), default=DEFAULT_CALLS, show_default=True, help="Calls to make.")
+@option("--forever", is_flag=True, help="Call until Ctrl-C.")
+@option(
     "--interval",
     type=click.FloatRange(min=0),
     default=DEFAULT_INTERVAL,
     show_default=True,
     help="Seconds between the starts of two calls.",
 )
-@click.option(
+@option(
     "--config",
     metavar="FILE",
+    default=_said_before,
     help=f"A TOML file: work against your own services. {CONFIG_VARIABLE} does not count here, so that a demo never "
     "calls them by surprise.",
 )
-@click.option("--session", metavar="NAME", help="The session to use, if the configuration has several.")
-@click.option(
-    "--path", default="test", show_default=True, help="What to get, relative to the base URL of the session."
-)
+@option("--session", metavar="NAME", help="The session to use, if the configuration has several.")
+@option("--path", default="test", show_default=True, help="What to get, relative to the base URL of the session.")
 def demo(calls: int, forever: bool, interval: float, config: str | None, session: str | None, path: str) -> int:
     """Run a worker that calls a protected API, and watch its tokens come and go.
 
@@ -146,14 +62,14 @@ def demo(calls: int, forever: bool, interval: float, config: str | None, session
     """
     with contextlib.ExitStack() as stack:
         if config is None:
-            from .demo.embedded import embedded
+            from requests_cc_token.demo.embedded import embedded
 
             management, tokens, api = stack.enter_context(embedded())
             about = f"token service {tokens.token_endpoint}, API {api.base_url}"
         else:
             management = stack.enter_context(AccessTokenManagement.from_config(config))
             about = f"services of {config}"
-        name = _session_name(management, session)
+        name = session_name(management, session)
         base_url, _ = management.sessions[name]
         output = _Output()
         output.note(about)
@@ -164,10 +80,11 @@ def demo(calls: int, forever: bool, interval: float, config: str | None, session
             output.summary(summary)
     if run.interrupted and not forever:
         return INTERRUPTED
-    return 1 if summary is None or summary.failed else 0
+    return Exit.FAILED if summary is None or summary.failed else Exit.FINE
 
 
-def _session_name(management: AccessTokenManagement, name: str | None) -> str:
+def session_name(management: AccessTokenManagement, name: str | None) -> str:
+    """The session that is meant: the named one, else the only one. Raises ``ConfigurationError``."""
     names = sorted(management.sessions)
     if name in names:
         return name

@@ -1,0 +1,219 @@
+"""``check``: a configuration, without sending anything; with ``--live`` its clients against their token services."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+import requests
+from requests.utils import get_netrc_auth, select_proxy
+
+from requests_cc_token.authentication.method import TokenRequest
+from requests_cc_token.clients import ClientCredentialsClient
+from requests_cc_token.config import Plan, plan_of, read_file
+from requests_cc_token.demand import Demand
+from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, UnknownClientError
+from requests_cc_token.management import AccessTokenManagement
+from requests_cc_token.urls import shown_url
+
+from .files import judged_files
+from .options import Common, config_option, option
+from .outcome import Exit
+from .report import Finding, Report
+
+#: Taken in the place of a faulty value that cannot be left out, so that the next fault is found too.
+_STAND_INS: Mapping[str, Any] = {
+    "token_endpoint": "https://stand-in.invalid/",
+    "issuer": "https://stand-in.invalid/",
+    "client_id": "stand-in",
+    "client_secret": "stand-in",
+    "base_url": "https://stand-in.invalid/",
+    "client": "stand-in",
+}
+#: What an entry may lack although it needs it.
+_NEEDED = ("token_endpoint", "client_id", "base_url")
+
+
+@click.command()
+@option("--live", is_flag=True, help="Ask the token services, step by step; without it nothing is sent.")
+@option("--session", metavar="NAME", help="With --live: call the API of this session too.")
+@option("--path", default="", help="What to get there, relative to the session's base URL.")
+@option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@config_option
+@click.argument("clients", nargs=-1, metavar="[CLIENT]...")
+@click.pass_obj
+def check(common: Common, clients: tuple[str, ...], live: bool, session: str | None, path: str, as_json: bool) -> int:
+    """Check a configuration: all problems of all token clients and sessions, or of those named.
+
+    Without --live nothing is sent. Secrets are read, to see that they are there, and not shown.
+    """
+    configuration = Configuration.read(common.path())
+    report = Report(as_json, common.verbosity < 0)
+    unknown = sorted(set(clients) - set(configuration.table("clients")))
+    if unknown:
+        names = ", ".join(map(repr, configuration.table("clients"))) or "none"
+        raise UnknownClientError(f"no token client is named {unknown[0]!r}; the configuration has {names}")
+    if session is not None and not live:
+        raise click.UsageError("--session goes with --live")
+    configuration.check(report, clients)
+    if live and report.worst is Exit.FINE:
+        from .live import check_live
+
+        check_live(configuration.plan(), report, clients, session, path)
+    return report.end()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a TOML file says."""
+
+    path: Path
+    content: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str) -> Configuration:
+        """The file's content. Raises ``ConfigurationError`` where it is none."""
+        return cls(Path(path), read_file(Path(path)))
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """A table of the file; empty where it is missing or none."""
+        table = self.content.get(name)
+        return table if isinstance(table, Mapping) else {}
+
+    def plan(self, **tables: Any) -> Plan:
+        """The plan of the whole file, or of these tables. Raises ``ConfigurationError``."""
+        return plan_of(tables or self.content, str(self.path), self.path.parent, None)
+
+    def check(self, report: Report, clients: tuple[str, ...]) -> None:
+        """Find every problem of these clients, else of everything."""
+        if not clients:
+            for fault in _faults(self._try_the_rest, self.content):
+                report.add(_problem("configuration", fault))
+        for name, entry in self.table("clients").items():
+            if clients and name not in clients:
+                continue
+            self._check_entry(report, f"client {name}", entry, partial(self._try_client, name))
+        for name, entry in {} if clients else self.table("sessions").items():
+            self._check_entry(report, f"session {name}", entry, partial(self._try_session, name))
+
+    def _check_entry(
+        self, report: Report, about: str, entry: Any, attempt: Callable[[Mapping[str, Any]], tuple[str, list[str]]]
+    ) -> None:
+        entry = entry if isinstance(entry, Mapping) else {}
+        faults = list(_faults(attempt, entry))
+        for fault in faults:
+            report.add(_problem(about, fault))
+        for finding in judged_files(about, entry, self.path.parent):
+            report.add(finding)
+        if not faults:
+            backchannel = self._backchannel() if about.startswith("client") else {}
+            text, urls = attempt(entry)
+            report.add(Finding("ok", about, text))
+            for note in chain.from_iterable(_ways(url, backchannel) for url in urls):
+                report.add(Finding("note", about, note))
+
+    def _backchannel(self) -> Mapping[str, Any]:
+        try:
+            return self.plan(backchannel=self.table("backchannel")).backchannel.options
+        except ConfigurationError:
+            return {}  # told already
+
+    def _try_the_rest(self, left: Mapping[str, Any]) -> None:
+        rest = {name: value for name, value in left.items() if name not in ("clients", "sessions")}
+        plan = self.plan(clients={}, **rest)
+        for name in ("clients", "sessions"):
+            if not isinstance(left.get(name, {}), Mapping):
+                raise ConfigurationError(f"{self.path}: [{name}] must be a table")
+        with AccessTokenManagement(**plan.management.options) as management:
+            management.configure_backchannel(**plan.backchannel.options)
+
+    def _try_client(self, name: str, left: Mapping[str, Any]) -> tuple[str, list[str]]:
+        (entry,) = self.plan(clients={name: left}).clients
+        client = ClientCredentialsClient(name, **entry.options)
+        place = client.token_endpoint or client.issuer or ""
+        Demand.of(client)
+        client.auth.authenticate(TokenRequest(place, {}, audience=place, now=time.time()), client)
+        return described(client), [place]
+
+    def _try_session(self, name: str, left: Mapping[str, Any]) -> tuple[str, list[str]]:
+        (entry,) = self.plan(sessions={name: left}).sessions
+        with AccessTokenManagement() as management:
+            names = set(self.table("clients"))
+            if left.get("client") is _STAND_INS["client"]:
+                names.add("stand-in")
+            for client in names:
+                management.add_client(
+                    client,
+                    token_endpoint=_STAND_INS["token_endpoint"],
+                    client_id=_STAND_INS["client_id"],
+                    client_secret=_STAND_INS["client_secret"],
+                )
+            management.add_session(name, **entry.options)
+            management.make_session(name).close()
+            base_url, client_name = management.sessions[name]
+        uses = "the only client" if client_name is None else f"client {client_name}"
+        return f"{base_url}, {uses}", [base_url]
+
+
+def described(client: ClientCredentialsClient) -> str:
+    """What a registration says, without its secrets."""
+    facts = [str(client.token_endpoint or client.issuer), f"id {client.client_id}", client.auth.method]
+    if client.client_secret is not None:
+        facts.append(f"secret from {client.client_secret.description}")
+    facts.append(f"scope {' '.join(client.scope)}" if client.scope else "no scope")
+    return ", ".join(facts)
+
+
+def _faults(attempt: Callable[[Mapping[str, Any]], object], entry: Mapping[str, Any]) -> Iterator[str]:
+    """Each reason for which an attempt fails: what causes one is put aside before the next is looked for."""
+    left = dict(entry)
+    while (fault := _fault(attempt, left)) is not None:
+        yield fault
+        given = [key for key in left if left[key] is not _STAND_INS.get(key)]
+        causes = [key for key in given if _fault(attempt, _without(left, key)) != fault]
+        missing = [key for key in _NEEDED if key in fault and key not in left]
+        if not causes and not missing:
+            return
+        for key in causes or missing:
+            left = _without(left, key)
+
+
+def _without(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
+    left = {name: value for name, value in entry.items() if name != key}
+    if key in _STAND_INS and entry.get(key) != _STAND_INS[key]:
+        left[key] = _STAND_INS[key]
+    return left
+
+
+def _fault(attempt: Callable[[Mapping[str, Any]], object], entry: Mapping[str, Any]) -> str | None:
+    try:
+        attempt(entry)
+    except (ConfigurationError, TokenRequestError, UnknownClientError) as error:
+        return str(error)
+    return None
+
+
+def _problem(about: str, fault: str) -> Finding:
+    return Finding("problem", about, fault, exit_code=Exit.CONFIGURATION)
+
+
+def _ways(url: str, backchannel: Mapping[str, Any]) -> Iterator[str]:
+    """Which proxy and authorities apply to a URL, and whether a netrc file would."""
+    with requests.Session() as session:
+        settings = session.merge_environment_settings(url, backchannel.get("proxies") or {}, None, None, None)
+    proxy = select_proxy(url, settings["proxies"])
+    if proxy:
+        yield f"{shown_url(url)} is reached by the proxy {shown_url(proxy)}"
+    verify = backchannel.get("verify", settings["verify"])
+    if verify is False:
+        yield f"{shown_url(url)}: certificates are not verified"
+    elif isinstance(verify, str):
+        yield f"{shown_url(url)}: certificates are verified by {verify}"
+    if get_netrc_auth(url):
+        yield f"a netrc file has a password for {shown_url(url)}, which is never used here"

@@ -1,0 +1,174 @@
+"""``discover``: a configuration to start from, of what an issuer or an API publishes.
+
+Only here, by hand: at run time nobody follows what an API says.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+import requests
+import urllib3
+
+from requests_cc_token.www_authenticate import parse_challenges
+
+from .connection import STEP_TIMEOUT, Way
+from .options import option
+from .outcome import Exit
+
+#: Bytes of a metadata document that are read: real ones hold a few KiB.
+MAX_DOCUMENT = 1024 * 1024
+
+_ISSUER_PATHS = ("oauth-authorization-server", "openid-configuration")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A metadata document, and where it was found."""
+
+    url: str
+    document: Mapping[str, Any]
+
+    def texts(self, name: str) -> list[str]:
+        """The texts of a member that lists some."""
+        found = self.document.get(name)
+        return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+class Answer(NamedTuple):
+    """An answer to a request without credentials."""
+
+    ok: bool
+    challenge: str
+    body: bytes
+
+
+@click.command()
+@click.argument("url")
+@option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def discover(url: str, as_json: bool) -> int:
+    """Print a configuration to start from, for the issuer or the API at URL.
+
+    An issuer is asked for its metadata (RFC 8414), an API for its own (RFC 9728) or for a challenge that names it.
+    """
+    if urlsplit(url).scheme not in ("https", "http"):
+        raise click.UsageError(f"{url} is no http or https URL")
+    resource = None
+    issuer = issuer_metadata(url, Way.to(url, {}))
+    if issuer is None:
+        resource = resource_metadata(url)
+        for server in resource.texts("authorization_servers") if resource is not None else ():
+            issuer = issuer_metadata(server, Way.to(server, {}))
+            if issuer is not None:
+                break
+    if issuer is None:
+        click.echo(f"{url} publishes neither the metadata of an issuer nor that of an API", err=True)
+        return Exit.FAILED
+    if as_json:
+        found = {"issuer": issuer.document, "resource": None if resource is None else resource.document}
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo(_configuration(issuer, resource), nl=False)
+    return Exit.FINE
+
+
+def issuer_metadata(url: str, way: Way) -> Published | None:
+    """The metadata of an issuer (RFC 8414 section 3, OpenID Connect Discovery), or None."""
+    parts = urlsplit(url)
+    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+    places = [f"{origin}/.well-known/{name}{path}" for name in _ISSUER_PATHS]
+    if path:
+        places.append(f"{origin}{path}/.well-known/{_ISSUER_PATHS[1]}")
+    return _first_with("token_endpoint", places, way)
+
+
+def resource_metadata(url: str) -> Published | None:
+    """The metadata of an API (RFC 9728 section 3), where it is by default or where a challenge says, or None."""
+    parts = urlsplit(url)
+    place = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-protected-resource{parts.path.rstrip('/')}"
+    way = Way.to(url, {})
+    found = _first_with("authorization_servers", [place], way)
+    answer = None if found is not None else _get(url, way)
+    if answer is None:
+        return found
+    for challenge in parse_challenges([answer.challenge]):
+        named = challenge.parameters.get("resource_metadata", "")
+        if urlsplit(named).scheme in ("https", "http"):
+            return _first_with("authorization_servers", [named], Way.to(named, {}))
+    return None
+
+
+def seconds_since(begun: float) -> float:
+    """Seconds since a moment of ``time.perf_counter``."""
+    return time.perf_counter() - begun
+
+
+def _first_with(member: str, places: list[str], way: Way) -> Published | None:
+    for place in places:
+        answer = _get(place, way)
+        try:
+            document = json.loads(answer.body) if answer is not None and answer.ok else None
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(document, dict) and member in document:
+            return Published(place, document)
+    return None
+
+
+def _get(url: str, way: Way) -> Answer | None:
+    """A public document, asked for without any credentials; None where there is no answer."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.get(
+                url,
+                allow_redirects=False,
+                timeout=STEP_TIMEOUT,
+                proxies=dict(way.proxies),
+                verify=way.verify,
+                stream=True,
+            )
+            body = answer.raw.read(MAX_DOCUMENT, decode_content=True)
+            answer.close()
+    except (requests.RequestException, OSError, urllib3.exceptions.HTTPError):
+        return None
+    return Answer(answer.status_code == 200, answer.headers.get("WWW-Authenticate", ""), body)
+
+
+def _configuration(issuer: Published, resource: Published | None) -> str:
+    """TOML; texts of the other side as JSON writes them, which TOML reads."""
+    document = issuer.document
+    lines = [
+        f"# {issuer.url}",
+        "[clients.main]",
+        f"issuer = {_text(document.get('issuer'))}",
+        f"# token_endpoint = {_text(document.get('token_endpoint'))}",
+        'client_id = ""  # from the token service',
+        'client_secret = { env = "CLIENT_SECRET" }',
+    ]
+    methods = issuer.texts("token_endpoint_auth_methods_supported")
+    if methods:
+        lines.append(f"# auth is one of {', '.join(map(_text, methods))}")
+    scopes = (issuer if resource is None else resource).texts("scopes_supported")
+    if scopes:
+        lines.append(f"# scope is some of {', '.join(map(_text, scopes))}")
+    if resource is not None:
+        lines += [
+            f"resource = {_text(resource.document.get('resource'))}",
+            "",
+            f"# {resource.url}",
+            "[sessions.main]",
+            f"base_url = {_text(resource.document.get('resource'))}",
+            'client = "main"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: object) -> str:
+    return json.dumps(value if isinstance(value, str) else "")

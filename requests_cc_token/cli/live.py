@@ -1,0 +1,233 @@
+"""Token clients against their token services, step by step; then the API."""
+
+from __future__ import annotations
+
+import time
+from email.utils import parsedate_to_datetime
+
+import requests
+
+from requests_cc_token.caches.protocol import TokenCache
+from requests_cc_token.clients import ClientCredentialsClient
+from requests_cc_token.config import Plan
+from requests_cc_token.exceptions import InvalidTokenResponseError, TokenCacheError, TokenRequestError
+from requests_cc_token.management import AccessTokenManagement
+from requests_cc_token.tokens import AccessToken
+from requests_cc_token.urls import shown_url
+from requests_cc_token.www_authenticate import parse_challenges
+
+from .connection import STEP_TIMEOUT, Way, steps
+from .discover import Published, issuer_metadata, seconds_since
+from .outcome import Exit, exit_code, exit_code_of_status
+from .report import Finding, Report, Verdict
+from .token import claims_of
+
+#: Seconds by which two clocks may differ before it is told: signed assertions live for a minute or so.
+MAX_SKEW = 30.0
+
+_CLAIMS = ("iss", "aud", "exp", "scope")
+
+
+def check_live(plan: Plan, report: Report, clients: tuple[str, ...], session: str | None, path: str) -> None:
+    """Tell what each client's token service says, what the store of tokens does, and what the API answers."""
+    options = dict(plan.management.options)
+    cache: TokenCache | None = options.pop("cache", None)
+    options.pop("revoke_on_close", None)
+    # Asked without the store, so that it is the token service that answers; and once, since somebody waits.
+    with AccessTokenManagement(**options) as management:
+        for entry in plan.clients:
+            management.add_client(entry.name, **entry.options)
+        backchannel = {name: value for name, value in plan.backchannel.options.items() if name != "wait"}
+        management.configure_backchannel(**{**backchannel, "max_tries": 1})
+        for entry in plan.sessions:
+            management.add_session(entry.name, **entry.options)
+        if session is not None and not clients:
+            # An unknown name is an error that lists the names there are.
+            management.make_session(session).close()
+            clients = tuple(filter(None, [management.sessions[session][1]]))
+        chosen = [client for name, client in management.clients.items() if not clients or name in clients]
+        for client in chosen:
+            _Client(management, report, client, backchannel).check()
+        if cache is not None:
+            _check_store(report, cache)
+        if session is not None and report.worst is Exit.FINE:
+            _check_api(management, report, session, path)
+
+
+class _Client:
+    """One token client against its token service."""
+
+    def __init__(
+        self,
+        management: AccessTokenManagement,
+        report: Report,
+        client: ClientCredentialsClient,
+        backchannel: dict[str, object],
+    ) -> None:
+        self._management = management
+        self._report = report
+        self._client = client
+        self._backchannel = backchannel
+        self._about = f"client {client.name}"
+
+    def check(self) -> None:
+        """Go on to the first step that fails."""
+        endpoint = self._client.token_endpoint
+        if self._client.issuer is not None:
+            if not self._reached(self._client.issuer):
+                return
+            published = self._discovered(self._client.issuer)
+            if published is None:
+                return
+            endpoint = endpoint or published.document.get("token_endpoint")
+        if endpoint is None or (self._client.token_endpoint is not None and not self._reached(endpoint)):
+            return
+        self._compare_clocks(endpoint)
+        token = self._obtained()
+        if token is not None:
+            self._judge(token)
+
+    def _reached(self, url: str) -> bool:
+        failed = False
+        for step in steps(Way.to(url, self._backchannel)):
+            failed = step.failed
+            code = Exit.NOT_REACHED if failed else Exit.FINE
+            self._tell("problem" if failed else "ok", step.text, step.advice, step.seconds, code)
+        return not failed
+
+    def _discovered(self, issuer: str) -> Published | None:
+        begun = time.perf_counter()
+        published = issuer_metadata(issuer, Way.to(issuer, self._backchannel))
+        if published is None:
+            self._tell(
+                "problem",
+                f"{shown_url(issuer)} publishes no metadata",
+                "check issuer, or give token_endpoint instead",
+                seconds_since(begun),
+                Exit.CONFIGURATION,
+            )
+            return None
+        self._tell("ok", f"metadata of {shown_url(published.url)}", None, seconds_since(begun))
+        methods = published.texts("token_endpoint_auth_methods_supported")
+        if methods and self._client.auth.method not in methods:
+            self._tell("warning", f"it does not list {self._client.auth.method}; it lists {', '.join(methods)}")
+        unlisted = set(self._client.scope) - set(published.texts("scopes_supported"))
+        if published.texts("scopes_supported") and unlisted:
+            self._tell("note", f"it does not list the scope {' '.join(sorted(unlisted))}")
+        return published
+
+    def _compare_clocks(self, endpoint: str) -> None:
+        """Ask without credentials: any answer has a date."""
+        way = Way.to(endpoint, self._backchannel)
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                answer = session.get(
+                    endpoint,
+                    allow_redirects=False,
+                    timeout=STEP_TIMEOUT,
+                    proxies=dict(way.proxies),
+                    verify=way.verify,
+                    stream=True,
+                )
+                answer.close()
+            ahead = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        except (requests.RequestException, KeyError, ValueError, TypeError):
+            return  # the token request itself tells more
+        if abs(ahead) > MAX_SKEW:
+            side = "ahead of" if ahead > 0 else "behind"
+            self._tell(
+                "warning",
+                f"this machine's clock is {abs(ahead):.0f} s {side} the token service's",
+                "set it, by NTP: signed assertions and DPoP proofs count on it",
+            )
+
+    def _obtained(self) -> AccessToken | None:
+        begun = time.perf_counter()
+        try:
+            token = self._management.service.get_access_token(self._client.name)
+        except TokenRequestError as error:
+            text = str(error).removeprefix(f"token client {self._client.name!r}: ")
+            unusable = isinstance(error, InvalidTokenResponseError)
+            advice = "check token_endpoint: it answers, but not with a usable token" if unusable else None
+            self._tell("problem", text, advice, seconds_since(begun), exit_code(error))
+            return None
+        self._tell("ok", "a token came", None, seconds_since(begun))
+        return token
+
+    def _judge(self, token: AccessToken) -> None:
+        lifetime = token.expires_at - time.time()
+        self._tell("ok", f"{token.token_type} token, usable for {lifetime:.0f} s")
+        missing = set(self._client.scope) - set((token.scope or "").split())
+        if missing:
+            self._tell(
+                "warning",
+                f"it was granted less than was asked for: {' '.join(sorted(missing))} is missing",
+                "have it allowed for this client at the token service",
+            )
+        elif token.scope:
+            self._tell("ok", f"scope {token.scope}")
+        claims = claims_of(token.value)
+        if claims is not None:
+            shown = [f"{name} {claims[name]}" for name in _CLAIMS if name in claims]
+            self._tell("note", f"it says of itself: {', '.join(shown) or 'nothing of interest'}")
+
+    def _tell(
+        self,
+        verdict: Verdict,
+        text: str,
+        advice: str | None = None,
+        seconds: float | None = None,
+        code: Exit = Exit.FINE,
+    ) -> None:
+        self._report.add(Finding(verdict, self._about, text, advice, seconds, code))
+
+
+def _check_store(report: Report, cache: TokenCache) -> None:
+    begun = time.perf_counter()
+    try:
+        cache.get("0" * 64)
+    except TokenCacheError as error:
+        advice = "tokens are asked for without it meanwhile, by each process for itself"
+        report.add(Finding("problem", "cache", str(error), advice, seconds_since(begun), Exit.STORE))
+    else:
+        report.add(Finding("ok", "cache", f"{cache!r} answers", None, seconds_since(begun)))
+
+
+def _check_api(management: AccessTokenManagement, report: Report, name: str, path: str) -> None:
+    about = f"session {name}"
+    begun = time.perf_counter()
+    with management.make_session(name) as session:
+        try:
+            answer = session.get(path, allow_redirects=False, stream=True)
+        except requests.RequestException as error:
+            report.add(Finding("problem", about, str(error), None, seconds_since(begun), Exit.FAILED))
+            return
+        answer.close()
+    text = f"the API answers {answer.status_code}"
+    code = exit_code_of_status(answer.status_code)
+    if code is Exit.FINE:
+        report.add(Finding("ok", about, text, None, seconds_since(begun)))
+        return
+    said, advice = _meaning(answer)
+    report.add(Finding("problem", about, f"{text}{said}", advice, seconds_since(begun), code))
+
+
+def _meaning(answer: requests.Response) -> tuple[str, str | None]:
+    """What the API's challenge says (RFC 6750 section 3), and what to do about it."""
+    header = answer.headers.get("WWW-Authenticate", "")
+    challenges = parse_challenges([header] if header else [])
+    challenge = next((c for c in challenges if c.error), None)
+    said = ""
+    if challenge is not None:
+        description = challenge.parameters.get("error_description")
+        said = f" {challenge.error}" + (f" ({description})" if description else "")
+        if challenge.error == "insufficient_scope":
+            scope = challenge.parameters.get("scope")
+            wanted = f' with scope = "{scope}"' if scope else ""
+            return said, f"ask for more{wanted}, and have the token service grant it"
+    if answer.status_code == 401:
+        return said, "the API does not take this token: check whom it is for (audience, resource) and who issued it"
+    if answer.status_code == 403:
+        return said, "the API knows the token and refuses: check what this client may do there (roles, permissions)"
+    return said, None
