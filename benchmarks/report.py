@@ -95,7 +95,7 @@ def summary(results: Mapping[str, Any]) -> list[Row]:
             )
         ),
         "p6": lambda r: found.extend(
-            ("P6 whole" if way == "down" else "P6", f"64 MiB {way}: throughput, lesser of two comparisons", lesser["ratio"], " times", lesser["high"])
+            ("P6 whole" if way == "down" else "P6", f"64 MiB {way}: throughput, lesser of two comparisons", lesser["ratio"], " times", lesser["high"])  # noqa: E501 - a row of the table is one line
             for way, lesser in ((way, _lesser(times)) for way, times in r.items())
         ),
         "p7": lambda r: found.extend(
