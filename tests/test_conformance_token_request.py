@@ -252,7 +252,7 @@ def test_scopes_are_sets_of_tokens(management: AccessTokenManagement, server: Sc
 @pytest.mark.parametrize("scope", ['a"b', "a\\b", "é", "a\tb", "a\x7fb", "a\nb", ["a b"]])
 def test_characters_that_no_scope_has(scope: Any) -> None:
     """RFC 6749 section 3.3 says which there are."""
-    with pytest.raises(ConfigurationError, match=r"scope .* holds a character that RFC 6749 section 3.3 forbids"):
+    with pytest.raises(ConfigurationError, match=r"scope holds a character that RFC 6749 section 3.3 forbids"):
         key(scope=scope)
 
 

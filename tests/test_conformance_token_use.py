@@ -15,6 +15,7 @@ from requests_cc_token import NO_TOKEN, AccessTokenManagement, ConfigurationErro
 from requests_cc_token.www_authenticate import parse_challenges
 
 from .scripted_server import Action, Request, ScriptedServer, answer, reset, token_answer
+from .skipping_clock import SkippingClock
 from .strict_service import Authority
 
 TOKEN = "T41NT-token"
@@ -36,8 +37,10 @@ def api() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def management(tokens: ScriptedServer, api: ScriptedServer) -> Iterator[AccessTokenManagement]:
-    with AccessTokenManagement() as management:
+def management(
+    tokens: ScriptedServer, api: ScriptedServer, clock: SkippingClock
+) -> Iterator[AccessTokenManagement]:
+    with AccessTokenManagement(clock=clock) as management:
         management.add_client(
             "w", token_endpoint=tokens.token_endpoint, client_id="id", client_secret="T41NT-s3cret"
         )
@@ -242,16 +245,20 @@ def test_a_body_is_sent_again(session: requests.Session, api: ScriptedServer, bo
 
 
 @pytest.mark.conformance("C35")
-def test_a_file_is_rewound_to_where_it_was(session: requests.Session, api: ScriptedServer, tmp_path: Path) -> None:
+def test_a_file_is_rewound_to_where_it_was(
+    session: requests.Session, api: ScriptedServer, tmp_path: Path, clock: SkippingClock
+) -> None:
     """Files, in memory or on disk, from their position on; uploads of several parts too."""
     path = tmp_path / "file"
     path.write_bytes(b"skipped|sent")
     for file in (io.BytesIO(b"skipped|sent"), path.open("rb")):
         with file:
             file.seek(8)
+            clock.now += 60  # a token that worked for a while was revoked
             api.script.append(answer(401, b"", [INVALID]))
             assert session.post("x", data=file).status_code == 200
     assert [request.body for request in api.requests] == [b"sent"] * 4
+    clock.now += 60
     api.script.append(answer(401, b"", [INVALID]))
     assert session.post("x", files={"f": ("n", io.BytesIO(b"part"))}).status_code == 200
     assert api.requests[-1].body == api.requests[-2].body != b""
