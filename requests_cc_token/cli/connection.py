@@ -32,6 +32,7 @@ _CERTIFICATE_ADVICE = {
     19: _AUTHORITY,
     20: _AUTHORITY,
     62: "it belongs to another host: check the host in the URL",
+    64: "it belongs to another host: check the host in the URL",
 }
 
 
