@@ -201,6 +201,18 @@ def run_as_part_of(flight: Flight[Any], work: Callable[[], object]) -> None:
         _running.reset(token)
 
 
+def start(flight: Flight[Any], work: Callable[[], object], name: str) -> None:
+    """Run the flight's work in a thread of its own; where none can be had, in this one."""
+
+    def part() -> None:
+        run_as_part_of(flight, work)
+
+    try:
+        start_thread(part, name)
+    except (RuntimeError, MemoryError):
+        part()
+
+
 def start_thread(work: Callable[[], object], name: str) -> None:
     """Run the work in a thread of its own, with the context variables of the caller.
 

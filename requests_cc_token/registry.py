@@ -9,7 +9,7 @@ from typing import Any, Union
 from .clients import ClientCredentialsClient
 from .clock import Clock
 from .exceptions import ConfigurationError, TokenRequestTimeout, UnknownClientError
-from .flights import Flight, run_as_part_of, start_thread
+from .flights import Flight, start
 from .forks import renew_after_fork
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
@@ -99,7 +99,7 @@ class ClientRegistry:
             flight = self._resolving[name] = new
         bell = flight.join()
         if flight is new:
-            self._start(flight, name)
+            start(flight, lambda: self._run(flight, name), f"requests_cc_token resolver {name}")
         if flight.waits_for_this_code():
             flight.leave(bell)
             raise UnknownClientError(
@@ -114,16 +114,6 @@ class ClientRegistry:
         if flight.error is not None:
             raise flight.error
         return flight.result
-
-    def _start(self, flight: _Resolution, name: str) -> None:
-        def work() -> None:
-            run_as_part_of(flight, lambda: self._run(flight, name))
-
-        try:
-            start_thread(work, f"requests_cc_token resolver {name}")
-        except (RuntimeError, MemoryError):
-            # The caller asks by itself where no thread can be had.
-            work()
 
     def _run(self, flight: _Resolution, name: str) -> None:
         flight.begun = True

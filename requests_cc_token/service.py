@@ -19,7 +19,7 @@ from .demand import Demand
 from .endpoint.backchannel import Backchannel
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenRequestError, TokenRequestTimeout
-from .flights import Bell, Flight, run_as_part_of, start_thread
+from .flights import Bell, Flight, start
 from .forks import renew_after_fork
 from .parameters import TokenRequestParameters
 from .pickling import Reference, service_of
@@ -239,7 +239,7 @@ class AccessTokenService:
             assert bell is not None
             if not outcome.wait(bell, self._clock, deadline):
                 if outcome.begun or (deadline is not None and self._monotonic() >= deadline):
-                    raise self._timeout(demand, outcome, timeout, deadline)
+                    raise self._timeout(demand, timeout, deadline)
                 vain += 1  # its thread never came
             elif outcome.epoch != step.epoch:
                 continue  # it began before the token was deleted
@@ -304,9 +304,7 @@ class AccessTokenService:
         finally:
             self._patient.discard(bell)
 
-    def _timeout(
-        self, demand: Demand, flight: TokenFlight, timeout: float | None, deadline: float | None
-    ) -> TokenRequestTimeout:
+    def _timeout(self, demand: Demand, timeout: float | None, deadline: float | None) -> TokenRequestTimeout:
         """The error for a caller whose time was over first; it names the limit that was reached."""
         name = demand.name
         where = shown_url(demand.client.token_endpoint or demand.client.issuer or "")
@@ -324,15 +322,9 @@ class AccessTokenService:
     # A fetch
 
     def _start(self, slot: Slot, flight: TokenFlight, demand: Demand) -> None:
-        """Run the flight in a thread of its own; where none can be had, in this one."""
-
-        def work() -> None:
-            run_as_part_of(flight, lambda: self._run(slot, flight, demand))
-
+        """Run the flight."""
         try:
-            start_thread(work, f"requests_cc_token {demand.name}")
-        except (RuntimeError, MemoryError):
-            work()
+            start(flight, lambda: self._run(slot, flight, demand), f"requests_cc_token {demand.name}")
         except BaseException:
             # Interrupted: whoever waits for it starts another one, unless its thread is there.
             self._locked(lambda: None if flight.begun or slot.flight is not flight else slot.give_up(flight))

@@ -13,6 +13,20 @@ from requests_cc_token.flights import start_thread
 from .scripted_server import PATIENCE
 
 
+def started(work: Callable[[], object], name: str = "of the test") -> threading.Event:
+    """Start the work as a fetch is started; an event for its end."""
+    over = threading.Event()
+
+    def observed() -> None:
+        try:
+            work()
+        finally:
+            over.set()
+
+    start_thread(observed, name)
+    return over
+
+
 class FetchThreads:
     """What the service starts, by name, and whether it has ended."""
 
@@ -24,16 +38,7 @@ class FetchThreads:
 
     def start(self, work: Callable[[], object], name: str) -> None:
         """As ``start_thread``, noting the end."""
-        over = threading.Event()
-
-        def observed() -> None:
-            try:
-                work()
-            finally:
-                over.set()
-
-        start_thread(observed, name)
-        self._started.append((name, over))
+        self._started.append((name, started(work, name)))
 
     def join(self, client: str = "worker") -> None:
         """Wait until no fetch runs for the client."""
@@ -46,4 +51,4 @@ class FetchThreads:
 def fetch_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Note the threads of the test; a module that imports this has it for each of its tests."""
     FetchThreads.current = FetchThreads()
-    monkeypatch.setattr("requests_cc_token.service.start_thread", FetchThreads.current.start)
+    monkeypatch.setattr("requests_cc_token.flights.start_thread", FetchThreads.current.start)

@@ -14,28 +14,15 @@ from requests_cc_token.clock import SystemClock
 from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, run_as_part_of, start_thread
 from requests_cc_token.testing import ManualClock
 
+from .fetch_threads import started
 from .scripted_server import PATIENCE
-
-
-def in_a_thread(work: Any, name: str = "of the test") -> threading.Event:
-    """Start the work as a fetch is started; an event for its end."""
-    over = threading.Event()
-
-    def observed() -> None:
-        try:
-            work()
-        finally:
-            over.set()
-
-    start_thread(observed, name)
-    return over
 
 
 class TestBell:
     def test_it_wakes_the_one_who_waits(self) -> None:
         """Rung before or while somebody waits, and rung twice: it has rung, and waiting is over at once."""
         bell = Bell()
-        over = in_a_thread(lambda: bell.wait(PATIENCE))
+        over = started(lambda: bell.wait(PATIENCE))
         assert not bell.is_set()
         bell.set()
         bell.set()
@@ -110,8 +97,8 @@ class TestFlight:
         flight: Flight[str] = Flight(0.0, 30.0)
         outcomes: list[bool] = []
         over = [
-            in_a_thread(lambda: outcomes.append(flight.wait(flight.join(), clock, 2.0))),
-            in_a_thread(lambda: outcomes.append(flight.wait(flight.join(), clock))),
+            started(lambda: outcomes.append(flight.wait(flight.join(), clock, 2.0))),
+            started(lambda: outcomes.append(flight.wait(flight.join(), clock))),
         ]
         clock.until_waiting(lambda left: sorted(left) == [2.0, BEGIN_WITHIN])
         flight.begun = True
@@ -152,7 +139,7 @@ class TestFlight:
         inner: Flight[str] = Flight(0.0, math.inf)
         inner.begun = True
         clock = ManualClock(monotonic=0.0)
-        over = in_a_thread(lambda: run_as_part_of(outer, lambda: inner.wait(inner.join(), clock, 10.0)))
+        over = started(lambda: run_as_part_of(outer, lambda: inner.wait(inner.join(), clock, 10.0)))
         clock.until_waiting(lambda left: left == [10.0])
         assert outer.waits_for is inner
         inner.land()
@@ -167,7 +154,7 @@ class TestThread:
         variable.set("blue")
         seen: list[str] = []
         look = lambda: seen.extend([threading.current_thread().name, variable.get()])  # noqa: E731
-        over = in_a_thread(look, "requests_cc_token x")
+        over = started(look, "requests_cc_token x")
         assert over.wait(PATIENCE)
         assert seen == ["requests_cc_token x", "blue"]
 
@@ -188,7 +175,7 @@ class TestThread:
         threading.settrace(trace)
         threading.setprofile(profile)
         try:
-            assert in_a_thread(work).wait(PATIENCE)
+            assert started(work).wait(PATIENCE)
         finally:
             threading.settrace(tracing)
             threading.setprofile(profiling)

@@ -155,7 +155,7 @@ class TestForeignCodeThatHangs:
         with pytest.raises(LookupError, match="no database"):
             harness.service.get_access_token("tenant")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("requests_cc_token.registry.start_thread", _no_thread)
+            patch.setattr("requests_cc_token.flights.start_thread", _no_thread)
             with pytest.raises(LookupError, match="no database"):
                 harness.service.get_access_token("tenant")
 
@@ -451,7 +451,7 @@ class TestWithoutMemoryOrThreads:
                 FetchThreads.current.start(work, name)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("requests_cc_token.service.start_thread", start)
+            patch.setattr("requests_cc_token.flights.start_thread", start)
             join = in_threads(2, lambda: harness.get().value)
             until_all_wait(harness, 2)
             harness.clock.advance(BEGIN_WITHIN)
@@ -460,7 +460,7 @@ class TestWithoutMemoryOrThreads:
     def test_a23_threads_that_never_begin(self, harness: Harness) -> None:
         """After a few of them the caller gets an error that says so, and the next call works."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("requests_cc_token.service.start_thread", lambda work, name: None)
+            patch.setattr("requests_cc_token.flights.start_thread", lambda work, name: None)
             (error,) = let_time_pass(harness, in_threads(1, harness.get))
         assert isinstance(error, TokenRequestError)
         assert "out of memory or threads" in str(error)

@@ -300,7 +300,7 @@ def at_the_next_start(action: Callable[[Callable[[], object]], object]) -> Itera
             patch.undo()
             action(work)
 
-        patch.setattr("requests_cc_token.service.start_thread", start)
+        patch.setattr("requests_cc_token.flights.start_thread", start)
         yield
 
 
