@@ -52,6 +52,25 @@ class Way:
         return cls(url, settings["proxies"], backchannel.get("verify", settings["verify"]))
 
 
+@contextlib.contextmanager
+def asked(way: Way) -> Iterator[requests.Response]:
+    """The answer to a GET without any credentials, its body not read yet. Raises what requests raises."""
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(
+            way.url,
+            allow_redirects=False,
+            timeout=STEP_TIMEOUT,
+            proxies=dict(way.proxies),
+            verify=way.verify,
+            stream=True,
+        )
+        try:
+            yield answer
+        finally:
+            answer.close()
+
+
 @dataclass(frozen=True)
 class Step:
     """One step, done or failed."""

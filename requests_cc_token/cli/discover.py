@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ import urllib3
 
 from requests_cc_token.www_authenticate import parse_challenges
 
-from .connection import STEP_TIMEOUT, Way
+from .connection import Way, asked
 from .options import option
 from .outcome import Exit
 
@@ -124,18 +124,8 @@ def _first_with(member: str, places: list[str], way: Way) -> Published | None:
 def _get(url: str, way: Way) -> Answer | None:
     """A public document, asked for without any credentials; None where there is no answer."""
     try:
-        with requests.Session() as session:
-            session.trust_env = False
-            answer = session.get(
-                url,
-                allow_redirects=False,
-                timeout=STEP_TIMEOUT,
-                proxies=dict(way.proxies),
-                verify=way.verify,
-                stream=True,
-            )
+        with asked(replace(way, url=url)) as answer:
             body = answer.raw.read(MAX_DOCUMENT, decode_content=True)
-            answer.close()
     except (requests.RequestException, OSError, urllib3.exceptions.HTTPError):
         return None
     return Answer(answer.status_code == 200, answer.headers.get("WWW-Authenticate", ""), body)

@@ -16,7 +16,7 @@ from requests_cc_token.tokens import AccessToken
 from requests_cc_token.urls import shown_url
 from requests_cc_token.www_authenticate import parse_challenges
 
-from .connection import STEP_TIMEOUT, Way, steps
+from .connection import Way, asked, steps
 from .discover import Published, issuer_metadata, seconds_since
 from .outcome import Exit, exit_code, exit_code_of_status
 from .report import Finding, Report, Verdict
@@ -120,18 +120,8 @@ class _Client:
         """Ask without credentials: any answer has a date."""
         way = Way.to(endpoint, self._backchannel)
         try:
-            with requests.Session() as session:
-                session.trust_env = False
-                answer = session.get(
-                    endpoint,
-                    allow_redirects=False,
-                    timeout=STEP_TIMEOUT,
-                    proxies=dict(way.proxies),
-                    verify=way.verify,
-                    stream=True,
-                )
-                answer.close()
-            ahead = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            with asked(way) as answer:
+                ahead = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
         except (requests.RequestException, KeyError, ValueError, TypeError):
             return  # the token request itself tells more
         if abs(ahead) > MAX_SKEW:
