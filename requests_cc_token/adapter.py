@@ -17,7 +17,7 @@ from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .service import AccessTokenService
 from .shortcuts.adapter import ShortcutAdapter, copy_with_header, leave_to_parent
-from .token_policy import RENEW_ON, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries
+from .token_policy import RENEW_ON, PolicyOptions, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret
 
@@ -31,13 +31,8 @@ class HTTPAdapterOptions(TypedDict, total=False):
     pool_block: bool
 
 
-class AdapterOptions(HTTPAdapterOptions, total=False):
+class AdapterOptions(HTTPAdapterOptions, PolicyOptions, total=False):
     """What ``AccessTokenManagement.mount`` takes beside where the token may go."""
-
-    renew_on: RenewOn
-    keep_authorization: bool
-    token_patience: float | None
-    token_parameters: TokenRequestParameters | None
 
 
 class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):

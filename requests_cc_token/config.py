@@ -17,6 +17,7 @@ from .clock import Clock
 from .exceptions import ConfigurationError
 from .keywords import did_you_mean
 from .parameters import TokenRequestParameters
+from .session_options import SessionOptions
 from .watched_files import is_path
 
 #: The environment variable that names the TOML file of the module's default management.
@@ -26,10 +27,7 @@ CONFIG_VARIABLE = "REQUESTS_CC_TOKEN_CONFIG"
 _IN_CODE_ONLY = frozenset({"customize_request", "read_answer"})
 _CLIENT_KEYS = (OPTIONS - _IN_CODE_ONLY) | KEYS_BESIDE_AUTH
 _BACKCHANNEL_KEYS = frozenset("wait timeout max_time max_tries verify proxies".split())
-_SESSION_KEYS = frozenset(
-    "base_url client allow_http timeout pool_size max_retries headers renew_on keep_authorization "
-    "token_patience token_parameters".split()
-)
+_SESSION_KEYS = (SessionOptions.__annotations__.keys() - {"adapters", "inner"}) | {"base_url"}
 _PARAMETER_KEYS = frozenset(
     "scope resource audience parameters force_renewal authorization_details allow_any_resource".split()
 )

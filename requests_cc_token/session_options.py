@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Union
+from typing import Any, Union
 
 import urllib3
 from requests.adapters import BaseAdapter
@@ -12,17 +12,16 @@ from requests.adapters import BaseAdapter
 from .exceptions import ConfigurationError
 from .keywords import Unpack, refuse_unknown
 from .mounts import Mount
-from .parameters import TokenRequestParameters
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts.adapter import DEFAULT_POOL_SIZE
-from .token_policy import RenewOn, Timeout, TokenPolicy, check_retries
+from .token_policy import PolicyOptions, Timeout, TokenPolicy, check_retries
 
 #: How often the API calls of a session are tried again, in the manner of requests' own ``max_retries``.
 Retries = Union[int, urllib3.Retry]
 
 
-class SessionOptions(TypedDict, total=False):
+class SessionOptions(PolicyOptions, total=False):
     """The keywords of ``AccessTokenManagement.add_session`` beside the name and the base URL."""
 
     client: str | None
@@ -33,14 +32,6 @@ class SessionOptions(TypedDict, total=False):
     headers: Mapping[str, str] | None
     adapters: Mapping[str, BaseAdapter] | None
     inner: BaseAdapter | None
-    renew_on: RenewOn
-    keep_authorization: bool
-    token_patience: float | None
-    token_parameters: TokenRequestParameters | None
-
-
-#: Those that say when a request carries a token.
-_OF_THE_POLICY = ("renew_on", "keep_authorization", "token_patience", "token_parameters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,7 @@ def described_session(
         checked_name(client, "token client")
     timeout = options.get("timeout", DEFAULT_TIMEOUT)
     check_timeout(timeout, f"{what} timeout")
-    policy: dict[str, Any] = {key: value for key, value in options.items() if key in _OF_THE_POLICY}
+    policy: dict[str, Any] = {key: value for key, value in options.items() if key in PolicyOptions.__annotations__}
     # Checked here, where it is described; each session makes its own.
     renew_on = TokenPolicy(service, client, mount, what=f"session {name!r}", **policy).renew_on
     sender = _sender(options, what)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypedDict, Union
 
 import requests
 import urllib3
@@ -41,6 +41,15 @@ RENEW_ON = (401,)
 
 #: Error codes of a challenge that a new token cannot help (RFC 6750 section 3.1, RFC 9449 section 7.1).
 _NOT_RENEWABLE = frozenset({"insufficient_scope", "invalid_request", "use_dpop_nonce", "invalid_dpop_proof"})
+
+
+class PolicyOptions(TypedDict, total=False):
+    """The keywords that say when a request carries a token, of sessions and adapters alike."""
+
+    renew_on: RenewOn
+    keep_authorization: bool
+    token_patience: float | None
+    token_parameters: TokenRequestParameters | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Union
 
 import requests
 
-from requests_cc_token.clock import is_duration
+from requests_cc_token.clock import checked_seconds
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.jitter import full_jitter
 
@@ -62,9 +62,9 @@ class BackchannelOptions(NamedTuple):
             pair = tuple(timeout) if isinstance(timeout, (tuple, list)) else (timeout, timeout)
             if len(pair) != 2:
                 raise ConfigurationError("backchannel: timeout must be seconds, or (connect, read) seconds")
-            changes["timeout"] = tuple(None if t is None else _seconds(t, "timeout") for t in pair)
+            changes["timeout"] = tuple(None if t is None else checked_seconds(t, "backchannel: timeout") for t in pair)
         if max_time is not None:
-            changes["max_time"] = _seconds(max_time, "max_time")
+            changes["max_time"] = checked_seconds(max_time, "backchannel: max_time")
         if max_tries is not None:
             changes["max_tries"] = _tries(max_tries)
         if session is not None:
@@ -110,7 +110,7 @@ def _exactly(seconds: float, _: TokenRequestError) -> float:
 def _waits(given: object) -> tuple[float, ...]:
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
         raise ConfigurationError("backchannel: wait must be the seconds between the tries, such as (1, 2, 3)")
-    return tuple(_seconds(seconds, "wait", 0.0) for seconds in given)
+    return tuple(checked_seconds(seconds, "backchannel: wait", zero=True) for seconds in given)
 
 
 def _verification(given: object) -> bool | str:
@@ -125,13 +125,6 @@ def _proxies(given: object) -> dict[str, str]:
     if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
         raise ConfigurationError("backchannel: proxies must be a mapping such as {'https': 'http://proxy:3128'}")
     return dict(given)
-
-
-def _seconds(given: object, what: str, above: float | None = None) -> float:
-    if not is_duration(given) or (above is None and given == 0):
-        least = "more than 0" if above is None else "0 or more"
-        raise ConfigurationError(f"backchannel: {what} must be a number of seconds, {least}")
-    return float(given)  # type: ignore[arg-type]
 
 
 def _tries(given: object) -> int:
