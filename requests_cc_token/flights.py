@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from .clock import Clock
 from .events import Reason, Source
+from .exceptions import TokenRequestError
 
 _T = TypeVar("_T")
 
@@ -85,6 +86,7 @@ class Flight(Generic[_T]):
         "reason",
         "result",
         "source",
+        "starting_in",
         "tries",
         "waits_for",
     )
@@ -111,6 +113,8 @@ class Flight(Generic[_T]):
         #: Why it was begun, and where its outcome comes from, for events.
         self.reason: Reason = reason
         self.source: Source = "service"
+        #: The thread that is about to start it.
+        self.starting_in: int | None = threading.get_ident()
         #: Whether its thread is at it.
         self.begun = False
         #: Whether nobody waits for it any more, though its thread may still be at it.
@@ -169,6 +173,10 @@ class Flight(Generic[_T]):
             if running:
                 running[-1].waits_for = None
 
+    def waits_for_this_thread(self) -> bool:
+        """Whether a signal's handler or a finalizer came just before this thread, here, would have started it."""
+        return self.starting_in == threading.get_ident()
+
     def waits_for_this_code(self) -> bool:
         """Whether the code that is running now is part of this flight, or of one that this one waits for.
 
@@ -192,6 +200,14 @@ _LONGEST_CHAIN = 100
 _running: ContextVar[tuple[Flight[Any], ...]] = ContextVar("requests_cc_token flights", default=())
 
 
+def reentered() -> TokenRequestError:
+    """The error for a signal's handler or a finalizer that would wait for its own thread."""
+    return TokenRequestError(
+        "the token service was called by a signal's handler or a finalizer that came amid a call of the same thread; "
+        "there is no token yet, so let the interrupted call go on first"
+    )
+
+
 def run_as_part_of(flight: Flight[Any], work: Callable[[], object]) -> None:
     """Run the flight's work here, so that ``waits_for_this_code`` is true within it."""
     token = _running.set((*_running.get(), flight))
@@ -210,7 +226,30 @@ def start(flight: Flight[Any], work: Callable[[], object], name: str) -> None:
     try:
         start_thread(part, name)
     except (RuntimeError, MemoryError):
+        flight.starting_in = None
         part()
+    finally:
+        flight.starting_in = None
+
+
+def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: float) -> None:
+    """Do the work in a thread of its own, and wait for it for at most ``max_time`` seconds.
+
+    Whatever the work locks, the caller's thread does not hold: a signal's handler that comes meanwhile can ask for a
+    token, and wait for a fetch that needs the same lock.
+    """
+    flight: Flight[None] = Flight(clock.monotonic(), max_time)
+    bell = flight.join()
+
+    def part() -> None:
+        flight.begun = True
+        try:
+            work()
+        finally:
+            flight.land()
+
+    start(flight, part, name)
+    flight.wait(bell, clock)
 
 
 def start_thread(work: Callable[[], object], name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Union
 from .clients import ClientCredentialsClient
 from .clock import Clock
 from .exceptions import ConfigurationError, TokenRequestTimeout, UnknownClientError
-from .flights import Flight, start
+from .flights import Flight, reentered, start
 from .forks import renew_after_fork
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
@@ -100,6 +100,9 @@ class ClientRegistry:
         bell = flight.join()
         if flight is new:
             start(flight, lambda: self._run(flight, name), f"requests_cc_token resolver {name}")
+        if flight.waits_for_this_thread():
+            flight.leave(bell)
+            raise reentered()
         if flight.waits_for_this_code():
             flight.leave(bell)
             raise UnknownClientError(

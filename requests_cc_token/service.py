@@ -19,7 +19,7 @@ from .demand import Demand
 from .endpoint.backchannel import Backchannel
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenRequestError, TokenRequestTimeout
-from .flights import Bell, Flight, start
+from .flights import Bell, Flight, carry_out, reentered, start
 from .forks import renew_after_fork
 from .parameters import TokenRequestParameters
 from .pickling import Reference, service_of
@@ -109,7 +109,12 @@ class AccessTokenService:
         demand = Demand.of(self._registry.find(client), parameters)
         slot = self._slot(demand, client)
         self._locked(slot.forget)
-        self._source.delete(demand, slot)
+        carry_out(
+            lambda: self._source.delete(demand, slot),
+            f"requests_cc_token {demand.name}",
+            clock=self._clock,
+            max_time=self._source.max_time,
+        )
 
     def token_rejected(self, token: AccessToken) -> None:
         """Tell that the API refused this token.
@@ -263,6 +268,8 @@ class AccessTokenService:
         try:
             if step.start is not None:
                 self._start(slot, step.start, demand)
+            if isinstance(step.outcome, Flight) and step.outcome.waits_for_this_thread():
+                raise reentered()
             if isinstance(step.outcome, Flight) and step.outcome.waits_for_this_code():
                 raise TokenRequestError(
                     f"token client {demand.name!r}: its token was asked for by the code that fetches it: a secret's "
@@ -392,7 +399,7 @@ class AccessTokenService:
     def _locked(self, work: Callable[[], _T]) -> _T:
         """Do this under the lock. Raises ``TokenRequestError`` where this very thread is at it already."""
         if self._is_inside():
-            raise _reentered()
+            raise reentered()
         thread = threading.get_ident()
         try:
             self._inside.add(thread)
@@ -411,7 +418,7 @@ class AccessTokenService:
         slot = self._recent.get(demand)
         token = None if slot is None else slot.token
         if token is None or self._monotonic() >= hard_expiry(token) or demand.force_renewal:
-            raise _reentered()
+            raise reentered()
         return token
 
     def after_fork_in_child(self) -> None:
@@ -421,13 +428,6 @@ class AccessTokenService:
         self._patient = set()
         for slot in self._live_slots():
             slot.flight = None
-
-
-def _reentered() -> TokenRequestError:
-    return TokenRequestError(
-        "the token service was called by a signal's handler or a finalizer that came amid a call of the same thread; "
-        "there is no token yet, so let the interrupted call go on first"
-    )
 
 
 def _closed(demand: Demand | None) -> TokenRequestError:

@@ -25,8 +25,10 @@ from requests_cc_token import (
     TokenRequestError,
     TokenRequestTimeout,
     UnknownClientError,
+    flights,
 )
 from requests_cc_token import service as service_room
+from requests_cc_token.caches.memory import MemoryTokenCache
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.flights import BEGIN_WITHIN
 
@@ -326,6 +328,65 @@ class TestSignalsAndFinalizers:
         service._inside.add(threading.get_ident())
         assert harness.get().value == "one"
         assert service._inside == set()
+
+    def test_it_comes_before_its_own_thread_has_started_the_fetch(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody would start the fetch that it waits for: a named error at once; the call itself gets its token."""
+        came = self._before_the_start(monkeypatch, lambda: harness.get(timeout=PATIENCE))
+        assert harness.get().value == "one"
+        assert came == [True]
+        assert harness.get(timeout=0).value == "one"
+
+    def test_it_comes_before_its_own_thread_has_asked_the_resolver(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The same, where the client is not known yet."""
+        harness.management.add_client_resolver(lambda name: harness.management.clients["worker"])
+        came = self._before_the_start(
+            monkeypatch, lambda: harness.service.get_access_token("tenant", timeout=PATIENCE)
+        )
+        assert harness.service.get_access_token("tenant").value == "one"
+        assert came == [True]
+
+    def _before_the_start(self, monkeypatch: pytest.MonkeyPatch, handler: Callable[[], object]) -> list[bool]:
+        start_thread = flights.start_thread
+        came: list[bool] = []
+        def interrupted(work: Callable[[], object], name: str) -> None:
+            monkeypatch.setattr(flights, "start_thread", start_thread)
+            with pytest.raises(TokenRequestError, match="a signal's handler or a finalizer"):
+                handler()
+            came.append(True)
+            start_thread(work, name)
+
+        monkeypatch.setattr(flights, "start_thread", interrupted)
+        return came
+
+    def test_a_call_uses_the_cache_in_no_thread_of_its_caller(self, server: ScriptedServer) -> None:
+        """A handler that came while its own thread holds the cache's lock would wait for a fetch that needs it."""
+        used: list[tuple[str, int]] = []
+
+        class Watched(MemoryTokenCache):
+            def get(self, key: str) -> AccessToken | None:
+                used.append(("get", threading.get_ident()))
+                return super().get(key)
+
+            def set(self, key: str, token: AccessToken) -> None:
+                used.append(("set", threading.get_ident()))
+                super().set(key, token)
+
+            def delete(self, key: str) -> None:
+                used.append(("delete", threading.get_ident()))
+                super().delete(key)
+
+        server.default = token_answer("one")
+        with AccessTokenManagement(cache=Watched()) as management:
+            management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
+            management.service.get_access_token()
+            management.service.delete_access_token()
+            management.service.get_access_token()
+        assert {what for what, _ in used} == {"get", "set", "delete"}
+        assert threading.get_ident() not in {thread for _, thread in used}
 
     def test_signals_that_come_at_any_moment(self, server: ScriptedServer) -> None:
         """A handler that uses the service hundreds of times amid calls of its own thread: no call hangs."""
