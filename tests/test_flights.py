@@ -58,13 +58,14 @@ class TestBell:
                     raise Interrupt
                 return trace
 
+            before = sys.gettrace()
             sys.settrace(trace)
             try:
                 flight.wait(mine, SystemClock(), SystemClock().monotonic() + 0.001)
             except Interrupt:
                 pass
             finally:
-                sys.settrace(None)
+                sys.settrace(before)
             flight.land()
             assert flight.wait(others, SystemClock())
 

@@ -486,13 +486,14 @@ class TestInterruptsAtEachLine:
                         callers = in_threads(1, lambda h=harness: h.get().value)  # type: ignore[misc]
                         let_time_pass(harness, callers)
                 else:
+                    before = sys.gettrace()
                     sys.settrace(trace)
                     try:
                         harness.get()
                     except self.Interrupt:
                         pass
                     finally:
-                        sys.settrace(None)
+                        sys.settrace(before)
                 let_time_pass(harness, in_threads(3, lambda h=harness: h.get().value))  # type: ignore[misc]
                 harness.service.delete_access_token("worker")
                 harness.management.configure_backchannel(max_time=20)
