@@ -11,7 +11,8 @@ from requests_cc_token.clock import Waitable
 class SkippingClock:
     """Stands still, but for the waits between tries: those take their time on this clock and none outside.
 
-    Other waits, for a fetch or for the end of an exchange, are real ones.
+    Other waits, for a fetch or for the end of an exchange, are real ones, and the clock has advanced where they end
+    without what they waited for.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,12 @@ class SkippingClock:
     def wait(self, event: Waitable, timeout: float | None) -> bool:
         """Wait for the event, or let the time pass at once."""
         if event not in self._skipped or timeout is None:
-            return event.wait(timeout)
+            begun = self.now
+            if event.wait(timeout):
+                return True
+            with self._lock:
+                self.now = max(self.now, begun + (timeout or 0.0))
+            return False
         with self._lock:
             self.waits.append(timeout)
             self.now += timeout
