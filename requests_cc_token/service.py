@@ -8,10 +8,8 @@ anything is sent, waited for, or asked of somebody else's code.
 from __future__ import annotations
 
 import functools
-import threading
-import weakref
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .caches.protocol import TokenCache
 from .clock import Clock
@@ -21,9 +19,11 @@ from .events import Events, TokenEvent, logger
 from .exceptions import TokenRequestError, TokenRequestTimeout
 from .flights import Bell, Flight, carry_out, reentered, start
 from .forks import renew_after_fork
+from .guard import Guard
 from .parameters import TokenRequestParameters
 from .pickling import Reference, service_of
 from .registry import ClientRegistry
+from .slot_table import SlotTable
 from .slots import NOT_LOOKED, Failure, Slot, Step, TokenFlight, hard_expiry
 from .token_source import TokenSource
 from .tokens import AccessToken
@@ -32,10 +32,6 @@ from .urls import shown_url
 if TYPE_CHECKING:
     from .authentication.dpop import Nonces
 
-_T = TypeVar("_T")
-
-#: Clients and per-request parameters that are kept ready at most, the least recently used dropped first.
-MAX_RECENT = 10_000
 #: Fetches that one caller may see end without an outcome, by a lack of memory for example, before it gives up.
 MAX_VAIN_WAITS = 3
 
@@ -45,6 +41,9 @@ class AccessTokenService:
 
     A cached token, else a new one: ``get_access_token`` is the main entry point of the package. Pickled by reference to
     its management.
+
+    More than 300 lines, because the way of a caller, from the token that is there to the fetch that it waits for, is
+    read best in one place.
     """
 
     #: What is pickled in its place; set by the management.
@@ -59,14 +58,9 @@ class AccessTokenService:
         self._monotonic = clock.monotonic
         self._backchannel = backchannel
         self._events = events
-        self._lock = threading.Lock()
-        #: The threads that hold the lock, or are about to: a signal's handler or a finalizer that comes in between
-        #: would wait for its own thread.
-        self._inside: set[int] = set()
-        #: The slots of registered clients by name, read without the lock.
-        self._by_name: dict[str | None, Slot] = {}
-        self._slots: weakref.WeakValueDictionary[str, Slot] = weakref.WeakValueDictionary()
-        self._recent: dict[Demand, Slot] = {}
+        self._guard = Guard()
+        self._slots = SlotTable(self._guard)
+        self._by_name = self._slots.by_name
         #: Those who wait for the end of a hold-off.
         self._patient: set[Bell] = set()
         renew_after_fork(self)
@@ -108,7 +102,7 @@ class AccessTokenService:
         """
         demand = Demand.of(self._registry.find(client), parameters)
         slot = self._slot(demand, client)
-        self._locked(slot.forget)
+        self._guard.do(slot.forget)
         carry_out(
             lambda: self._source.delete(demand, slot),
             f"requests_cc_token {demand.name}",
@@ -123,14 +117,14 @@ class AccessTokenService:
         fresh tokens too does not cause a renewal for each call, but one per step of a growing hold-off; until then the
         token stays.
         """
-        slot = self._slots.get(token.key)
+        slot = self._slots.slot_of(token)
         now = self._monotonic()
-        if slot is not None and self._locked(lambda: slot.refuse(token, now)):
+        if slot is not None and self._guard.do(lambda: slot.refuse(token, now)):
             self._events.emit(TokenEvent("rejected", slot.name))
 
     def token_accepted(self, token: AccessToken) -> None:
         """Tell that the API took this token: after a while its next refusal is a revocation, no more one in a row."""
-        slot = self._slots.get(token.key)
+        slot = self._slots.slot_of(token)
         if slot is not None:
             slot.accept(token)
 
@@ -141,16 +135,7 @@ class AccessTokenService:
         ``seconds_to_expiry`` of the current token or None, ``last_error`` or None, ``seconds_to_next_try`` while
         held off, else 0.
         """
-        now = self._monotonic()
-        # The last one used of each name, where keys or certificates were replaced.
-        slots, recent = self._locked(lambda: (self._live_slots(), [*self._recent.items()]))
-        latest = {slot.name: slot for demand, slot in recent if demand.parameters is None}
-        by_default = {id(slot) for slot in (*latest.values(), *list(self._by_name.values()))}
-        figures: dict[str, dict[str, Any]] = {}
-        for slot in sorted(slots, key=lambda slot: (slot.name, slot.key)):
-            name = slot.name if id(slot) in by_default else f"{slot.name}#{slot.key[:8]}"
-            figures[name] = slot.figures(now)
-        return figures
+        return self._slots.figures(self._monotonic())
 
     def health(self, client: str | None = None) -> dict[str, Any]:
         """How it stands with one client; see ``AccessTokenManagement.health``. Raises ``UnknownClientError``."""
@@ -172,9 +157,7 @@ class AccessTokenService:
 
     def held_tokens(self) -> list[tuple[Demand, AccessToken]]:
         """Each token that may be used now, with what it was asked for by."""
-        held = {id(slot): (demand, slot.token) for demand, slot in self._locked(lambda: [*self._recent.items()])}
-        now = self._monotonic()
-        return [(demand, token) for demand, token in held.values() if token is not None and now < hard_expiry(token)]
+        return self._slots.held_tokens(self._monotonic())
 
     def registrations_changed(self) -> None:
         """Look names up anew: a name, or the lack of one, may mean another client now."""
@@ -184,10 +167,10 @@ class AccessTokenService:
         """End every hold-off: what the failed requests were sent with has changed."""
 
         def forget() -> None:
-            for slot in self._live_slots():
+            for slot in self._slots.live():
                 slot.forget_failures()
 
-        self._locked(forget)
+        self._guard.do(forget)
 
     @functools.cached_property
     def api_nonces(self) -> Nonces:
@@ -204,11 +187,10 @@ class AccessTokenService:
         """Forget all tokens and answer everybody who waits; called after the backchannel is closed."""
 
         def forget() -> list[TokenFlight]:
-            self._by_name.clear()
-            self._recent.clear()
-            return [flight for flight in [slot.close() for slot in self._live_slots()] if flight is not None]
+            self._slots.clear()
+            return [flight for flight in [slot.close() for slot in self._slots.live()] if flight is not None]
 
-        for flight in self._locked(forget):
+        for flight in self._guard.do(forget):
             flight.error = _closed(None)
             flight.land()
         for bell in list(self._patient):
@@ -228,7 +210,7 @@ class AccessTokenService:
         deadline = None if timeout is None else started + timeout
         patient_until = started if token_patience is None else started + token_patience
         demand = Demand.of(self._registry.find(client, deadline), parameters)
-        if self._is_inside():
+        if self._guard.is_inside():
             return self._token_there(demand)
         slot = self._slot(demand, client)
         vain = 0
@@ -243,8 +225,9 @@ class AccessTokenService:
                 continue
             assert bell is not None
             if not outcome.wait(bell, self._clock, deadline):
-                if outcome.begun or (deadline is not None and self._monotonic() >= deadline):
-                    raise self._timeout(demand, timeout, deadline)
+                late = deadline is not None and self._monotonic() >= deadline
+                if outcome.begun or late:
+                    raise _timeout_error(demand, self._source.max_time, asked=timeout if late else None)
                 vain += 1  # its thread never came
             elif outcome.epoch != step.epoch:
                 continue  # it began before the token was deleted
@@ -264,7 +247,7 @@ class AccessTokenService:
     def _step(self, slot: Slot, demand: Demand, patient: bool) -> tuple[Step, Bell | None]:
         """What a caller can do now; what has to be started is, and where there is a flight it is joined."""
         stamp = NOT_LOOKED if slot.failure is None else demand.stamp()
-        step, bell = self._locked(lambda: self._decided(slot, demand, stamp, patient))
+        step, bell = self._guard.do(lambda: self._decided(slot, demand, stamp, patient))
         try:
             if step.start is not None:
                 self._start(slot, step.start, demand)
@@ -311,21 +294,6 @@ class AccessTokenService:
         finally:
             self._patient.discard(bell)
 
-    def _timeout(self, demand: Demand, timeout: float | None, deadline: float | None) -> TokenRequestTimeout:
-        """The error for a caller whose time was over first; it names the limit that was reached."""
-        name = demand.name
-        where = shown_url(demand.client.token_endpoint or demand.client.issuer or "")
-        if deadline is not None and self._monotonic() >= deadline:
-            limit = f"within {timeout:.3g} s"
-            advice = "The fetch goes on; call again, or allow this call more time (timeout=...)"
-        else:
-            limit = f"within the {self._source.max_time:.3g} s that a fetch may take"
-            advice = "Look at what the token service, a proxy or the secret's callable waits for"
-        return TokenRequestTimeout(
-            f"token client {name!r}: no token {limit}; the token endpoint {where} is slow or does not answer. {advice}",
-            client=name,
-        )
-
     # A fetch
 
     def _start(self, slot: Slot, flight: TokenFlight, demand: Demand) -> None:
@@ -334,17 +302,17 @@ class AccessTokenService:
             start(flight, lambda: self._run(slot, flight, demand), f"requests_cc_token {demand.name}")
         except BaseException:
             # Interrupted: whoever waits for it starts another one, unless its thread is there.
-            self._locked(lambda: None if flight.begun or slot.flight is not flight else slot.give_up(flight))
+            self._guard.do(lambda: None if flight.begun or slot.flight is not flight else slot.give_up(flight))
             raise
 
     def _run(self, slot: Slot, flight: TokenFlight, demand: Demand) -> None:
         """Fetch, and let everybody know. Whatever happens, the flight ends."""
         try:
-            if self._locked(lambda: slot.begin(flight)):
+            if self._guard.do(lambda: slot.begin(flight)):
                 self._fetch(slot, flight, demand)
         finally:
             try:
-                self._locked(lambda: slot.end(flight))
+                self._guard.do(lambda: slot.end(flight))
             finally:
                 flight.land()
 
@@ -363,7 +331,7 @@ class AccessTokenService:
             brought = TokenRequestError(
                 f"token client {demand.name!r}: the fetch ended with {unexpected}", client=demand.name, transient=False
             )
-        for event in self._locked(lambda: slot.land(flight, brought, self._monotonic(), stamp)):
+        for event in self._guard.do(lambda: slot.land(flight, brought, self._monotonic(), stamp)):
             self._events.emit(event)
         if unexpected is not None:
             flight.land()  # a handler of somebody's may be what fails
@@ -371,51 +339,12 @@ class AccessTokenService:
 
     # Slots
 
-    def _slot(self, demand: Demand, client: str | None) -> Slot:
-        """The slot of a demand; made where there is none."""
-        key = "" if demand in self._recent else demand.cache_key
-
-        def found() -> Slot:
-            # To the end, in one step: whoever counts or revokes tokens meanwhile must not miss this one.
-            slot = self._recent.pop(demand, None) or self._slots.get(key)
-            if slot is None:
-                slot = self._slots[key] = Slot(key or demand.cache_key, demand.name, demand.binding)
-            self._recent[demand] = slot
-            while len(self._recent) > MAX_RECENT:
-                del self._recent[next(iter(self._recent))]
-            # Not where a client of the name was registered since a resolver gave this one. And a key or certificate
-            # in files may have changed by the next call, so that one takes the long way too.
-            lasts = demand.parameters is None and demand.client.is_fixed
-            if lasts and self._registry.is_registered(client, demand.client):
-                self._by_name[client] = slot
-            return slot
-
-        return self._locked(found)
-
-    def _live_slots(self) -> list[Slot]:
-        """All slots that are in use. One may go at any moment, in any thread, so what is walked through is a copy."""
-        return [slot for slot in (reference() for reference in self._slots.valuerefs()) if slot is not None]
-
-    def _locked(self, work: Callable[[], _T]) -> _T:
-        """Do this under the lock. Raises ``TokenRequestError`` where this very thread is at it already."""
-        if self._is_inside():
-            raise reentered()
-        thread = threading.get_ident()
-        try:
-            self._inside.add(thread)
-            with self._lock:
-                return work()
-        finally:
-            self._inside.discard(thread)
-
-    def _is_inside(self) -> bool:
-        """Whether a signal's handler or a finalizer came amid a call of this thread, which may hold the lock."""
-        # A mark that an interrupt left behind says nothing while nobody holds the lock.
-        return threading.get_ident() in self._inside and self._lock.locked()
+    def _slot(self, demand: Demand, name: str | None) -> Slot:
+        return self._slots.slot_for(demand, name, lambda: self._registry.is_registered(name, demand.client))
 
     def _token_there(self, demand: Demand) -> AccessToken:
         """The token that is there already, read without the lock. Raises ``TokenRequestError`` where there is none."""
-        slot = self._recent.get(demand)
+        slot = self._slots.known(demand)
         token = None if slot is None else slot.token
         if token is None or self._monotonic() >= hard_expiry(token) or demand.force_renewal:
             raise reentered()
@@ -423,11 +352,26 @@ class AccessTokenService:
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens; start locks and flights anew, whose threads are not in the child."""
-        self._lock = threading.Lock()
-        self._inside = set()
+        self._guard.renew()
         self._patient = set()
-        for slot in self._live_slots():
+        for slot in self._slots.live():
             slot.flight = None
+
+
+def _timeout_error(demand: Demand, max_time: float, *, asked: float | None) -> TokenRequestTimeout:
+    """The error for a caller whose time was over first; it names the limit: the caller's own, or that of a fetch."""
+    name = demand.name
+    where = shown_url(demand.client.token_endpoint or demand.client.issuer or "")
+    if asked is not None:
+        limit = f"within {asked:.3g} s"
+        advice = "The fetch goes on; call again, or allow this call more time (timeout=...)"
+    else:
+        limit = f"within the {max_time:.3g} s that a fetch may take"
+        advice = "Look at what the token service, a proxy or the secret's callable waits for"
+    return TokenRequestTimeout(
+        f"token client {name!r}: no token {limit}; the token endpoint {where} is slow or does not answer. {advice}",
+        client=name,
+    )
 
 
 def _closed(demand: Demand | None) -> TokenRequestError:

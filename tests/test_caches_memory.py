@@ -117,10 +117,10 @@ def test_many_keys_stay_within_the_bound() -> None:
     clock = ManualClock()
     cache = MemoryTokenCache(10, clock=clock)
     token = AccessToken("token", expires_at=clock.time() + 100)
-    for number in range(100_000):
+    for number in range(20_000):
         cache.set(str(number), token)
     assert len(cache) == 10
-    assert cache.get("99999") is token
+    assert cache.get("19999") is token
 
 
 def test_a_cleared_cache_is_empty() -> None:

@@ -92,7 +92,7 @@ def test_a_lock_held_at_the_fork_is_free_in_the_child(management: AccessTokenMan
     session = management.make_session("api")
     assert session.get("test").status_code == 200
     requests_cc_token.configure(management)
-    owners = [management.service, management._backchannel.servers, management._cache]
+    owners = [management.service._guard, management._backchannel.servers, management._cache]
     locks = [vars(owner)["_lock"] for owner in owners]
     locks += [requests_cc_token._default.lock, management._registry._dropping]
     condition = management._backchannel.closed._cond  # type: ignore[attr-defined]

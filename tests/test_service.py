@@ -136,7 +136,7 @@ def until_all_wait(harness: Harness, count: int, slot_of: str = "worker") -> Non
     try:
         while not any(
             slot.flight is not None and slot.flight.waiting >= count
-            for slot in list(service._slots.values())
+            for slot in service._slots.live()
             if slot.name == slot_of
         ):
             assert not deadline.is_set(), "the callers did not come"
@@ -602,7 +602,7 @@ class TestRejection:
         harness.service.token_rejected(harness.get())
         assert harness.get().value == "two"
         cache: Any = harness.management._cache
-        assert [cache.get(slot.stored_key).value for slot in harness.service._slots.values()] == ["two"]
+        assert [cache.get(slot.stored_key).value for slot in harness.service._slots.live()] == ["two"]
 
 
 class TestDelete:
@@ -634,13 +634,13 @@ class TestBounds:
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Of many distinct scopes only the most recently used are remembered."""
-        monkeypatch.setattr("requests_cc_token.service.MAX_RECENT", 50)
+        monkeypatch.setattr("requests_cc_token.slot_table.MAX_RECENT", 50)
         service: Any = harness.service
         harness.server.default = token_answer("t")
         for number in range(300):
             harness.get(parameters=TokenRequestParameters(scope=f"s{number}"))
-        assert len(service._recent) == 50
-        assert len(service._slots) <= 51
+        assert len(service._slots._recent) == 50
+        assert len(service._slots.live()) <= 51
         harness.get(parameters=TokenRequestParameters(scope="s299"))
         assert harness.requests == 300
 
@@ -648,7 +648,7 @@ class TestBounds:
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What the service forgot, the cache still knows: no new token request."""
-        monkeypatch.setattr("requests_cc_token.service.MAX_RECENT", 1)
+        monkeypatch.setattr("requests_cc_token.slot_table.MAX_RECENT", 1)
         harness.server.default = token_answer("t")
         one, two = TokenRequestParameters(scope="one"), TokenRequestParameters(scope="two")
         for parameters in (one, two, one, two):

@@ -94,7 +94,7 @@ def test_r3_what_the_service_of_a_child_does(server: ScriptedServer, management:
     caller = threading.Thread(target=lambda: tokens.append(management.service.get_access_token().value))
     caller.start()
     server.wait_for_requests(1)
-    with management.service._lock:
+    with management.service._guard._lock:
         management.service.after_fork_in_child()
         assert management.service.get_access_token().value == "t"
     release.set()
@@ -108,7 +108,7 @@ def test_r3_a_fork_while_every_lock_is_held_does_not_hang_the_child(
 ) -> None:
     """Locks held by other threads at the moment of the fork are new in the child."""
     service, cache = cast("Any", management.service), cast("Any", management._cache)
-    locks = [service._lock, service._backchannel.servers._lock, cache._lock, management._registry._dropping]
+    locks = [service._guard._lock, service._backchannel.servers._lock, cache._lock, management._registry._dropping]
     session = management.make_session("api")
     server.respond = lambda request: None if request.method == "POST" else answer(200, b"ok")
     for lock in locks:

@@ -26,8 +26,8 @@ from requests_cc_token import (
     TokenRequestTimeout,
     UnknownClientError,
     flights,
+    guard,
 )
-from requests_cc_token import service as service_room
 from requests_cc_token.caches.memory import MemoryTokenCache
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.flights import BEGIN_WITHIN
@@ -296,7 +296,7 @@ class TestSignalsAndFinalizers:
     def _amid(self, harness: Harness, action: Callable[[], object]) -> None:
         """Do this while this thread is inside of the service."""
         service: Any = harness.service
-        service._locked(action)
+        service._guard.do(action)
 
     def test_it_gets_a_token_that_is_there(self, harness: Harness) -> None:
         """Past soft expiry too, where a renewal would be started."""
@@ -325,9 +325,9 @@ class TestSignalsAndFinalizers:
     def test_a_mark_that_an_interrupt_left_behind_refuses_nobody(self, harness: Harness) -> None:
         """The thread is taken to be inside only while the lock is held."""
         service: Any = harness.service
-        service._inside.add(threading.get_ident())
+        service._guard._inside.add(threading.get_ident())
         assert harness.get().value == "one"
-        assert service._inside == set()
+        assert service._guard._inside == set()
 
     def test_it_comes_before_its_own_thread_has_started_the_fetch(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
@@ -418,7 +418,8 @@ class TestSignalsAndFinalizers:
 
 def fetch_lines() -> list[str]:
     """The files whose lines a fetch runs through."""
-    return ["service.py", "slots.py", "flights.py", "token_source.py", "token_request.py", "registry.py"]
+    names = "service guard slot_table slots flights token_source token_request registry"
+    return [f"{name}.py" for name in names.split()]
 
 
 def let_time_pass(harness: Harness, join: Callable[[], list[Any]]) -> list[Any]:
@@ -451,7 +452,7 @@ class TestInterruptsAtEachLine:
         hit: list[bool] = []
         lines = iter(range(100_000))
         files = fetch_lines()
-        source = Path(service_room.__file__).read_text(encoding="utf-8").splitlines()
+        source = Path(guard.__file__).read_text(encoding="utf-8").splitlines()
         entered: list[Any] = []
 
         def trace(frame: Any, event: str, argument: Any) -> Any:
@@ -460,8 +461,9 @@ class TestInterruptsAtEachLine:
             if event == "line" and os.path.basename(frame.f_code.co_filename) in files:  # noqa: PTH119
                 # The line of a `with` comes again as its block ends, before the lock is released. Python looks for
                 # signals between calls and jumps, never there.
-                leaves = frame.f_code.co_name == "_locked" and frame in entered
-                if frame.f_code.co_name == "_locked" and "with self._lock" in source[frame.f_lineno - 1]:
+                is_guarding = frame.f_code.co_name == "do"
+                leaves = is_guarding and frame in entered
+                if is_guarding and "with self._lock" in source[frame.f_lineno - 1]:
                     entered.append(frame)
                 if not leaves and next(lines) == at:
                     hit.append(True)

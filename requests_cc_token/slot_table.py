@@ -1,0 +1,88 @@
+"""Which slot belongs to what is asked for.
+
+Slots are kept while somebody may come back for them: those of the clients and parameters that were used last. One
+that a caller or a fetch still has stays the same for all, whether it is kept or not.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from .demand import Demand
+from .guard import Guard
+from .slots import Slot, hard_expiry
+from .tokens import AccessToken
+
+#: Clients and per-request parameters that are kept ready at most, the least recently used dropped first.
+MAX_RECENT = 10_000
+
+
+class SlotTable:
+    """The slots of one token service, by cache key, by demand and by name; safe in threads."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        #: The slots of registered clients by name, read without the guard.
+        self.by_name: dict[str | None, Slot] = {}
+        self._by_key: weakref.WeakValueDictionary[str, Slot] = weakref.WeakValueDictionary()
+        self._recent: dict[Demand, Slot] = {}
+
+    def slot_for(self, demand: Demand, name: str | None, is_registered: Callable[[], bool]) -> Slot:
+        """The slot of a demand; made where there is none.
+
+        ``name`` is what the client was called by; ``is_registered`` tells whether it means this client until the
+        registrations change.
+        """
+        key = "" if demand in self._recent else demand.cache_key
+
+        def found() -> Slot:
+            # To the end, in one step: whoever counts or revokes tokens meanwhile must not miss this one.
+            slot = self._recent.pop(demand, None) or self._by_key.get(key)
+            if slot is None:
+                slot = self._by_key[key] = Slot(key or demand.cache_key, demand.name, demand.binding)
+            self._recent[demand] = slot
+            while len(self._recent) > MAX_RECENT:
+                del self._recent[next(iter(self._recent))]
+            # Not where a client of the name was registered since a resolver gave this one. And a key or certificate
+            # in files may have changed by the next call, so that one takes the long way too.
+            if demand.parameters is None and demand.client.is_fixed and is_registered():
+                self.by_name[name] = slot
+            return slot
+
+        return self._guard.do(found)
+
+    def slot_of(self, token: AccessToken) -> Slot | None:
+        """The slot that the token came from, while it is in use."""
+        return self._by_key.get(token.key)
+
+    def known(self, demand: Demand) -> Slot | None:
+        """The slot of a demand where there is one, read without the guard."""
+        return self._recent.get(demand)
+
+    def live(self) -> list[Slot]:
+        """All slots that are in use. One may go at any moment, in any thread, so what is walked through is a copy."""
+        return [slot for slot in (reference() for reference in self._by_key.valuerefs()) if slot is not None]
+
+    def held_tokens(self, now: float) -> list[tuple[Demand, AccessToken]]:
+        """Each token that may be used at this moment, with what it was asked for by."""
+        held = {id(slot): (demand, slot.token) for demand, slot in self._guard.do(lambda: [*self._recent.items()])}
+        return [(demand, token) for demand, token in held.values() if token is not None and now < hard_expiry(token)]
+
+    def figures(self, now: float) -> dict[str, dict[str, Any]]:
+        """The figures of each slot by its client's name; see ``AccessTokenService.stats``."""
+        # The last one used of each name, where keys or certificates were replaced.
+        slots, recent = self._guard.do(lambda: (self.live(), [*self._recent.items()]))
+        latest = {slot.name: slot for demand, slot in recent if demand.parameters is None}
+        by_default = {id(slot) for slot in (*latest.values(), *list(self.by_name.values()))}
+        figures: dict[str, dict[str, Any]] = {}
+        for slot in sorted(slots, key=lambda slot: (slot.name, slot.key)):
+            name = slot.name if id(slot) in by_default else f"{slot.name}#{slot.key[:8]}"
+            figures[name] = slot.figures(now)
+        return figures
+
+    def clear(self) -> None:
+        """Keep nothing; called under the guard."""
+        self.by_name.clear()
+        self._recent.clear()
