@@ -146,7 +146,9 @@ class AccessTokenManagement:
 
         - ``token_endpoint``: the URL; or ``issuer``, from whose metadata it is taken (RFC 8414)
         - ``client_id``
-        - ``client_secret``: text, a callable, ``{"file": path}`` or ``{"env": name}``
+        - ``client_secret``: text, a callable, ``{"file": path}``, ``{"env": name}``, ``{"env_or_file": name}`` (or the
+          file that ``NAME_FILE`` names), ``{"credential": name}`` (of systemd, Docker, Podman) or
+          ``{"command": [program, argument...]}``
         - ``auth``: how it authenticates, an IANA method name or an object such as ``PrivateKeyJwt(...)``;
           ``"client_secret_basic"`` by default
         - ``allow_http=True``: permits a token endpoint over plain http that is not on this machine

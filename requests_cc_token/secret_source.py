@@ -1,6 +1,6 @@
-"""Where a secret comes from: a string, a callable, a file, an environment variable.
+"""Where a secret comes from: a string, a callable, a file, an environment variable, a machine's credential, a command.
 
-Files and callables are asked at each token request, so a rotated secret is used without a restart.
+All but strings are asked at each token request, so a rotated secret is used without a restart.
 """
 
 from __future__ import annotations
@@ -8,19 +8,28 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Hashable, Mapping
+import subprocess
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import Any, NoReturn, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 from .exceptions import ConfigurationError, TokenRequestError
 from .watched_files import file_stamp, is_path
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 #: Salts the fingerprints of secrets; new in each process.
 _FINGERPRINT_KEY = os.urandom(32)
 
 #: The cost of a slow hash (RFC 7914): 16 MiB and some 40 ms, once for each secret in a process that shares a store.
 SCRYPT_COST = 2**14
+#: Where Docker and Podman put secrets.
+CONTAINER_SECRETS = Path("/run/secrets")
+#: Seconds for which a command may run, and bytes that it may print.
+COMMAND_TIME = 10.0
+MAX_PRINTED = 64 * 1024
 #: Slow hashes that are kept at most: those of a program with thousands of tenants.
 MAX_SLOW_HASHES = 10_000
 _slow_hashes: dict[tuple[bytes, str], bytes] = {}
@@ -141,21 +150,26 @@ class FileSecret(SecretSource):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self._given = Path(path)
         self._last_good: str | None = None
-        self.description = f"the file {str(self._path)!r}"
+        self.description = f"the file {str(self._given)!r}"
+
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._given
 
     @property
     def identity(self) -> str:
         """The path: whoever names the same file has the same secret."""
-        return f"file {self._path}"
+        return f"file {self._given}"
 
     def read(self) -> str:
         """The content of the file now, else the last good one."""
         reason = "is empty"
+        path = self.path()
         try:
             # Not read_text, which would change line breaks within the secret.
-            text = self._path.read_bytes().decode("utf-8")
+            text = path.read_bytes().decode("utf-8")
         except (OSError, UnicodeError) as error:
             text = ""
             reason = "is not UTF-8 text" if isinstance(error, UnicodeError) else error.strerror or "cannot be read"
@@ -164,12 +178,35 @@ class FileSecret(SecretSource):
             self._last_good = text
         elif self._last_good is None:
             # What is not there now will not be in a second either; once it is, the hold-off ends.
-            raise TokenRequestError(f"the secret's file {str(self._path)!r}: {reason}", transient=False)
+            raise TokenRequestError(f"the secret's file {str(path)!r}: {reason}", transient=False)
         return self._last_good
 
     def stamp(self) -> Hashable:
         """The stamp of the file."""
-        return file_stamp(self._path)
+        return file_stamp(self.path())
+
+
+class CredentialSecret(FileSecret):
+    """A secret that the machine hands to the service, by its name.
+
+    A file of that name in ``$CREDENTIALS_DIRECTORY``, where systemd puts what ``LoadCredential=`` names; else in
+    ``/run/secrets``, where Docker and Podman do.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Path(name))
+        self.description = f"the credential {name!r}"
+
+    def path(self) -> Path:
+        """Where the credential is, or where it was looked for last."""
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        ours = Path(credentials, self._given) if credentials else None
+        return ours if ours is not None and ours.exists() else CONTAINER_SECRETS / self._given
+
+    @property
+    def identity(self) -> str:
+        """The credential's name."""
+        return f"credential {self._given}"
 
 
 class EnvironmentSecret(SecretSource):
@@ -198,13 +235,112 @@ class EnvironmentSecret(SecretSource):
         return hash(os.environ.get(self._name))
 
 
+class EnvironmentOrFileSecret(SecretSource):
+    """A secret in an environment variable ``NAME``, or in the file that ``NAME_FILE`` names.
+
+    The convention of many container images. One of the two must be set; both would leave open which one holds.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._files: dict[str, FileSecret] = {}
+        self.description = f"the environment variable {name} or the file that {name}_FILE names"
+
+    @property
+    def identity(self) -> str:
+        """The variable's name."""
+        return f"env_or_file {self._name}"
+
+    def read(self) -> str:
+        """The secret as it is now."""
+        source = self._source()
+        if source is None:
+            raise TokenRequestError(
+                f"of the secret's environment variables {self._name} and {self._name}_FILE one must be set, "
+                f"and {'both are' if self._path() else 'none is'}",
+                transient=False,
+            )
+        return source.read()
+
+    def stamp(self) -> Hashable:
+        """The stamp of what is read."""
+        source = self._source()
+        return None if source is None else (source.identity, source.stamp())
+
+    def _path(self) -> str | None:
+        return os.environ.get(f"{self._name}_FILE") or None
+
+    def _source(self) -> SecretSource | None:
+        path = self._path()
+        if bool(path) == bool(os.environ.get(self._name)):
+            return None
+        if not path:
+            return EnvironmentSecret(self._name)
+        return self._files.setdefault(path, FileSecret(path))
+
+
+class CommandSecret(SecretSource):
+    """A secret that a command prints, such as a password manager's; one line break at its end does not count.
+
+    Run at each token request, without a shell, for at most 10 seconds. Where it fails, the last secret that it printed
+    is used. What it prints is never shown, on standard error neither.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = tuple(command)
+        self._last_good: str | None = None
+        # The arguments may say more than a log should hold.
+        self.description = f"the command {command[0]!r}"
+
+    @property
+    def identity(self) -> str:
+        """A salted hash of the command, worthless outside this process."""
+        return fingerprint("\0".join(self._command)).hex()
+
+    def read(self) -> str:
+        """What the command prints now, else what it printed last."""
+        reason = "printed nothing"
+        text = ""
+        try:
+            ended = subprocess.run(  # noqa: S603 - the command is the configuration's own, and no shell reads it
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=COMMAND_TIME,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            reason = f"took longer than {COMMAND_TIME:.0f} s"
+        except OSError as error:
+            reason = f"cannot be started: {error.strerror}"
+        else:
+            if ended.returncode:
+                reason = f"ended with exit code {ended.returncode}; run it by hand, as the same user"
+            elif len(ended.stdout) > MAX_PRINTED:
+                reason = f"printed more than {MAX_PRINTED} bytes"
+            else:
+                try:
+                    text = _without_line_break(ended.stdout.decode("utf-8"))
+                except UnicodeError:
+                    reason = "printed what is not UTF-8 text"
+        if text.strip():
+            self._last_good = text
+        elif self._last_good is None:
+            raise TokenRequestError(f"the secret's command {self._command[0]!r} {reason}")
+        return self._last_good
+
+
 def _without_line_break(text: str) -> str:
     """As editors and ``echo`` leave one at the end."""
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 
 
 def secret_source(given: object, what: str) -> SecretSource:
-    """The source that a caller means by a string, a callable, ``{"file": path}`` or ``{"env": name}``.
+    """The source that a caller means by a string, a callable, or a mapping of one entry.
+
+    That is ``{"file": path}``, ``{"env": name}``, ``{"env_or_file": name}``, ``{"credential": name}`` or
+    ``{"command": [program, argument...]}``.
 
     Raises ``ConfigurationError`` for anything else; the message never shows what was given.
     """
@@ -222,6 +358,23 @@ def secret_source(given: object, what: str) -> SecretSource:
         ((kind, where),) = given.items()
         if kind == "file" and is_path(where):
             return FileSecret(where)
-        if kind == "env" and is_path(where) and "=" not in str(where):
-            return EnvironmentSecret(where)
-    raise ConfigurationError(f'{what} must be text, a callable, {{"file": path}} or {{"env": name}}')
+        if kind == "command" and _is_command(where):
+            return CommandSecret(where)
+        if isinstance(where, str) and is_path(where) and kind in _NAMED and not set(where) & _NAMED[kind][1]:
+            return _NAMED[kind][0](where)
+    raise ConfigurationError(
+        f'{what} must be text, a callable, {{"file": path}}, {{"env": name}}, {{"env_or_file": name}}, '
+        '{"credential": name} or {"command": [program, argument...]}'
+    )
+
+
+#: Sources by a name, and the characters that such a name has not.
+_NAMED: Mapping[str, tuple[Callable[[str], SecretSource], frozenset[str]]] = {
+    "env": (EnvironmentSecret, frozenset("=")),
+    "env_or_file": (EnvironmentOrFileSecret, frozenset("=")),
+    "credential": (CredentialSecret, frozenset("/\\")),
+}
+
+
+def _is_command(given: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(given, (list, tuple)) and bool(given) and all(is_path(each) for each in given)

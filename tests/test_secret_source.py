@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,11 @@ def sources(file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, SecretSour
         "file": {"file": str(file)},
         "path": {"file": file},
         "env": {"env": "WORKER_SECRET"},
+        "env or file": {"env_or_file": "WORKER_SECRET"},
+        "credential": {"credential": file.name},
+        "command": {"command": [sys.executable, "-c", f"print({TAINT!r})"]},
     }
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(file.parent))
     return {kind: secret_source(value, "x") for kind, value in given.items()}
 
 
@@ -47,7 +52,9 @@ def shown_below(error: BaseException) -> str:
     return "".join(traceback.TracebackException(type(error), error, below, capture_locals=True).format())
 
 
-@pytest.mark.parametrize("kind", ["text", "callable", "file", "path", "env"])
+@pytest.mark.parametrize(
+    "kind", ["text", "callable", "file", "path", "env", "env or file", "credential", "command"]
+)
 def test_a_source_gives_its_secret_and_does_not_show_it(sources: dict[str, SecretSource], kind: str) -> None:
     """The secret comes from ``read`` alone: not from repr or str, and a pickle is refused in one sentence."""
     source = sources[kind]
@@ -246,3 +253,138 @@ def test_a_secret_that_no_request_can_carry() -> None:
     for odd in ({"file": "s\ud800"}, {"env": "s\ud800"}, {"env": "a=b"}, {"file": "a\0"}):
         with pytest.raises(ConfigurationError, match="x must be text, a callable"):
             secret_source(odd, "x")
+
+
+class TestCredential:
+    def test_the_services_own_come_before_the_containers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``$CREDENTIALS_DIRECTORY`` first, then ``/run/secrets``; looked for again at each use."""
+        ours, containers = tmp_path / "ours", tmp_path / "containers"
+        ours.mkdir()
+        containers.mkdir()
+        monkeypatch.setattr("requests_cc_token.secret_source.CONTAINER_SECRETS", containers)
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(ours))
+        source = secret_source({"credential": "m2m"}, "x")
+        with pytest.raises(TokenRequestError, match=r"containers.m2m'?: No such file") as error:
+            source.read()
+        assert not error.value.transient
+        (containers / "m2m").write_text("of the container\n")
+        assert source.read() == "of the container"
+        before = source.stamp()
+        (ours / "m2m").write_text("of the service")
+        assert source.read() == "of the service"
+        assert source.stamp() != before
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+        assert source.read() == "of the container"
+
+    def test_the_same_name_is_the_same_source(self) -> None:
+        """Two registrations that name one credential share its token; another name, or a file, is another source."""
+        one, same, other = (secret_source({"credential": name}, "x") for name in ("a", "a", "b"))
+        assert one.identity == same.identity != other.identity
+        assert secret_source({"file": "a"}, "x").identity != one.identity
+        assert "the credential 'a'" in repr(one)
+
+
+class TestEnvironmentOrFile:
+    @pytest.fixture
+    def source(self, monkeypatch: pytest.MonkeyPatch) -> SecretSource:
+        monkeypatch.delenv("M2M_SECRET", raising=False)
+        monkeypatch.delenv("M2M_SECRET_FILE", raising=False)
+        return secret_source({"env_or_file": "M2M_SECRET"}, "x")
+
+    def test_either_will_do(self, source: SecretSource, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And each is read again at each use."""
+        monkeypatch.setenv("M2M_SECRET", "from the variable")
+        assert source.read() == "from the variable"
+        before = source.stamp()
+        monkeypatch.delenv("M2M_SECRET")
+        monkeypatch.setenv("M2M_SECRET_FILE", str(file))
+        assert source.read() == TAINT
+        assert source.stamp() != before
+        file.write_text("rotated\n")
+        assert source.read() == "rotated"
+        file.unlink()
+        assert source.read() == "rotated", "the last good one, while the file is replaced"
+
+    def test_none_or_both_is_an_error_that_says_so(
+        self, source: SecretSource, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither is guessed at, and the values stay out of the message."""
+        with pytest.raises(TokenRequestError, match="one must be set, and none is") as error:
+            source.read()
+        assert not error.value.transient
+        assert source.stamp() is None
+        monkeypatch.setenv("M2M_SECRET", TAINT)
+        monkeypatch.setenv("M2M_SECRET_FILE", str(file))
+        with pytest.raises(TokenRequestError, match="M2M_SECRET and M2M_SECRET_FILE one must be set, and both are"):
+            source.read()
+
+
+class TestCommand:
+    def command(self, program: str) -> SecretSource:
+        return secret_source({"command": [sys.executable, "-c", program]}, "x")
+
+    def test_it_is_run_at_each_use(self, file: Path) -> None:
+        """Without a shell; one line break at the end does not count, and a rotated secret is used."""
+        source = secret_source({"command": ["cat", str(file)]}, "x")
+        assert source.read() == TAINT
+        file.write_text("$(rotated) \n")
+        assert source.read() == "$(rotated) "
+        file.unlink()
+        assert source.read() == "$(rotated) ", "the last one that it printed, while it fails"
+
+    @pytest.mark.parametrize(
+        ("program", "said"),
+        [
+            (f"print({TAINT!r}); raise SystemExit(3)", "ended with exit code 3; run it by hand"),
+            (f"import sys; print({TAINT!r}, file=sys.stderr)", "printed nothing"),
+            ("print()", "printed nothing"),
+            ("import sys; sys.stdout.buffer.write(bytes([255]))", "not UTF-8"),
+            (f"print({TAINT!r} * 10_000)", "printed more than 65536 bytes"),
+        ],
+    )
+    def test_one_that_fails_is_told(self, program: str, said: str) -> None:
+        """With what it ended with, and nothing of what it printed; it may well work a moment later."""
+        source = self.command(program)
+        with pytest.raises(TokenRequestError, match=said) as error:
+            source.read()
+        assert error.value.transient
+        assert TAINT not in f"{error.value}"
+        assert TAINT not in repr(source), "nor are the arguments shown"
+
+    def test_one_that_hangs_is_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After ten seconds, here sooner: a password manager may wait for a finger on a key."""
+        monkeypatch.setattr("requests_cc_token.secret_source.COMMAND_TIME", 0.05)
+        with pytest.raises(TokenRequestError, match="took longer than 0 s"):
+            self.command("import time; time.sleep(60)").read()
+
+    def test_one_that_is_not_there(self) -> None:
+        """The program's name is said, and why it cannot be started."""
+        with pytest.raises(TokenRequestError, match="'no-such-program' cannot be started: No such file"):
+            secret_source({"command": ["no-such-program", TAINT]}, "x").read()
+
+    def test_the_same_command_is_the_same_source(self) -> None:
+        """By all of its arguments."""
+        one, same, other = (secret_source({"command": ["op", "read", name]}, "x") for name in ("a", "a", "b"))
+        assert one.identity == same.identity != other.identity
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"credential": "../a"},
+        {"credential": ""},
+        {"credential": 1},
+        {"env_or_file": "A=B"},
+        {"env_or_file": ["A"]},
+        {"command": "op read"},
+        {"command": []},
+        {"command": ["op", 1]},
+        {"command": ["op", "\0"]},
+        {"vault": "a"},
+        {"credential": "a", "env": "b"},
+    ],
+)
+def test_what_names_no_source_is_refused(given: Any) -> None:
+    """Where it is configured, with what there is to choose from."""
+    with pytest.raises(ConfigurationError, match=r'"credential": name\} or \{"command"'):
+        secret_source(given, "x")
