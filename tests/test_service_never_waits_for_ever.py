@@ -27,12 +27,19 @@ from requests_cc_token import (
     UnknownClientError,
     flights,
     guard,
+    registry,
+    service,
+    slot_table,
+    slots,
+    token_source,
 )
 from requests_cc_token.caches.memory import MemoryTokenCache
+from requests_cc_token.endpoint import token_request
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.flights import BEGIN_WITHIN
 
 from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .moments import a_signal_may_come
 from .scripted_server import PATIENCE, ScriptedServer, error_answer, gated, token_answer
 from .test_service import Harness, in_threads, until_all_wait
 
@@ -416,10 +423,11 @@ class TestSignalsAndFinalizers:
         assert not any(isinstance(outcome, TokenRequestTimeout) for outcome in outcomes)
 
 
-def fetch_lines() -> list[str]:
-    """The files whose lines a fetch runs through."""
-    names = "service guard slot_table slots flights token_source token_request registry"
-    return [f"{name}.py" for name in names.split()]
+#: The files whose lines a fetch runs through.
+FETCH_FILES = [
+    str(module.__file__)
+    for module in (service, guard, slot_table, slots, flights, token_source, token_request, registry)
+]
 
 
 def let_time_pass(harness: Harness, join: Callable[[], list[Any]]) -> list[Any]:
@@ -451,23 +459,13 @@ class TestInterruptsAtEachLine:
         """A trace that raises at a line, and whether it did."""
         hit: list[bool] = []
         lines = iter(range(100_000))
-        files = fetch_lines()
-        source = Path(guard.__file__).read_text(encoding="utf-8").splitlines()
-        entered: list[Any] = []
 
         def trace(frame: Any, event: str, argument: Any) -> Any:
-            if "requests_cc_token" not in frame.f_code.co_filename:
+            if frame.f_code.co_filename not in FETCH_FILES:
                 return None
-            if event == "line" and os.path.basename(frame.f_code.co_filename) in files:  # noqa: PTH119
-                # The line of a `with` comes again as its block ends, before the lock is released. Python looks for
-                # signals between calls and jumps, never there.
-                is_guarding = frame.f_code.co_name == "do"
-                leaves = is_guarding and frame in entered
-                if is_guarding and "with self._lock" in source[frame.f_lineno - 1]:
-                    entered.append(frame)
-                if not leaves and next(lines) == at:
-                    hit.append(True)
-                    raise self.Interrupt
+            if event == "line" and a_signal_may_come(frame) and next(lines) == at:
+                hit.append(True)
+                raise self.Interrupt
             return trace
 
         return trace, hit
