@@ -83,7 +83,7 @@ def _body(data: str, stack: contextlib.ExitStack) -> bytes | IO[bytes]:
 
 def _write(answer: requests.Response, output: str | None, *, quiet: bool) -> None:
     """The body, piece by piece; on a terminal with a bar that says how far it is."""
-    length = int(answer.headers.get("Content-Length") or 0) or None
+    length = answer.headers.get("Content-Length", "")
     bar_is_seen = output is not None and not quiet and sys.stderr.isatty()
     with contextlib.ExitStack() as stack:
         advance: Any = None
@@ -92,7 +92,7 @@ def _write(answer: requests.Response, output: str | None, *, quiet: bool) -> Non
             from rich.progress import Progress
 
             progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-            task = progress.add_task("", total=length)
+            task = progress.add_task("", total=int(length) if length.isdecimal() else None)
             advance = lambda size: progress.advance(task, size)  # noqa: E731
         target = sys.stdout.buffer if output is None else stack.enter_context(open(output, "wb"))  # noqa: PTH123
         for piece in answer.iter_content(PIECE):

@@ -1,0 +1,60 @@
+"""``keys``: key pairs for those who sign or are known by a certificate."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from requests_cc_token import PrivateKeyJwt
+from requests_cc_token.cli.app import run
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], str]:
+    """The one key of the JWKS, and the rest."""
+    document, end = json.JSONDecoder().raw_decode(text := capsys.readouterr().out)
+    (key,) = document["keys"]
+    return key, text[end:]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("EC", "P-256"), ("RSA", None), ("OKP", "Ed25519")])
+def test_a_new_key(kind: str, said: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The private part in a file for its owner only, the public part printed; what signs takes the file as it is."""
+    path = tmp_path / "key.pem"
+    before = os.umask(0)
+    try:
+        assert run(["keys", "new", str(path), "--type", kind]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    made, rest = printed(capsys)
+    assert (made["kty"], made.get("crv"), made["use"]) == (kind, said, "sig")
+    assert "-----BEGIN PUBLIC KEY-----" in rest
+    assert rest.splitlines()[-1] == f"thumbprint (RFC 7638): {made['kid']}"
+    assert "d" not in made
+    assert "PRIVATE" not in rest
+    PrivateKeyJwt({"file": path})
+    assert run(["keys", "show", str(path)]) == 0
+    assert printed(capsys) == (made, rest)
+
+
+def test_a_key_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is in the file stays."""
+    path = tmp_path / "key.pem"
+    path.write_text("the old one")
+    assert run(["keys", "new", str(path)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert path.read_text() == "the old one"
+
+
+def test_what_is_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, exit code 2; the content is not shown."""
+    path = tmp_path / "key.pem"
+    path.write_text("T41NT")
+    assert run(["keys", "show", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert "holds no key" in err
+    assert "T41NT" not in err

@@ -1,0 +1,176 @@
+"""``request``: an authenticated request from the shell, against the embedded API and servers that answer oddly."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+
+import pytest
+
+from requests_cc_token.cli.app import run
+from requests_cc_token.demo.api import ProtectedApi
+from requests_cc_token.demo.token_service import TokenService
+
+from .scripted_server import ScriptedServer, answer, broken_off
+
+SECRET = "T41NT-secret"
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenService]:
+    with TokenService() as service:
+        service.add_client("worker", SECRET, scopes="api")
+        yield service
+
+
+@pytest.fixture
+def api(tokens: TokenService) -> Iterator[ProtectedApi]:
+    with ProtectedApi(tokens) as api:
+        yield api
+
+
+@pytest.fixture
+def odd() -> Iterator[ScriptedServer]:
+    """An API that answers as the test says."""
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def config(
+    tmp_path: Path, tokens: TokenService, api: ProtectedApi, odd: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f"""
+        [clients.worker]
+        token_endpoint = "{tokens.token_endpoint}"
+        client_id = "worker"
+        client_secret = "{SECRET}"
+        scope = "api"
+        [backchannel]
+        max_tries = 1
+        [sessions.main]
+        base_url = "{api.base_url}"
+        [sessions.odd]
+        base_url = "{odd.url}"
+        """
+    )
+    monkeypatch.setenv("REQUESTS_CC_TOKEN_CONFIG", str(path))
+
+
+def test_the_body_is_printed_and_nothing_else(api: ProtectedApi, capfd: pytest.CaptureFixture[str]) -> None:
+    """A GET with a token, whose answer is fit for a pipe."""
+    assert run(["request", "main", "test"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert isinstance(json.loads(out), list)
+    assert [request.method for request in api.requests] == ["GET"]
+
+
+def test_status_and_headers_are_printed_where_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    """-i, as curl has it; never what was sent."""
+    assert run(["request", "main", "test", "-i"]) == 0
+    head, _, body = capfd.readouterr().out.partition("\n\n")
+    assert head.splitlines()[0] == "200 OK"
+    assert any(line.lower().startswith("content-type: application/json") for line in head.splitlines())
+    assert json.loads(body)
+    assert "Bearer" not in head
+
+
+def test_a_body_makes_it_a_post(odd: ScriptedServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """-d, with headers of one's own, and --json for what says of itself that it is JSON."""
+    odd.default = answer(201, b"made")
+    headers = ["-H", "X-Mine: yes", "-H", "Accept:text/plain"]
+    assert run(["request", "odd", "things", "-d", '{"a": 1}', "--json", *headers]) == 0
+    (sent,) = odd.requests
+    assert (sent.method, sent.body) == ("POST", b'{"a": 1}')
+    assert sent.headers["content-type"] == "application/json"
+    assert sent.headers["x-mine"] == "yes"
+    assert sent.headers["accept"] == "text/plain"
+    assert sent.headers["authorization"].startswith("Bearer ")
+    assert capfd.readouterr().out == "made"
+
+
+def test_the_method_may_be_named(odd: ScriptedServer) -> None:
+    """-X, with a body or without."""
+    odd.default = answer(204)
+    assert run(["request", "odd", "things/1", "-X", "DELETE"]) == 0
+    assert run(["request", "odd", "things/1", "-X", "PUT", "-d", "x"]) == 0
+    assert [(sent.method, sent.body) for sent in odd.requests] == [("DELETE", b""), ("PUT", b"x")]
+
+
+def test_the_body_may_be_a_file_or_standard_input(
+    odd: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """@FILE and @-, streamed."""
+    odd.default = answer(200)
+    (tmp_path / "body").write_bytes(b"of the file")
+    assert run(["request", "odd", "", "-d", f"@{tmp_path / 'body'}"]) == 0
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"of the pipe")))
+    assert run(["request", "odd", "", "-d", "@-"]) == 0
+    assert [sent.body for sent in odd.requests] == [b"of the file", b"of the pipe"]
+
+
+def test_a_file_that_is_not_there(odd: ScriptedServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """Is said in one line, and nothing is sent."""
+    assert run(["request", "odd", "", "-d", "@no such file"]) == 1
+    assert "no such file" in capfd.readouterr().err
+    assert odd.requests == []
+
+
+def test_the_answer_may_go_to_a_file(odd: ScriptedServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """-o, byte for byte."""
+    body = bytes(range(256)) * 1_000
+    odd.default = answer(200, body)
+    assert run(["request", "odd", "", "-o", str(tmp_path / "answer")]) == 0
+    assert (tmp_path / "answer").read_bytes() == body
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("headers", ["Content-Length: 100000", "Connection: close"])
+def test_on_a_terminal_a_bar_says_how_far_it_is(
+    odd: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: str
+) -> None:
+    """With -o, where standard error is a terminal; an answer that does not say how long it is has one too."""
+    odd.default = broken_off(f"HTTP/1.1 200 OK\r\n{headers}\r\n\r\n".encode() + b"x" * 100_000)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert run(["request", "odd", "", "-o", str(tmp_path / "answer")]) == 0
+    assert (tmp_path / "answer").stat().st_size == 100_000
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 5), (403, 5), (404, 1), (500, 1), (302, 0)])
+def test_the_exit_code_says_what_the_api_said(
+    odd: ScriptedServer, capfd: pytest.CaptureFixture[str], status: int, code: int
+) -> None:
+    """5 where it refused the token, 1 for any other failure; the body is there all the same, and the status beside it."""
+    odd.default = answer(status, b"the body")
+    assert run(["request", "odd"]) == code
+    out, err = capfd.readouterr()
+    assert out == "the body"
+    assert err.startswith(f"{status} ") == (status >= 400)
+
+
+def test_an_api_that_breaks_off(odd: ScriptedServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """One line, exit code 1."""
+    odd.default = broken_off(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    assert run(["request", "odd"]) == 1
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_a_token_service_that_refuses(tokens: TokenService, capfd: pytest.CaptureFixture[str]) -> None:
+    """Is exit code 3, and the API is not called."""
+    tokens.fail_always(400, {"error": "invalid_client"})
+    assert run(["request", "main", "test"]) == 3
+    assert "invalid_client" in capfd.readouterr().err
+
+
+def test_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
+    """A header without a colon, a session that there is not: exit code 2, and what would do."""
+    assert run(["request", "main", "", "-H", "no header"]) == 2
+    assert "-H 'NAME: VALUE'" in capfd.readouterr().err
+    assert run(["request", "nobody"]) == 2
+    assert "'main'" in capfd.readouterr().err
