@@ -236,7 +236,7 @@ def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: 
     """Do the work in a thread of its own, and wait for it for at most ``max_time`` seconds.
 
     Whatever the work locks, the caller's thread does not hold: a signal's handler that comes meanwhile can ask for a
-    token, and wait for a fetch that needs the same lock.
+    token, and wait for a fetch that needs the same lock. Raises what the work raises.
     """
     flight: Flight[None] = Flight(clock.monotonic(), max_time)
     bell = flight.join()
@@ -245,11 +245,16 @@ def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: 
         flight.begun = True
         try:
             work()
+        except BaseException as error:
+            # Without its frames, which may hold the secret.
+            flight.error = error.for_caller() if isinstance(error, TokenRequestError) else error
         finally:
             flight.land()
 
     start(flight, part, name)
     flight.wait(bell, clock)
+    if flight.error is not None:
+        raise flight.error
 
 
 def start_thread(work: Callable[[], object], name: str) -> None:

@@ -146,7 +146,7 @@ def test_on_a_terminal_a_bar_says_how_far_it_is(
 def test_the_exit_code_says_what_the_api_said(
     odd: ScriptedServer, capfd: pytest.CaptureFixture[str], status: int, code: int
 ) -> None:
-    """5 where it refused the token, 1 for any other failure; the body is there all the same, and the status beside it."""
+    """5 where it refused the token, 1 for any other failure; the body is there all the same, the status beside it."""
     odd.default = answer(status, b"the body")
     assert run(["request", "odd"]) == code
     out, err = capfd.readouterr()

@@ -92,8 +92,12 @@ class Configuration:
 
     def check(self, report: Report, clients: tuple[str, ...]) -> None:
         """Find every problem of these clients, else of everything."""
-        if not clients:
-            for fault in _faults(self._try_the_rest, self.content):
+        for name, table in {} if clients else self.content.items():
+            is_table = isinstance(table, Mapping)
+            if is_table and name in ("clients", "sessions"):
+                continue
+            attempt = partial(self._try_other, name)
+            for fault in _faults(attempt, table) if is_table else filter(None, [_fault(attempt, table)]):
                 report.add(_problem("configuration", fault))
         for name, entry in self.table("clients").items():
             if clients and name not in clients:
@@ -124,12 +128,10 @@ class Configuration:
         except ConfigurationError:
             return {}  # told already
 
-    def _try_the_rest(self, left: Mapping[str, Any]) -> None:
-        rest = {name: value for name, value in left.items() if name not in ("clients", "sessions")}
-        plan = self.plan(clients={}, **rest)
-        for name in ("clients", "sessions"):
-            if not isinstance(left.get(name, {}), Mapping):
-                raise ConfigurationError(f"{self.path}: [{name}] must be a table")
+    def _try_other(self, name: str, content: Any) -> None:
+        if name in ("clients", "sessions"):
+            raise ConfigurationError(f"{self.path}: [{name}] must be a table")
+        plan = self.plan(clients={}, **{name: content})
         with AccessTokenManagement(**plan.management.options) as management:
             management.configure_backchannel(**plan.backchannel.options)
 
@@ -137,8 +139,9 @@ class Configuration:
         (entry,) = self.plan(clients={name: left}).clients
         client = ClientCredentialsClient(name, **entry.options)
         place = client.token_endpoint or client.issuer or ""
-        Demand.of(client)
-        client.auth.authenticate(TokenRequest(place, {}, audience=place, now=time.time()), client)
+        demand = Demand.of(client)
+        request = TokenRequest(place, {}, audience=place, now=time.time(), cert=demand.certificate)
+        client.auth.authenticate(request, client)
         return described(client), [place]
 
     def _try_session(self, name: str, left: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -191,7 +194,7 @@ def _without(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
     return left
 
 
-def _fault(attempt: Callable[[Mapping[str, Any]], object], entry: Mapping[str, Any]) -> str | None:
+def _fault(attempt: Callable[[Any], object], entry: object) -> str | None:
     try:
         attempt(entry)
     except (ConfigurationError, TokenRequestError, UnknownClientError) as error:
@@ -211,6 +214,8 @@ def _ways(url: str, backchannel: Mapping[str, Any]) -> Iterator[str]:
     if proxy:
         yield f"{shown_url(url)} is reached by the proxy {shown_url(proxy)}"
     verify = backchannel.get("verify", settings["verify"])
+    if not url.startswith("https:"):
+        verify = None  # there are no certificates
     if verify is False:
         yield f"{shown_url(url)}: certificates are not verified"
     elif isinstance(verify, str):

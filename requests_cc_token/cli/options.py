@@ -57,7 +57,9 @@ class Common:
         if self.verbosity > 0:
             handler = logging.StreamHandler(sys.stderr)
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            before = logger.level
             logger.setLevel(logging.DEBUG)
+            click.get_current_context().call_on_close(lambda: logger.setLevel(before))
         logger.addHandler(handler)
         click.get_current_context().call_on_close(lambda: logger.removeHandler(handler))
 

@@ -1,0 +1,250 @@
+"""``check`` without ``--live``: every problem that can be seen without sending, by its name, with what to do."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from requests_cc_token.authentication.certificate import ClientCertificate
+from requests_cc_token.cli import files
+from requests_cc_token.cli.app import run
+from requests_cc_token.cli.outcome import Exit, exit_code
+from requests_cc_token.exceptions import TokenCacheError
+
+NOW = datetime.datetime.now(datetime.timezone.utc)
+
+
+def self_signed(folder: Path, *, ends: datetime.datetime) -> tuple[Path, Path]:
+    """A certificate that ends at this moment, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "worker")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(NOW - datetime.timedelta(days=100))
+        .not_valid_after(ends)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "worker.pem", folder / "worker.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    paths[1].touch(0o600)
+    paths[1].write_bytes(private)
+    return paths
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def check(config: Path, text: str, *arguments: str) -> int:
+    config.write_text(text)
+    return run(["check", "--config", str(config), *arguments])
+
+
+def client(more: str = "", secret: str = 'client_secret = "s3cret-of-the-test"') -> str:
+    return f"""
+        [clients.erp]
+        token_endpoint = "https://token.example/"
+        client_id = "worker"
+        {secret}
+        {more}
+    """
+
+
+def told(capsys: pytest.CaptureFixture[str], verdict: str) -> list[str]:
+    """The lines of one verdict."""
+    out = capsys.readouterr().out
+    assert "s3cret-of-the-test" not in out
+    return [line.removeprefix(verdict).strip() for line in out.splitlines() if line.startswith(verdict)]
+
+
+def test_all_problems_of_all_clients_and_sessions(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the first one only, and each is told where it is."""
+    text = """
+        surplus = 1
+        [clients.one]
+        token_endpoint = "ftp://token.example/"
+        client_id = 7
+        client_secret = "s3cret-of-the-test"
+        scopes = "api"
+        [clients.two]
+        client_id = "worker"
+        client_secret = "s3cret-of-the-test"
+        [sessions.main]
+        base_url = "api.example"
+        client = "three"
+    """
+    assert check(config, text) == 2
+    problems = told(capsys, "problem")
+    for about, said in [
+        ("configuration", "surplus"),
+        ("client one", "token_endpoint"),
+        ("client one", "client_id"),
+        ("client one", "scopes"),
+        ("client two", "token_endpoint"),
+        ("session main", "base_url"),
+        ("session main", "'three'"),
+    ]:
+        assert any(line.startswith(f"{about}: ") and said in line for line in problems), (about, said, problems)
+
+
+@pytest.mark.parametrize("text", ["clients = 1", "sessions = []\n" + client(), "clients.erp = 1"])
+def test_tables_that_are_none(config: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A problem, not a traceback."""
+    assert check(config, text) == 2
+    assert told(capsys, "problem")
+
+
+def test_a_client_that_there_is_not(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Named with those that there are; ``--session`` needs ``--live``."""
+    assert check(config, client(), "erp") == 0
+    assert check(config, client(), "nobody") == 2
+    assert "'nobody'; the configuration has 'erp'" in capsys.readouterr().err
+    assert check(config, "", "nobody") == 2
+    assert "the configuration has none" in capsys.readouterr().err
+    assert check(config, client(), "--session", "main") == 2
+    assert "--session goes with --live" in capsys.readouterr().err
+
+
+def test_named_clients_only(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong elsewhere is not told then."""
+    text = client() + '[clients.bad]\nclient_id = 7\n[sessions.bad]\nbase_url = "x"'
+    assert check(config, text, "erp") == 0
+    assert told(capsys, "ok")[0].startswith("client erp: https://token.example/, id worker")
+
+
+def test_a_backchannel_that_is_wrong_is_told_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And does not hide what is said of the clients."""
+    assert check(config, client() + "[backchannel]\nmax_tries = -1\nwrong = 1") == 2
+    lines = told(capsys, "problem")
+    assert [line.partition(":")[0] for line in lines] == ["configuration", "configuration"]
+
+
+def test_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The findings with documented keys."""
+    assert check(config, "clients = 1", "--json") == 2
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert said["exit_code"] == 2
+    assert said["findings"][0]["verdict"] == "problem"
+
+
+class TestFiles:
+    def secret(self, config: Path, mode: int) -> str:
+        path = config.parent / "secret"
+        path.write_text("s3cret-of-the-test")
+        path.chmod(mode)
+        return client(secret='client_secret = { file = "secret" }')
+
+    def test_a_secret_that_others_may_read(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A warning that says how to close it; the check passes."""
+        assert check(config, self.secret(config, 0o644)) == 0
+        (line,) = told(capsys, "warning")
+        assert "others than its owner may use" in line
+        assert "(mode 0644)" in line
+        assert f"chmod 600 {config.parent / 'secret'}" in line
+
+    def test_a_secret_of_ones_own(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Nothing to tell."""
+        assert check(config, self.secret(config, 0o600)) == 0
+        assert told(capsys, "warning") == []
+
+    def test_a_file_that_is_not_there(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Is a problem, with its path and the reason."""
+        assert check(config, client(secret='client_secret = { file = "nowhere" }')) == 2
+        lines = told(capsys, "problem")
+        assert any(f"client_secret: {config.parent / 'nowhere'}: No such file" in line for line in lines)
+
+    @pytest.mark.parametrize(
+        ("days", "verdict", "said"),
+        [(400.5, "warning", None), (10.5, "warning", "the certificate ends in 10 days; replace it in time")],
+    )
+    def test_certificates_that_end(
+        self, config: Path, days: float, verdict: str, said: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A month before their end they are warned of; one file or two, in a table or in the short form."""
+        pair = self_signed(config.parent, ends=NOW + datetime.timedelta(days=days))
+        ClientCertificate(*pair)
+        for more in (
+            f'auth = "tls_client_auth"\ncert = ["{pair[0]}", "{pair[1]}"]',
+            f'auth = {{ method = "tls_client_auth", cert = "{pair[0]}", key = "{pair[1]}" }}',
+        ):
+            assert check(config, client(more, secret="")) == 0
+            lines = told(capsys, verdict)
+            assert [line for line in lines if "ends in" in line] == [line for line in lines if said and said in line]
+            assert bool(said) == any("ends in" in line for line in lines)
+
+    def test_a_certificate_that_has_ended(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Is a problem."""
+        pair = self_signed(config.parent, ends=NOW - datetime.timedelta(days=3.5))
+        more = f'auth = "tls_client_auth"\ncert = ["{pair[0]}", "{pair[1]}"]'
+        assert check(config, client(more, secret="")) == 2
+        assert any("the certificate ended 4 days ago; replace it" in line for line in told(capsys, "problem"))
+
+    def test_what_is_no_certificate_has_no_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nor has any where there is nothing to read it with."""
+        broken = b"-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n"
+        assert files.certificate_expiries(broken + b"and more") == []
+        monkeypatch.setitem(sys.modules, "cryptography", None)
+        assert files.certificate_expiries(broken) == []
+
+
+class TestWays:
+    def test_what_applies_to_a_url(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Which proxy, which authorities, and that a netrc file is not used."""
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine token.example login a password s3cret-of-the-test")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cret-of-the-test@proxy.example:8080")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ca.pem")
+        assert check(config, client()) == 0
+        notes = "\n".join(told(capsys, "note"))
+        assert "https://token.example/ is reached by the proxy http://***@proxy.example:8080" in notes
+        assert "https://token.example/: certificates are verified by /etc/ca.pem" in notes
+        assert "a netrc file has a password for https://token.example/, which is never used here" in notes
+
+    def test_certificates_that_nobody_verifies(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Are noted."""
+        assert check(config, client() + "[backchannel]\nverify = false") == 0
+        assert any("certificates are not verified" in line for line in told(capsys, "note"))
+
+    def test_plain_http_has_no_certificates(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """So nothing is said of them."""
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ca.pem")
+        assert check(config, client().replace("https://token.example/", "http://127.0.0.1:1/")) == 0
+        assert not any("certificates" in line for line in told(capsys, "note"))
+
+
+def test_the_log_is_shown_where_asked(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """-v, and twice for the libraries' too; the loggers are left as they were."""
+    before = (logging.getLogger("requests_cc_token").level, logging.getLogger().level)
+    config.write_text(client().replace("https://token.example/", "http://127.0.0.1:1/"))
+    assert run(["-v", "--config", str(config), "token"]) == 4
+    err = capsys.readouterr().err
+    assert " requests_cc_token: " in err
+    assert "urllib3" not in err
+    assert run(["-vv", "--config", str(config), "token"]) == 4
+    assert " urllib3.connectionpool: " in capsys.readouterr().err
+    assert (logging.getLogger("requests_cc_token").level, logging.getLogger().level) == before
+
+
+def test_errors_have_their_exit_codes() -> None:
+    """The store's is 6; an error that nobody expects is the call's own."""
+    assert exit_code(TokenCacheError("x")) is Exit.STORE
+    assert exit_code(OSError()) is Exit.FAILED
