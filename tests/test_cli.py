@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from requests_cc_token import ClientCredentialsClient, __version__
 from requests_cc_token.authentication.method import ClientAuthentication
 from requests_cc_token.cli import app, demo
 from requests_cc_token.cli.check import described
+from requests_cc_token.cli.token import claims_of
 from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
@@ -235,6 +238,11 @@ class TestDemo:
         assert out.startswith(f"services of {config}\nsession 'main' calls {api.base_url}echo?a=1\n")
         assert out.splitlines()[-1].startswith("10 calls: 10 ok, 0 failed; 1 token request,")
 
+    def test_the_configuration_may_come_before_the_command(self, config: Path, api: ProtectedApi) -> None:
+        """As with the other commands; the environment's does not count."""
+        assert app.run(["--config", str(config), "demo", "--calls", "1", "--session", "main"]) == 0
+        assert len(api.requests) == 1
+
     def test_a_demo_with_failed_calls_fails(
         self, config: Path, api: ProtectedApi, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -308,6 +316,41 @@ class TestToken:
         monkeypatch.setenv("SECOND_SECRET", SECRET)
         assert app.run(["token", "second"]) == 0
         assert len(capsys.readouterr().out.splitlines()) == 1
+
+    def test_what_is_known_of_it_as_json(
+        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """--json gives the token and its terms, with documented keys."""
+        assert app.run(["token", "first", "--json", "--config", str(config)]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert set(told) == {"access_token", "token_type", "scope", "expires_at", "expires_in"}
+        assert told["access_token"] == tokens.tokens[-1].value
+        assert (told["token_type"], told["scope"]) == ("Bearer", "api")
+        assert 0 < told["expires_in"] <= 3600
+
+    def test_the_claims_of_a_jwt(
+        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """--claims shows what the API will read, and not the token; one that is no JWT cannot be read."""
+        claims = {"iss": "https://issuer.example", "scope": "api"}
+        part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        tokens.fail_next(200, {"access_token": f"e30.{part}.c2ln", "token_type": "Bearer", "expires_in": 60})
+        assert app.run(["token", "first", "--claims", "--config", str(config)]) == 0
+        out = capsys.readouterr().out
+        assert json.loads(out) == claims
+        assert part not in out
+        assert app.run(["token", "first", "--claims", "--config", str(config)]) == 1
+        assert "the token is no JWT" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("value", ["e30.!.c2ln", "e30.e3.c2ln", "e30.WzFd.c2ln", "a.b", f"e30.{'W' * 20_000}.x"])
+    def test_what_looks_like_a_jwt(self, value: str) -> None:
+        """And is none, has no claims."""
+        assert claims_of(value) is None
+
+    def test_one_form_only(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """--header, --json and --claims exclude each other."""
+        assert app.run(["token", "first", "--json", "--claims", "--config", str(config)]) == 2
+        assert "exclude each other" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import select
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
 from .redis_server import free_port
-from .scripted_server import Action, ScriptedServer, answer, error_answer, token_answer
+from .scripted_server import Action, ScriptedServer, answer, error_answer, reset, token_answer
 
 SECRET = "T41NT-secret"
 
@@ -184,6 +186,61 @@ def test_a_server_with_tls(config: Path, capsys: pytest.CaptureFixture[str]) -> 
         describe(config, server.token_endpoint, trusting)
         assert live(config) == 0
     assert "TLSv1.3, certificate good for" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_a_server_that_nobody_verifies(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With verify = false nothing is known of the certificate, and nothing said."""
+    context, _ = tls_server(config)
+    with ScriptedServer(tls=context) as server:
+        answers(server, token_answer("T41NT-token"))
+        describe(config, server.token_endpoint, "[backchannel]\nverify = false")
+        assert live(config) == 0
+    out = capsys.readouterr().out
+    assert "TLSv1.3 (" in out
+    assert "certificates are not verified" in out
+
+
+def test_a_proxy_that_leads_there(
+    config: Path, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is a step of its own, and TLS is spoken with the server behind it."""
+    context, trusting = tls_server(config)
+    with ScriptedServer(tls=context) as behind:
+        answers(behind, token_answer("T41NT-token"))
+
+        def lead(connection: socket.socket) -> bool:
+            with socket.create_connection(("127.0.0.1", behind.port)) as further:
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                other = {connection: further, further: connection}
+                while True:
+                    for ready in select.select(list(other), [], [])[0]:
+                        piece = ready.recv(65_536)
+                        if not piece:
+                            return False
+                        other[ready].sendall(piece)
+
+        server.respond = None
+        server.default = lead
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.port}")
+        describe(config, behind.token_endpoint, trusting)
+        assert live(config) == 0
+    out = capsys.readouterr().out
+    assert f"connected to the proxy 127.0.0.1 port {server.port}" in out
+    assert "the proxy leads to 127.0.0.1" in out
+    assert {request.method for request in server.requests} == {"CONNECT"}
+
+
+def test_a_proxy_that_breaks_the_connection(
+    config: Path, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is told as such."""
+    server.respond = None
+    server.default = reset
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.port}")
+    describe(config, "https://login.example.com/token")
+    assert live(config) == 4
+    assert "the proxy broke the connection (Connection reset by peer)" in problem(capsys)
 
 
 def test_an_expired_certificate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
