@@ -115,7 +115,7 @@ _ROOMS = {
 
 
 # Hidden from type checkers, which would accept any misspelt name.
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch - a checker's view is not run
 
     def __getattr__(name: str) -> Any:
         if name not in _ROOMS:

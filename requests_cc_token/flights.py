@@ -269,7 +269,7 @@ def start_thread(work: Callable[[], object], name: str) -> None:
     threading.Thread(daemon=True)
     context = contextvars.copy_context()
 
-    def begin() -> None:
+    def begin() -> None:  # pragma: no cover - the tracer that counts is set in here
         # What threading does for its own threads: debuggers and coverage follow, and logs say whose thread it is.
         if (trace := threading.gettrace()) is not None:
             sys.settrace(trace)

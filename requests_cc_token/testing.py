@@ -74,7 +74,7 @@ class ManualClock:
             if isinstance(event, Bell):
                 while not event.is_set() and self._now < until:
                     event.wait()
-            elif isinstance(event, threading.Event):
+            else:
                 # advance() sets the time before it notifies, and both hold the event's own lock: no wake-up is lost.
                 with event._cond:  # type: ignore[attr-defined]
                     while not event.is_set() and self._now < until:
@@ -104,7 +104,7 @@ class ManualClock:
 def _notify(event: Waitable) -> None:
     if isinstance(event, Bell):
         event.wake()
-    elif isinstance(event, threading.Event):
+    else:
         with event._cond:  # type: ignore[attr-defined]
             event._cond.notify_all()  # type: ignore[attr-defined]
 

@@ -27,7 +27,7 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestError,
 )
-from requests_cc_token.authentication.certificate import ClientCertificate
+from requests_cc_token.authentication.certificate import SPARE_CONTEXTS, ClientCertificate, client_certificate
 
 from .scripted_server import ScriptedServer, answer, error_answer
 from .skipping_clock import SkippingClock
@@ -306,6 +306,20 @@ def test_a_new_authority_while_the_certificate_is_being_replaced(files: ClientFi
         trustme.CA().cert_pem.write_to_path(bundle)
         seen.append(certificate.context(str(bundle)))
     assert len(set(map(id, seen))) == 5
+
+
+def test_contexts_at_hand_come_to_an_end(files: ClientFiles, tmp_path: Path) -> None:
+    """Once all are given out, one is loaded from the files, which have to be there then."""
+    certificate = client_certificate({"certificate": files.cert, "key": files.key}, "x").current()
+    files.cert.write_bytes(trustme.CA().issue_cert("another").cert_chain_pems[0].bytes())
+    seen = []
+    for number in range(SPARE_CONTEXTS):
+        bundle = tmp_path / f"{number}.pem"
+        trustme.CA().cert_pem.write_to_path(bundle)
+        seen.append(certificate.context(str(bundle)))
+    assert len(set(map(id, seen))) == SPARE_CONTEXTS
+    with pytest.raises(OSError, match="KEY_VALUES_MISMATCH"):
+        certificate.context(False)
 
 
 def test_a_refused_certificate(

@@ -326,3 +326,31 @@ def test_no_odd_value_raises_anything_else(table: str, key: str) -> None:
     assert len(refusals) >= 10
     assert all(message.startswith(f"the configuration: [{table}") for message in refusals)
     assert TAINT not in str(refusals)
+
+
+def test_a_keyword_that_a_method_lacks_is_named() -> None:
+    """With those that it has, and the one that was meant."""
+    table = {"method": "private_key_jwt", "key": {"env": "KEY"}, "lifetme": 30}
+    entry = {"token_endpoint": "https://a.test/", "client_id": "m2m", "auth": table}
+    with pytest.raises(ConfigurationError, match=r"private_key_jwt has no 'lifetme'.*did you mean 'lifetime'"):
+        AccessTokenManagement.from_config({"clients": {"erp": entry}})
+
+
+@pytest.mark.parametrize("name", ["NOT_SET", "EMPTY", "A=B", "\0"])
+def test_a_text_of_the_environment_that_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is said where the configuration is read, not at the first request."""
+    monkeypatch.delenv("NOT_SET", raising=False)
+    monkeypatch.setenv("EMPTY", "")
+    entry = {"token_endpoint": {"env": name}, "client_id": "m2m", "client_secret": TAINT}
+    with pytest.raises(ConfigurationError, match=r"token_endpoint: (the environment variable|env must be)"):
+        AccessTokenManagement.from_config({"clients": {"erp": entry}})
+
+
+def test_a_text_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is as good as one that is written there."""
+    monkeypatch.setenv("ENDPOINT", "https://a.test/")
+    monkeypatch.setenv("SCOPE", "api")
+    entry = {"token_endpoint": {"env": "ENDPOINT"}, "client_id": "m", "client_secret": TAINT}
+    with AccessTokenManagement.from_config({"clients": {"erp": {**entry, "scope": [{"env": "SCOPE"}]}}}) as management:
+        client = management.clients["erp"]
+        assert (client.token_endpoint, client.scope) == ("https://a.test/", ("api",))

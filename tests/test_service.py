@@ -21,7 +21,9 @@ from requests_cc_token import (
     TokenRequestTimeout,
     UnknownClientError,
 )
+from requests_cc_token.demand import Demand
 from requests_cc_token.events import TokenEvent
+from requests_cc_token.slots import Failure
 from requests_cc_token.testing import ManualClock
 
 from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
@@ -362,6 +364,21 @@ class TestHoldOff:
                 harness.clock.until_waiting(lambda left: len(left) == 1 and left[0] <= 2)
                 harness.clock.advance_to_next()
             assert [token.value for token in join()] == ["ok"]
+
+    def test_a_patient_caller_is_told_that_the_management_is_closed(self, server: ScriptedServer) -> None:
+        """At once, and not at the end of the hold-off; nor does one wait that comes to it as it is being closed."""
+        server.default = error_answer(503, "down")
+        harness = Harness(server, wait=())
+        join = in_threads(1, lambda: harness.get(token_patience=300))
+        harness.clock.until_waiting(lambda left: len(left) == 1)
+        harness.management.close()
+        (error,) = join()
+        assert "is closed" in str(error)
+        service: Any = harness.service
+        now = harness.clock.monotonic()
+        failure = Failure(TokenRequestError("x"), now + 1, patient_until=now + 1, background=False, stamp=None)
+        demand = Demand.of(harness.management.clients["worker"])
+        service._hold_off(failure, demand, now + 300, None)
 
     def test_patience_ends(self, server: ScriptedServer) -> None:
         """A patient caller gets the error where the next try comes after its patience."""

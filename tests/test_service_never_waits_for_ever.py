@@ -637,3 +637,20 @@ print(management.service.get_access_token().value, flush=True)
         assert process.stdout.readline() == "fresh\n"
         release.set()
         process.stdin.close()
+
+
+def test_an_interrupt_as_a_renewal_is_started(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes its caller away, who waited for nobody; the next one starts the renewal."""
+    harness.get()
+    harness.clock.advance(3_500)
+    start_thread = flights.start_thread
+
+    def interrupted(work: Callable[[], object], name: str) -> None:
+        monkeypatch.setattr(flights, "start_thread", start_thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flights, "start_thread", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        harness.get()
+    harness.get()
+    harness.until_event("renewed")

@@ -198,3 +198,39 @@ def test_a_failed_fetch_gives_its_lease_back(
         management.service.get_access_token()
     until_landed()
     assert cache.log == ["lease", "release"]
+
+
+def test_two_failures_at_once_are_one_warning(
+    management: AccessTokenManagement, cache: ToldCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever fails while another thread is about to warn goes on without a word, and without waiting."""
+    cache.tell(True, failing=True)
+    source = management.service._source
+    with source._warning:
+        assert management.service.get_access_token().value == "own-1"
+        until_landed()
+    assert caplog.records == []
+
+
+def test_a_cache_of_ones_own_in_memory_outlives_a_registration(server: ScriptedServer, clock: ManualClock) -> None:
+    """What one client left there is of use to another one that proves the same; its refusal reaches the right slot."""
+
+    class Kept(dict[str, AccessToken]):
+        def set(self, key: str, token: AccessToken) -> None:
+            self[key] = token
+
+        def delete(self, key: str) -> None:
+            self.pop(key, None)
+
+    cache = Kept()
+    for given in ("T41NT", {"env": "SAME_SECRET"}):
+        with pytest.MonkeyPatch.context() as patch, AccessTokenManagement(cache=cache, clock=clock) as management:
+            patch.setenv("SAME_SECRET", "T41NT")
+            management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret=given)
+            token = management.service.get_access_token()
+            assert token.value == "own-1"
+    assert len(server.requests) == 1
+    with AccessTokenManagement(cache=cache, clock=clock) as management:
+        management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
+        management.service.token_rejected(management.service.get_access_token())
+        assert management.service.get_access_token().value == "own-2"

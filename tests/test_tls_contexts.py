@@ -198,3 +198,17 @@ def test_what_all_have_in_common_is_made_for_each(tmp_path: Path, old: trustme.C
     bundle = tmp_path / "ca.pem"
     write(bundle, pem(old))
     assert [contexts.get(False), contexts.get(str(bundle)), contexts.get(False)] == [made[0], made[1], made[0]]
+
+
+def test_what_is_no_good_twice_is_told_once(
+    tmp_path: Path, old: trustme.CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bundle that is looked at anew, as it changed a moment ago, and is still no good has had its warning."""
+    monkeypatch.setattr("requests_cc_token.tls_contexts.is_settled", lambda stamp: False)
+    bundle, contexts = tmp_path / "ca.pem", TLSContexts()
+    write(bundle, pem(old))
+    first = contexts.get(str(bundle))
+    write(bundle, b"no certificates")
+    with caplog.at_level(logging.WARNING):
+        assert contexts.get(str(bundle)) is contexts.get(str(bundle)) is first
+    assert len(caplog.messages) == 1
