@@ -19,7 +19,9 @@ _E = TypeVar("_E", bound=BaseException)
 def without_locals(error: _E) -> _E:
     """The error, and the variables of the frames that it and its causes came through gone.
 
-    Frames that still run are left alone, and so is what the caller was handling when it called.
+    What an error was raised ``from None`` for is gone as well, since such errors quote what they could not read: a
+    ``TOMLDecodeError`` has the whole file, a ``UnicodeDecodeError`` the bytes. Frames that still run are left alone,
+    and so is what the caller was handling when it called.
     """
     seen = {id(sys.exc_info()[1])}
     pending: list[Any] = [error]
@@ -32,6 +34,8 @@ def without_locals(error: _E) -> _E:
         traceback.clear_frames(current.__traceback__)
         pending += [current.__cause__, current.__context__, getattr(current, "reason", None)]
         pending += current.args
+        if current.__suppress_context__:
+            current.__context__ = None
     return error
 
 

@@ -408,6 +408,16 @@ def test_s4_errors_of_a_file(tmp_path: Path, text: str) -> None:
         assert MARK not in everything_said(error)
 
 
+def test_s4_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    """Python's own error has all of the file's bytes; it does not hang on ours."""
+    path = tmp_path / "worker.toml"
+    path.write_bytes(f"[clients.a]\nclient_secret = '{SECRET}'\n# ".encode() + b"\xff\n")
+    for call in (AccessTokenManagement.from_config, configure):
+        error = caught(lambda call=call: call(path), ConfigurationError)  # type: ignore[misc]
+        assert "it is not UTF-8" in str(error)
+        assert error.__context__ is None
+
+
 def test_s4_secrets_that_callables_and_files_fail_to_give(tmp_path: Path, server: ScriptedServer) -> None:
     """A callable that raises with the secret in its hands, or returns it in the wrong type, shows nothing of it."""
 
@@ -417,6 +427,7 @@ def test_s4_secrets_that_callables_and_files_fail_to_give(tmp_path: Path, server
 
     for source in (raises, SECRET.encode, lambda: [SECRET], {"file": str(tmp_path / "none")}):
         with AccessTokenManagement() as management:
+            management.configure_backchannel(wait=())
             management.add_client(
                 "worker",
                 token_endpoint=server.token_endpoint,

@@ -89,7 +89,7 @@ def test_f51_the_hints_of_what_users_call_can_be_had() -> None:
         members = [thing, *(getattr(thing, n) for n in dir(thing) if n == "__init__" or not n.startswith("_"))]
         for member in members:
             ours = str(getattr(member, "__module__", "")).startswith("requests_cc_token")
-            if ours and inspect.isroutine(member):
+            if ours and (inspect.isfunction(member) or inspect.ismethod(member)):
                 typing.get_type_hints(member)
 
 
