@@ -86,8 +86,10 @@ class AccessTokenAuth(AuthBase):
     @sealed
     def _look_at(self, response: requests.Response, **options: Any) -> requests.Response:
         """The response hook: the request once more where its token was refused, or is asked for after a redirect."""
-        request, sent = response.request, response.request.headers
-        if not self._policy.authorizes(request):
+        request: Any = response.request
+        sent = request.headers
+        if not isinstance(request, requests.PreparedRequest) or not self._policy.authorizes(request):
+            # A cache's answer has a record of some request: nothing was sent for this one.
             return response
         if isinstance(sent, AuthorizedHeaders) and sent.carry_the_token:
             tries = self._policy.tries(request, options.get("timeout"), sent.token)

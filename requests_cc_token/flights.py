@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from .clock import Clock
 from .events import Reason, Source
 from .exceptions import TokenRequestError
+from .tracers import in_a_trace
 
 _T = TypeVar("_T")
 
@@ -224,7 +225,7 @@ def start(flight: Flight[Any], work: Callable[[], object], name: str) -> None:
         run_as_part_of(flight, work)
 
     try:
-        start_thread(part, name)
+        start_thread(in_a_trace(part), name)
     except (RuntimeError, MemoryError):
         flight.starting_in = None
         part()

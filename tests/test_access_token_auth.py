@@ -6,6 +6,7 @@ import io
 import pickle
 import socket
 import threading
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,23 @@ def test_a_prepared_request_is_sent_as_often_as_one_likes(
     assert isinstance(prepared.headers, AuthorizedHeaders)
     assert token not in repr(prepared.headers)
     assert token.encode() not in pickle.dumps(prepared.headers)
+
+
+def test_an_answer_of_a_cache(management: AccessTokenManagement, api: ProtectedApi) -> None:
+    """Its request is a record of some other one, which was not sent now: it is left alone."""
+
+    class Remembering(requests.adapters.HTTPAdapter):
+        """Answers in the manner of requests-cache."""
+
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            answer = super().send(*args, **kwargs)
+            answer.request = types.SimpleNamespace(method="GET", url=answer.url, headers={})  # type: ignore[assignment]
+            return answer
+
+    with requests.Session() as session:
+        session.mount("http://", Remembering())
+        session.auth = management.auth("worker", api.base_url)
+        assert session.get(api.base_url + "test").status_code == 200
 
 
 def test_an_error_of_the_connection(mounted: Mounted, scripted: ScriptedServer, token_service: TokenService) -> None:  # noqa: F811 - the fixture

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, quote, quote_plus
 
 import pytest
 import requests
+import urllib3
 from requests.structures import CaseInsensitiveDict
 
 from requests_cc_token import (
@@ -879,6 +880,35 @@ def test_f42_mocks_of_requests(management: AccessTokenManagement, server: Script
             mocked.post(server.token_endpoint, json=body)
             assert management.service.get_access_token("w").value == "mocked"
     assert server.requests == []
+
+
+def test_caches_keep_neither_secret_nor_token(management: AccessTokenManagement, server: ScriptedServer) -> None:
+    """The token request forbids it (RFC 9111 section 5.2.1.5)."""
+    add(management, server)
+    server.script.append(token_answer("t"))
+    assert management.service.get_access_token("w").value == "t"
+    assert server.requests[0].headers["cache-control"] == "no-store"
+
+
+def test_whoever_sees_the_answer_finds_what_an_adapter_gives(
+    management: AccessTokenManagement, server: ScriptedServer
+) -> None:
+    """Its ``raw`` is urllib3's, so that recorders and caches can read it as any other."""
+    seen: list[requests.Response] = []
+
+    class Seeing(requests.Session):
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            seen.append(super().send(*args, **kwargs))
+            return seen[-1]
+
+    management.configure_backchannel(session=Seeing())
+    add(management, server)
+    server.script.append(token_answer("t"))
+    assert management.service.get_access_token("w").value == "t"
+    (response,) = seen
+    assert isinstance(response.raw, urllib3.HTTPResponse)
+    assert response.raw.status == 200
+    assert response.json()["access_token"] == "t"
 
 
 def test_an_adapter_of_another_make(management: AccessTokenManagement, server: ScriptedServer) -> None:

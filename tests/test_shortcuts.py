@@ -196,6 +196,46 @@ def test_a_function_replaced_before_the_import_counts_as_replaced_for_good() -> 
     assert table.shipped(requests.Response, "content") is requests.Response.content
 
 
+class Wrapper:
+    """A wrapper as those of wrapt, by which tracers see calls: it equals what it wraps, and says it is one of those."""
+
+    def __init__(self, wrapped: Any, calls: list[str]) -> None:
+        self.__wrapped__ = wrapped
+        self._calls = calls
+
+    __class__: Any = property(lambda self: type(self.__wrapped__))
+    __globals__ = property(lambda self: self.__wrapped__.__globals__)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.__wrapped__ == other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return Wrapper(self.__wrapped__.__get__(instance, owner), self._calls)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._calls.append(self.__wrapped__.__name__)
+        return self.__wrapped__(*args, **kwargs)
+
+
+def test_f43_a_wrapper_that_equals_what_it_wraps(server: ReplayServer, monkeypatch: MonkeyPatch) -> None:
+    """It is called, whether it came before the table was made or after."""
+    calls: list[str] = []
+    wrapper: Any = Wrapper(requests.Session.send, calls)
+    monkeypatch.setattr(requests.Session, "send", wrapper)
+    assert requests.Session.send == wrapper.__wrapped__
+    assert isinstance(wrapper, types.FunctionType)
+    assert not table.as_shipped()
+    assert table.shipped(requests.Session, "send") is not requests.Session.send
+    assert type(table.shipped(requests.Session, "send")) is object
+    assert short_session().get(server.origin).text == "ok"
+    assert calls == ["send"]
+
+
 @pytest.mark.parametrize(
     ("library", "version", "tested"),
     [

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import requests
+import urllib3
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
 
@@ -68,7 +69,10 @@ class Answer:
             response.headers.pop(name, None)
         response.encoding = get_encoding_from_headers(response.headers)
         response.url = self.request.url
-        response.raw = io.BytesIO(self.body)
+        # As a session's adapter would have it, for what records or caches responses.
+        response.raw = urllib3.HTTPResponse(
+            io.BytesIO(self.body), response.headers, self.status_code, preload_content=False, decode_content=False
+        )
         return response
 
 

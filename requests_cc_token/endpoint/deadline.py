@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from requests_cc_token.clock import Clock
 from requests_cc_token.flights import start_thread
+from requests_cc_token.tracers import handed_on
 
 _T = TypeVar("_T")
 
@@ -60,7 +61,7 @@ def by_deadline(work: Callable[[], _T], clock: Clock, deadline: Deadline, unfini
             unfinished.discard(done)
 
     try:
-        start_thread(run, "requests_cc_token try")
+        start_thread(handed_on(run), "requests_cc_token try")
     except (RuntimeError, MemoryError):
         return work()
     if not clock.wait(done, deadline.seconds_left(clock)):

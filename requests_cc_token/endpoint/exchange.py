@@ -48,6 +48,8 @@ def exchange(
         "Authorization": None,
         "Accept": "application/json",
         "Accept-Encoding": "identity",
+        # Whatever caches requests in this process or on the way keeps neither the secret nor the token.
+        "Cache-Control": "no-store",
         **request.headers,
     }
     if method == "POST":

@@ -15,6 +15,7 @@ import re
 import sys
 import types
 import urllib.request
+from operator import is_
 from typing import Any
 
 import requests
@@ -82,7 +83,8 @@ def shipped(owner: Any, name: str) -> object:
     """The function that the library shipped, or an object like nothing else if it has been replaced already."""
     found = getattr(owner, name, None)
     function = found.fget if isinstance(found, property) else found
-    if isinstance(function, types.FunctionType):
+    # Its type, since a wrapper of wrapt says of itself that it is an instance of what it wraps.
+    if type(function) is types.FunctionType:
         module = sys.modules.get(function.__module__)
         library = function.__module__.partition(".")[0]
         if library in {"requests", "urllib3", "urllib"} and function.__globals__ is getattr(module, "__dict__", None):
@@ -97,4 +99,5 @@ _private_parts_are_known = private_parts_as_shipped()
 
 def as_shipped() -> bool:
     """Whether all that the short ways rely on is as it was shipped, now."""
-    return _private_parts_are_known and tuple(map(getattr, _owners, _names)) == _shipped
+    # Compared by identity: a wrapper of wrapt, which tracers use, equals the function that it wraps.
+    return _private_parts_are_known and all(map(is_, map(getattr, _owners, _names), _shipped))
