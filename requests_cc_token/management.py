@@ -27,11 +27,11 @@ from .keywords import Unpack, refuse_unknown
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .pickling import Reference, management_of, managements
+from .refusals import RENEW_ON, RenewOn
 from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
 from .session import AccessTokenSession
 from .session_options import SessionDescription, SessionOptions, checked_flag, checked_name, described_session
-from .token_policy import RENEW_ON, RenewOn
 from .tracebacks import sealed
 
 #: Seconds that ``close`` spends on revocations: a worker that is told to stop has ten or so.

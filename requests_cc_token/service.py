@@ -19,7 +19,7 @@ from .events import Events, TokenEvent, logger
 from .exceptions import TokenRequestError, TokenRequestTimeout
 from .flights import Bell, Flight, carry_out, reentered, start
 from .forks import renew_after_fork
-from .guard import Guard
+from .locking import Guard
 from .parameters import TokenRequestParameters
 from .pickling import Reference, service_of
 from .registry import ClientRegistry

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .demand import Demand
-from .guard import Guard
+from .locking import Guard
 from .slots import Slot, hard_expiry
 from .tokens import AccessToken
 

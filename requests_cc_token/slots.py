@@ -15,12 +15,9 @@ from .clock import is_duration
 from .events import EventKind, Reason, TokenEvent
 from .exceptions import TokenRequestError
 from .flights import Flight
-from .jitter import BACKOFF_CAP, full_jitter, half_jitter
 from .tokens import AccessToken, Binding
+from .waits import BACKOFF_CAP, half_jitter, hold_off
 
-#: Seconds: bounds of the hold-off after the first permanent error, and after many. Somebody has to change the
-#: configuration first, and that change ends the hold-off by itself.
-PERMANENT_HOLD_OFF = (30.0, 600.0)
 #: Tokens of a key that are remembered as dead: the last one, and a few for what a slow cache may still hold.
 MAX_DEAD = 4
 #: Seconds for which a token has to work before its refusal is a first one again, and no more one in a row.
@@ -239,11 +236,9 @@ class Slot:
             # The process was frozen meanwhile: that says nothing of now, and holds nobody off.
             return [self._event("failed", flight, now, error=brought, wait=0.0)]
         self.failures += max(flight.tries, 1)
-        patient = max(full_jitter(self.failures), _seconds(brought.retry_after))
-        wait = patient
-        if not brought.transient:
-            base, cap = PERMANENT_HOLD_OFF
-            wait = max(half_jitter(self.failures, base=base, cap=cap), patient)
+        wait, patient = hold_off(
+            self.failures, transient=brought.transient, retry_after=_seconds(brought.retry_after)
+        )
         background = flight.background and not flight.waiting
         self.failure = Failure(brought, now + wait, now + patient, background, stamp)
         cause = _cause(brought)

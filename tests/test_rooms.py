@@ -15,15 +15,15 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
         # 0 ground: values and pure functions
-        """authentication authorized_headers clients clock demand events exceptions expiry flights forks guard jitter
-        keywords mounts netrc parameters pickling resend secret_source shortcuts slot_table slots tls_contexts tokens
-        tracebacks tracers urls watched_files www_authenticate""",
+        """authentication authorized_headers clients clock demand events exceptions expiry flights forks
+        keywords locking mounts netrc parameters pickling resend secret_source shortcuts slot_table slots
+        tls_contexts tokens tracebacks tracers urls waits watched_files www_authenticate""",
         # 1: the cache's token else a new one, who asks for it and where, and where tokens stay
         "caches endpoint registry token_source",
         # 2: a usable token for a client
         "service",
         # 3: authorize a copy, send, renew once
-        "access_token_auth adapter token_policy",
+        "access_token_auth adapter refusals",
         # 4: the session that make_session returns
         "session",
         # 5: registrations by name

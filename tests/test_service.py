@@ -370,7 +370,9 @@ class TestHoldOff:
         server.default = error_answer(503, "down")
         harness = Harness(server, wait=())
         join = in_threads(1, lambda: harness.get(token_patience=300))
-        harness.clock.until_waiting(lambda left: len(left) == 1)
+        harness.until_event("failed")
+        # The wait of the hold-off, not what is left of the exchange's deadline.
+        harness.clock.until_waiting(lambda left: len(left) == 1 and left[0] <= 1)
         harness.management.close()
         (error,) = join()
         assert "is closed" in str(error)

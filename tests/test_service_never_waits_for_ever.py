@@ -26,7 +26,7 @@ from requests_cc_token import (
     TokenRequestTimeout,
     UnknownClientError,
     flights,
-    guard,
+    locking,
     registry,
     service,
     slot_table,
@@ -426,7 +426,7 @@ class TestSignalsAndFinalizers:
 #: The files whose lines a fetch runs through.
 FETCH_FILES = [
     str(module.__file__)
-    for module in (service, guard, slot_table, slots, flights, token_source, token_request, registry)
+    for module in (service, locking, slot_table, slots, flights, token_source, token_request, registry)
 ]
 
 

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from requests_cc_token import AccessToken, TokenEndpointError, TokenRequestError
 from requests_cc_token.expiry import lifetime_bounds
 from requests_cc_token.flights import BEGIN_WITHIN
-from requests_cc_token.slots import CALM, MAX_DEAD, MAX_HANGING, PERMANENT_HOLD_OFF, Failure, Slot, TokenFlight
+from requests_cc_token.slots import CALM, MAX_DEAD, MAX_HANGING, Failure, Slot, TokenFlight
+from requests_cc_token.waits import PERMANENT_HOLD_OFF
 
 BUSY = TokenRequestError("busy")
 REFUSED = TokenEndpointError("refused", status_code=401, error="invalid_client", transient=False)

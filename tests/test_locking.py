@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from requests_cc_token import TokenRequestError
-from requests_cc_token.guard import Guard
+from requests_cc_token.locking import Guard
 
 
 def test_a_step_gives_what_it_returns() -> None:

@@ -1,7 +1,8 @@
-"""When a request carries a token, and when it is sent once more: one policy for the adapter and the auth object.
+"""Which token a request carries, and what a refusal leads to: a new token or nonce, and once more.
 
-The policy sends nothing. It is a generator in the manner of httpx's ``auth_flow``: it yields one try after the other,
-is sent the response of each, and ends when that response is the answer. ``send_tries`` is the one loop around it.
+One policy for the adapter and the auth object, which sends nothing: a generator in the manner of httpx's ``auth_flow``
+yields one try after the other, is sent the response of each, and ends when that response is the answer. ``send_tries``
+is the one loop around it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,40 @@
+"""How long to wait after failures: between the tries of a fetch, and until the next fetch after one that failed."""
+
+from __future__ import annotations
+
+import random
+
+#: Seconds: the upper bound of the first wait, doubled with each failure; a blip is over after one second.
+BACKOFF_BASE = 1.0
+#: Seconds: the highest upper bound of a wait. A client asks twice a minute then, a fleet is no stampede.
+BACKOFF_CAP = 60.0
+
+#: Seconds: bounds of the hold-off after the first permanent error, and after many. Somebody has to change the
+#: configuration first, and that change ends the hold-off by itself.
+PERMANENT_HOLD_OFF = (30.0, 600.0)
+
+# The system's source has no state: forked workers and seeded programs do not march in step.
+_random = random.SystemRandom()
+
+
+def full_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
+    """Seconds to wait after so many failures in a row: uniform between 0 and the bound."""
+    return _random.uniform(0.0, min(cap, base * 2.0 ** min(max(failures - 1, 0), 60)))
+
+
+def half_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
+    """Seconds to wait after so many failures, at least half of the bound: for waits that must not be cut to nothing."""
+    bound = min(cap, base * 2.0 ** min(max(failures - 1, 0), 60))
+    return _random.uniform(bound / 2, bound)
+
+
+def hold_off(failures: int, *, transient: bool, retry_after: float) -> tuple[float, float]:
+    """Seconds until the next fetch after so many failed tries in a row: for everybody, and for patient callers.
+
+    ``transient`` is whether the last error may pass by itself, ``retry_after`` the seconds that the server asked for.
+    """
+    patient = max(full_jitter(failures), retry_after)
+    if transient:
+        return patient, patient
+    base, cap = PERMANENT_HOLD_OFF
+    return max(half_jitter(failures, base=base, cap=cap), patient), patient
