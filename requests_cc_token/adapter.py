@@ -89,6 +89,12 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
     def __repr__(self) -> str:
         return f"<AccessTokenAdapter client={self._policy.client!r} {self._policy.mount.prefix}>"
 
+    def warn_of_mounts(self, adapters: Mapping[str, BaseAdapter]) -> None:
+        """Log once where one of these, by their prefixes, takes requests that would carry the token."""
+        for prefix, adapter in adapters.items():
+            if not isinstance(adapter, AccessTokenAdapter):
+                self._policy.warn_of_mount(prefix, adapter)
+
     @sealed
     def send(
         self,

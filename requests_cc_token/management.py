@@ -289,7 +289,8 @@ class AccessTokenManagement:
         that was mounted there before for example. Further keywords are those of ``AccessTokenAdapter``. Mount
         before other threads use the session.
 
-        But for its adapters the session stays as it is.
+        But for its adapters the session stays as it is. One that is mounted there on a longer prefix goes before this
+        one; a warning says so.
 
         Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
         """
@@ -299,6 +300,7 @@ class AccessTokenManagement:
         )
         for written in mount.prefixes:
             session.mount(written, adapter)
+        adapter.warn_of_mounts(session.adapters)
         return adapter
 
     def auth(

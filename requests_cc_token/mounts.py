@@ -74,6 +74,10 @@ class Mount:
             return False
         return split.path.startswith(self._path) and not _could_leave(split.path, self._path)
 
+    def is_overruled_by(self, prefix: str) -> bool:
+        """Whether what a session has mounted at another prefix takes requests of this one, as requests compares."""
+        return any(len(prefix) > len(mine) and prefix.lower().startswith(mine) for mine in self.prefixes)
+
     def resembles(self, url: str) -> bool:
         """Whether somebody may have expected the token at a URL that is not covered."""
         return self.host in url.lower().partition("?")[0]

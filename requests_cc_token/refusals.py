@@ -105,6 +105,7 @@ class TokenPolicy:
         self._accepted: AccessToken | None = None
         self._warned_of_path = False
         self._warned_of_authorization = False
+        self._warned_of_mount = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_accepted": None}
@@ -221,6 +222,21 @@ class TokenPolicy:
             "token client %r: a request to %s carries no token, it is not under %s",
             self.client,
             shown_url(url),
+            self.mount.prefix,
+        )
+
+    def warn_of_mount(self, prefix: str, adapter: BaseAdapter) -> None:
+        """Say once that another adapter of the session takes requests which would carry the token."""
+        if self._warned_of_mount or not self.mount.is_overruled_by(prefix):
+            return
+        self._warned_of_mount = True
+        logger.warning(
+            "token client %r: requests under %s carry no token, since a %s is mounted there, which is a longer prefix "
+            "than %s; take that mount away, mount the token there too with inner=..., or give the session "
+            "auth=management.auth(...) instead",
+            self.client,
+            prefix,
+            type(adapter).__name__,
             self.mount.prefix,
         )
 

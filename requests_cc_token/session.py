@@ -11,6 +11,7 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter
 
+from .adapter import AccessTokenAdapter
 from .clock import is_duration
 from .exceptions import ConfigurationError
 from .netrc import NoNetrc, strip_authorization
@@ -98,6 +99,9 @@ class AccessTokenSession(ShortcutSession):
         """As in requests, and safe while other threads send: they see the old set of adapters or the new one."""
         adapters = {**self.adapters, prefix: adapter}
         self.adapters = OrderedDict(sorted(adapters.items(), key=lambda item: -len(item[0])))
+        for each in adapters.values():
+            if isinstance(each, AccessTokenAdapter):
+                each.warn_of_mounts({prefix: adapter})
 
 
 def _copied(request: requests.Request, url: str) -> requests.Request:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -160,6 +161,19 @@ class TestItsFolder:
         assert where.is_relative_to(tmp_path)
         assert where.parts[-2:] == ("requests_cc_token", "tokens")
         assert stat.S_IMODE(where.stat().st_mode) == 0o700
+
+    @pytest.mark.parametrize("found", [None, "~/.cache/requests_cc_token"])
+    def test_f50_a_user_without_a_home(self, monkeypatch: pytest.MonkeyPatch, found: str | None) -> None:
+        """A container's user has neither ``HOME`` nor an entry in the passwd file: a named error says what to write."""
+
+        def user_cache_dir(*_: Any, **__: Any) -> str:
+            if found is None:
+                raise RuntimeError("could not determine the home directory")
+            return found
+
+        monkeypatch.setattr("platformdirs.user_cache_dir", user_cache_dir)
+        with pytest.raises(ConfigurationError, match=r"this user has no home.*FileTokenCache\(path\)"):
+            FileTokenCache()
 
     def test_a_relative_path_stays_where_it_was(
         self, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch

@@ -344,9 +344,7 @@ def test_f36_every_timeout_bounds_the_wait_for_a_token(timeout: Any, expected: f
     assert seconds == (expected if expected is None else pytest.approx(expected, abs=0.1))
 
 
-def test_a24_a_refusal_that_drips(
-    management: AccessTokenManagement, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a24_a_refusal_that_drips(management: AccessTokenManagement, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps nobody: it costs the connection, at most a second, and the call goes on."""
     monkeypatch.setattr(resend, "DRAIN_TIME", 0.2)
     release = threading.Event()
@@ -421,6 +419,51 @@ def test_f48_a_stale_header_is_named_once(
         f"token client 'worker': the API refused a request to {api.base_url}test that has an Authorization header of "
         f"its own, so it carried no token; delete the line that sets it ({named}), or pass keep_authorization=False"
     )
+
+
+def mounts_named(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if "is mounted there" in r.getMessage()]
+
+
+def test_f48_a_longer_mount_that_was_there(
+    management: AccessTokenManagement, api: ProtectedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The longer prefix is what requests takes: one warning per session names the adapter that wins, and what to do."""
+    session = requests.Session()
+    session.mount(api.base_url + "v1/", HTTPAdapter())
+    session.mount(api.base_url + "v2/", HTTPAdapter())
+    session.mount(api.origin + "/other/", HTTPAdapter())
+    management.mount(session, api.base_url, "worker")
+    (message,) = mounts_named(caplog)
+    assert message == (
+        f"token client 'worker': requests under {api.base_url}v1/ carry no token, since a HTTPAdapter is mounted "
+        f"there, which is a longer prefix than {api.base_url}; take that mount away, mount the token there too with "
+        "inner=..., or give the session auth=management.auth(...) instead"
+    )
+
+
+def test_f48_a_longer_mount_that_comes_later(
+    management: AccessTokenManagement, api: ProtectedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session of ours says so when a framework mounts its adapter."""
+    management.add_session("api", base_url=api.base_url)
+    session = management.make_session("api")
+    session.mount(api.origin.upper().replace("HTTP", "http") + "/api/v2/", HTTPAdapter())
+    session.mount(api.base_url + "v3/", HTTPAdapter())
+    assert len(mounts_named(caplog)) == 1
+    assert "requests under http://127.0.0.1" in mounts_named(caplog)[0]
+
+
+def test_f48_mounts_that_take_nothing_away(
+    management: AccessTokenManagement, api: ProtectedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another adapter with a token, a shorter prefix, or one in our place on purpose is no reason to warn."""
+    management.add_session("api", base_url=api.base_url)
+    session = management.make_session("api")
+    management.mount(session, api.base_url + "v2/", "worker")
+    session.mount("http://", HTTPAdapter())
+    session.mount(api.base_url, HTTPAdapter())
+    assert mounts_named(caplog) == []
 
 
 def test_f48_a_refusal_elsewhere_is_not_ours(

@@ -21,6 +21,7 @@ import random
 import re
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -115,11 +116,9 @@ class FileTokenCache(StoreTokenCache[_Holding]):
             raise ConfigurationError(
                 f"FileTokenCache needs {error.name}: pip install requests_cc_token[file]"
             ) from None
-        self._path = (
-            platformdirs.user_cache_path("requests_cc_token", appauthor=False) / "tokens"
-            if path is None
-            else Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, which are judged first
-        )
+        if path is None:
+            path = _users_own(platformdirs.user_cache_dir)
+        self._path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, which are judged first
         super().__init__(f"the token folder {self._path}", self._records, lease, timeout, clock)
         self._prepared = False
         try:
@@ -371,3 +370,18 @@ def _process_status(process: int) -> tuple[str, str] | None:
     # The program's name, in parentheses, may hold anything; the state follows, and 19 fields later the start.
     fields = text.rpartition(")")[2].split()
     return fields[0], fields[19]
+
+
+def _users_own(user_cache_dir: Callable[..., str]) -> str:
+    """The folder of this user that is used without a path. Raises ``ConfigurationError`` for a user without a home."""
+    try:
+        folder = user_cache_dir("requests_cc_token", appauthor=False)
+    except RuntimeError:
+        folder = ""
+    # Some versions of platformdirs leave a "~" in it.
+    if not os.path.isabs(folder):  # noqa: PTH117 - as text, which it is
+        raise ConfigurationError(
+            "FileTokenCache: this user has no home, so there is no folder to take by itself; name one "
+            "(FileTokenCache(path)), or set XDG_CACHE_HOME"
+        )
+    return os.path.join(folder, "tokens")  # noqa: PTH118
