@@ -58,9 +58,7 @@ def test_a_pool_is_found_where_requests_keeps_it(server: ReplayServer) -> None:
 
 
 @pytest.mark.parametrize("verify", [True, False, "bundle", "folder"])
-def test_a_pool_with_tls_is_made_as_requests_makes_it(
-    verify: bool | str, authority: Authority, tmp_path: Path
-) -> None:
+def test_a_pool_with_tls_is_made_as_requests_makes_it(verify: bool | str, authority: Authority, tmp_path: Path) -> None:
     """But for its context the pool is as one of requests; the context has the settings of one of urllib3."""
     bundle = authority.bundle(tmp_path / "ca.pem")
     verify = {"bundle": str(bundle), "folder": str(tmp_path)}.get(str(verify), verify)
@@ -93,7 +91,7 @@ def test_a_bundle_that_is_missing_is_the_error_of_requests(tmp_path: Path) -> No
 
 
 def test_another_kind_of_tls_has_contexts_of_its_own(monkeypatch: MonkeyPatch) -> None:
-    """What truststore or pyOpenSSL put into urllib3 makes the contexts from then on, also of a session in use."""
+    """What truststore puts into urllib3 makes the contexts from then on, also of a session in use."""
 
     class Other(ssl.SSLContext):
         pass
@@ -102,6 +100,17 @@ def test_another_kind_of_tls_has_contexts_of_its_own(monkeypatch: MonkeyPatch) -
     assert type(adapter.get_connection_with_tls_context(request, True).conn_kw["ssl_context"]) is ssl.SSLContext
     monkeypatch.setattr(urllib3.util.ssl_, "SSLContext", Other)
     assert type(adapter.get_connection_with_tls_context(request, True).conn_kw["ssl_context"]) is Other
+
+
+def test_contexts_that_are_not_pythons_are_not_shared(monkeypatch: MonkeyPatch) -> None:
+    """Those of pyOpenSSL serve one connection each: requests and urllib3 make them."""
+
+    class Foreign:
+        pass
+
+    adapter, request = ShortcutAdapter(), to("https://a.test/")
+    monkeypatch.setattr(urllib3.util.ssl_, "SSLContext", Foreign)
+    assert "ssl_context" not in adapter.get_connection_with_tls_context(request, True).conn_kw
 
 
 @pytest.mark.parametrize(

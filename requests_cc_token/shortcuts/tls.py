@@ -18,8 +18,11 @@ _ssl: Any = urllib3.util.ssl_
 def context_for(verify: bool | str) -> ssl.SSLContext | None:
     """The context for the next connection, which holds its certificates.
 
-    None where requests has something to say of these certificates.
+    None where requests has something to say of these certificates, or the contexts are not Python's: those of pyOpenSSL
+    serve one connection each.
     """
+    if not issubclass(_ssl.SSLContext, ssl.SSLContext):
+        return None
     try:
         return _contexts(_ssl.SSLContext, os.environ.get("SSLKEYLOGFILE")).get(verify)
     except OSError:
@@ -28,5 +31,5 @@ def context_for(verify: bool | str) -> ssl.SSLContext | None:
 
 @functools.lru_cache(4)
 def _contexts(*_: Any) -> TLSContexts:
-    """The contexts of one kind of TLS: truststore and pyOpenSSL put theirs into urllib3."""
+    """The contexts of one kind of TLS: truststore puts its own into urllib3."""
     return TLSContexts()

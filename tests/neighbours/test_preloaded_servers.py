@@ -1,0 +1,92 @@
+"""gunicorn with ``--preload`` and uWSGI: sessions made before the workers are forked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from .conftest import PATIENCE, ROOT, Services, needed
+from .worker import as_environment
+
+pytestmark = pytest.mark.neighbours
+
+APPLICATION = """
+import json, os
+from tests.neighbours.worker import WAYS, Place
+
+place = Place(**json.loads(os.environ["PLACE"]))
+ways = {name: way(place) for name, way in WAYS.items()}
+workers = {name: way.__enter__() for name, way in ways.items()}
+for worker in workers.values():
+    worker.call()
+
+def application(environ, start_response):
+    statuses = [worker.call().status_code for worker in workers.values()]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getpid()} {statuses}".encode()]
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(command: list[str], folder: Path, services: Services, port: int) -> Iterator[str]:
+    """The server, once it answers."""
+    (folder / "application.py").write_text(APPLICATION)
+    environment = {**os.environ, "PLACE": as_environment(services.place), "PYTHONPATH": f"{ROOT}:{folder}"}
+    log = folder / "log"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(PATIENCE * 10):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield url
+    finally:
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@pytest.mark.parametrize("kind", ["gunicorn", "uwsgi"])
+def test_sessions_of_the_parent(services: Services, tmp_path: Path, kind: str) -> None:
+    """Both workers use the sessions and the tokens that were there before they were forked."""
+    needed("gunicorn" if kind == "gunicorn" else "pyuwsgi")
+    port = free_port()
+    here = Path(sys.executable).parent
+    commands = {
+        "gunicorn": [
+            *(sys.executable, "-m", "gunicorn", "--preload", "--workers=2", f"--bind=127.0.0.1:{port}"),
+            *("--no-control-socket", "application"),
+        ],
+        "uwsgi": [
+            *(shutil.which("uwsgi", path=str(here)) or "uwsgi", f"--http-socket=127.0.0.1:{port}", "--processes=2"),
+            *("--enable-threads", "--master", "--module=application", f"--home={here.parent}", "--die-on-term"),
+        ],
+    }
+    with serving(commands[kind], tmp_path, services, port) as url:
+        answers = [requests.get(url, timeout=PATIENCE).text.partition(" ") for _ in range(8)]
+    assert {text for _, _, text in answers} == {"[200, 200, 200, 200, 200]"}
+    # One token for each way, from before the fork.
+    assert services.counted[0] == 5
