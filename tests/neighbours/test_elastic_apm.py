@@ -41,7 +41,7 @@ os._exit(0) if __import__("sys").stdout.flush() is None else None
 
 
 def test_seen_once_each(services: Services) -> None:
-    """A span for each call; for the token request only where it is made outside of a call, which has no spans within."""
+    """A span for each call, and for a token request that is made outside of a call, which has no spans within."""
     needed("elastic-apm")
     seen = json.loads(run(PROGRAM, PLACE=as_environment(services.place)))
     within = dict.fromkeys(("session_for", "make_session", "mount"), ("GET", "GET"))
