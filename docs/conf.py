@@ -1,6 +1,7 @@
 """Sphinx: furo and MyST. Built by `tox -e docs`, where a warning is an error."""
 
 import configparser
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,16 @@ author = "the requests_cc_token maintainers"
 project_copyright = author
 release = version = setup_cfg["metadata"]["version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design"]
+# Types of others are links where the site is published. An inventory that cannot be fetched is a warning, and a warning
+# is an error, so a build that has to pass without a network does not ask.
+if os.environ.get("DOCS_INTERSPHINX") or os.environ.get("READTHEDOCS"):
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "requests": ("https://requests.readthedocs.io/en/stable", None),
+        "urllib3": ("https://urllib3.readthedocs.io/en/stable", None),
+    }
 myst_enable_extensions = ["colon_fence", "deflist"]
 # Links to headings of other pages, as README.md has them too.
 myst_heading_anchors = 3
