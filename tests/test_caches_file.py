@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import pickle
 import signal
@@ -118,18 +117,73 @@ class TestItsFolder:
         assert {stat.S_IMODE(file.stat().st_mode) for file in files(path)} == {0o600}
         lease.release()
 
-    @pytest.mark.parametrize("mode", [0o755, 0o777, 0o770, 0o701])
-    def test_an_open_folder_is_closed(
-        self, path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture, mode: int
-    ) -> None:
-        """A folder that others may enter is closed to them, and a warning says so."""
+    @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o770, 0o701])
+    def test_a11_an_open_folder_is_refused_and_left_alone(self, path: Path, clock: ManualClock, mode: int) -> None:
+        """Its mode stays: others may need it. The error names the folder to use instead."""
         path.mkdir()
         path.chmod(mode)
-        with caplog.at_level(logging.WARNING, "requests_cc_token"):
-            cache = FileTokenCache(path, clock=clock)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o700
-        assert f"was open to other users (mode {mode:04o})" in caplog.text
-        assert str(cache.path) in caplog.text
+        with pytest.raises(ConfigurationError, match=rf"is open to other users \(mode {mode:04o}\)") as error:
+            FileTokenCache(path, clock=clock)
+        assert str(path / "tokens") in str(error.value)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert list(path.iterdir()) == []
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+    def test_a11_a_folder_in_which_others_keep_things(self, path: Path) -> None:
+        """Is refused, though it is closed now."""
+        path.mkdir(mode=0o700)
+        (path / "theirs").touch()
+        os.chown(path / "theirs", 12345, -1)
+        with pytest.raises(ConfigurationError, match=r"holds 'theirs' of another user; give .* a folder of its own"):
+            FileTokenCache(path)
+
+    def test_a12_a_parent_in_which_others_may_replace_it(self, tmp_path: Path, clock: ManualClock) -> None:
+        """Is refused, however far up; where a folder is sticky, others cannot."""
+        above = tmp_path / "above"
+        above.mkdir()
+        for mode in (0o777, 0o770, 0o722):
+            above.chmod(mode)
+            with pytest.raises(ConfigurationError, match=f"other users may write to {above}"):
+                FileTokenCache(above / "between" / "tokens", clock=clock)
+        above.chmod(0o1777)
+        FileTokenCache(above / "between" / "tokens", clock=clock).set(KEY, token(clock))
+
+    def test_a12_a_parent_that_is_opened_later(self, tmp_path: Path, clock: ManualClock) -> None:
+        """Is looked at again at each use: calls go on without the cache, and with it once that is over."""
+        above = tmp_path / "above"
+        above.mkdir(mode=0o755)
+        cache = FileTokenCache(above / "tokens", timeout=PATIENCE, clock=clock)
+        cache.set(KEY, token(clock))
+        above.chmod(0o777)
+        for use in (lambda: cache.get(KEY), lambda: cache.set(KEY, token(clock)), lambda: cache.lease(KEY, bool)):
+            with pytest.raises(TokenCacheError, match=f"other users may write to {above}"):
+                use()
+        above.chmod(0o755)
+        assert cache.get(KEY) == token(clock)
+        above.joinpath("tokens").chmod(0o755)
+        with pytest.raises(TokenCacheError, match="is open to other users"):
+            cache.get(KEY)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+    def test_a12_a_parent_of_another_user(self, tmp_path: Path, clock: ManualClock) -> None:
+        """Is refused: whoever owns it can move what is in it. So is what a link of ours leads to, in such a place."""
+        theirs = tmp_path / "theirs"
+        (theirs / "ours").mkdir(mode=0o700, parents=True)
+        os.chown(theirs, 12345, -1)
+        with pytest.raises(ConfigurationError, match=rf"{theirs} belongs to another user \(uid 12345\)"):
+            FileTokenCache(theirs / "ours", clock=clock)
+        (tmp_path / "link").symlink_to(theirs / "ours")
+        with pytest.raises(ConfigurationError, match=rf"{theirs} belongs to another user \(uid 12345\)"):
+            FileTokenCache(tmp_path / "link", clock=clock)
+
+    def test_a12_missing_parents_are_closed_whatever_the_umask(self, tmp_path: Path, clock: ManualClock) -> None:
+        """So that a folder which was made here is never refused."""
+        before = os.umask(0)
+        try:
+            FileTokenCache(tmp_path / "a" / "b" / "tokens", clock=clock).set(KEY, token(clock))
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
     def test_a_folder_of_another_user_is_refused(self, path: Path) -> None:
         """A folder that belongs to another user is refused, and the message says whose it is."""

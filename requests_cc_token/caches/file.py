@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from requests_cc_token.clock import Clock
-from requests_cc_token.events import logger
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.tokens import AccessToken
 
+from .folder import fault_of, make_private, strangers_in
 from .records import MAX_RECORD, EncryptionKey, TokenRecords
 from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
 
@@ -85,10 +85,10 @@ class _Holding(NamedTuple):
 class FileTokenCache(StoreTokenCache[_Holding]):
     """Tokens in files, for the processes of one user on one host; one of them fetches at a time.
 
-    ``path`` is the folder, by default one in the user's cache folder. It is made with mode 0700, its files with
-    0600. A folder that others may enter is closed to them, with a warning; one that belongs to another user is
-    refused. ``key`` encrypts the records; see ``cache_encryption.TokenRecords``. Records that were not written by
-    this user for this key, in this format, are no tokens.
+    ``path`` is the folder, by default one in the user's cache folder. It is made with mode 0700, its files with 0600.
+    One that others may enter or keep things in is refused, and so is one that another user could replace. ``key``
+    encrypts the records; see ``requests_cc_token.caches.records.TokenRecords``. Records that were not written by this
+    user for this key, in this format, are no tokens.
 
     ``lease`` is for how many seconds the others wait for a process that fetches; one that dies is not waited for,
     nor, on Linux, one that is frozen. ``timeout`` is for how many seconds the folder may delay a call; after that the
@@ -138,24 +138,25 @@ class FileTokenCache(StoreTokenCache[_Holding]):
     # The folder
 
     def _prepare(self) -> None:
-        """Make the folder, or see whether it is ours alone."""
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.name == "posix":  # pragma: no branch - Windows has no such owners and modes
-            link, folder = self._path.lstat(), self._path.stat()
-            if folder.st_uid != os.geteuid() or link.st_uid not in (os.geteuid(), 0):
-                raise ConfigurationError(
-                    f"the token folder {self._path} belongs to another user (uid {folder.st_uid}), who could read and "
-                    f"replace tokens; give a folder of uid {os.geteuid()}"
-                )
-            others = stat.S_IMODE(folder.st_mode) & 0o077
-            if others:
-                self._path.chmod(0o700)
-                logger.warning(
-                    "the token folder %s was open to other users (mode %04o); it is closed to them now (0700)",
-                    self._path,
-                    stat.S_IMODE(folder.st_mode),
-                )
+        """Make the folder, or see whether it is ours alone. Raises ``ConfigurationError`` and ``OSError``."""
+        make_private(self._path)
+        fault = fault_of(self._path) or strangers_in(self._path)
+        if fault is not None:
+            raise ConfigurationError(fault)
         self._prepared = True
+
+    def _judge(self) -> None:
+        """See whether the folder, if there is one, still is ours alone. Raises ``TokenCacheError`` and ``OSError``."""
+        try:
+            if not self._prepared:
+                self._prepare()
+            fault = fault_of(self._path)
+        except FileNotFoundError:
+            return  # it was removed while we ran, and is made again where something is written
+        except ConfigurationError as error:
+            raise TokenCacheError(str(error)) from None
+        if fault is not None:
+            raise TokenCacheError(fault)
 
     def _folder(self, key: str) -> Path:
         if _KEY.fullmatch(key) is None:
@@ -163,21 +164,19 @@ class FileTokenCache(StoreTokenCache[_Holding]):
         return self._path / key
 
     def _make_folder(self, folder: Path) -> None:
-        if not self._prepared:
-            self._prepare()
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
         except FileNotFoundError:
             # The whole folder was removed while we ran.
-            self._prepare()
+            make_private(self._path)
+            self._judge()
             folder.mkdir(mode=0o700, exist_ok=True)
 
     # What a store does
 
     def _read(self, key: str) -> AccessToken | None:
         folder = self._folder(key)
-        if not self._prepared:
-            self._prepare()
+        self._judge()
         for _ in range(_LOOKS):
             held = _look(folder)
             if not held.is_token:
@@ -191,6 +190,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
 
     def _write(self, key: str, token: AccessToken | None, claim: Claim[_Holding] | None) -> None:
         folder = self._folder(key)
+        self._judge()
         held = _look(folder)
         if claim is not None:
             number = claim.number
@@ -220,6 +220,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
 
         folder = self._folder(key)
         if wait.looks == 0:
+            self._judge()
             self._make_folder(folder)
         held = _look(folder)
         if wait.looks and held.last > wait.first_seen:
