@@ -67,15 +67,14 @@ def _little_body(raw: Any) -> bytes:
     sock = getattr(getattr(raw, "connection", None), "sock", None)
     if sock is None:
         return b""  # the server ends the connection with the body: nothing can be kept by reading it
-    # One piece as it comes; a urllib3 before 2.2 waits for all that was asked for.
-    read = getattr(raw, "read1", raw.read)
     content = b""
     deadline = time.monotonic() + DRAIN_TIME
     try:
         while len(content) <= MAX_DRAINED and (left := deadline - time.monotonic()) > 0:
             # urllib3 sets it anew for the next request of the connection.
             sock.settimeout(left)
-            piece = read(8192, decode_content=True)
+            # One piece as it comes: read() would wait until it has all that was asked for.
+            piece = raw.read1(8192, decode_content=True)
             if not piece:
                 return content
             content += piece

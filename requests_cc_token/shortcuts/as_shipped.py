@@ -30,7 +30,7 @@ from requests.sessions import Session
 from requests.structures import CaseInsensitiveDict
 
 #: The lowest and the highest version, major and minor, that the tests have compared with the short ways.
-TESTED_VERSIONS = {requests: ((2, 32), (2, 34)), urllib3: ((2, 0), (2, 8))}
+TESTED_VERSIONS = {requests: ((2, 32), (2, 34)), urllib3: ((2, 2), (2, 8))}
 
 #: The functions that are not called, or not always, and those whose result is remembered.
 FUNCTIONS: tuple[tuple[Any, str], ...] = (
