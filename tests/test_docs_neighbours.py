@@ -15,10 +15,18 @@ def test_each_library_of_the_table_has_its_tests_and_the_other_way_round() -> No
     assert named == {path.name for path in (TESTS / "neighbours").glob("test_*.py")}
 
 
+def test_each_host_of_the_page_has_a_test() -> None:
+    """The page about hosts names each of ``tests/hosts``."""
+    page = (TESTS.parent / "docs" / "hosts.md").read_text(encoding="utf-8").lower()
+    for path in (TESTS / "hosts").glob("test_*.py"):
+        words = path.stem.removeprefix("test_").split("_")
+        assert all(word in page for word in words), path.name
+
+
 def test_each_library_is_installed_by_its_environment() -> None:
     """What a test needs is among the ``deps`` of an environment of ``tox.ini``, so that no test is skipped in all."""
     installed = (TESTS.parent / "tox.ini").read_text(encoding="utf-8")
-    for path in (TESTS / "neighbours").glob("test_*.py"):
+    for path in (*(TESTS / "neighbours").glob("test_*.py"), *(TESTS / "hosts").glob("test_*.py")):
         for name in re.findall(r'needed\(f?"([\w-]+)', path.read_text(encoding="utf-8")):
             assert re.search(rf"^ +{name}", installed, re.MULTILINE) or name in ELSEWHERE, (path.name, name)
 

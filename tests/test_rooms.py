@@ -29,7 +29,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         # 5: registrations by name
         "config management session_options",
         # 6 doors: what users run
-        "__init__ __main__ cli demo testing",
+        "__init__ __main__ bridges cli demo testing",
     )
 )
 

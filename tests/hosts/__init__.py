@@ -1,0 +1,4 @@
+"""Programs and SDKs that make requests of their own, with a token of ours: ``tox -e hosts``.
+
+Each shows one token request for all tasks, and the renewal of a token that the API refuses.
+"""

@@ -1,0 +1,51 @@
+"""Locust: users whose client is a session under ``mount``; token requests are no part of the load."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.neighbours.conftest import Services, needed, run
+from tests.neighbours.worker import as_environment
+
+pytestmark = pytest.mark.hosts
+
+PROGRAM = """
+import gevent, json, os
+from locust import HttpUser, constant, task
+from locust.env import Environment
+from tests.neighbours.worker import Place
+
+place = Place(**json.loads(os.environ["PLACE"]))
+management = place.management()
+
+class User(HttpUser):
+    host = place.base_url
+    wait_time = constant(0.01)
+
+    def on_start(self):
+        management.mount(self.client, place.base_url)
+
+    @task
+    def call(self):
+        self.client.get("test")
+
+environment = Environment(user_classes=[User])
+runner = environment.create_local_runner()
+runner.start(4, spawn_rate=4)
+with gevent.Timeout(60):
+    while environment.stats.total.num_requests < 40:
+        gevent.sleep(0.05)
+runner.quit()
+total = environment.stats.total
+print(json.dumps([sorted(name for name, method in environment.stats.entries), total.num_failures]))
+"""
+
+
+def test_all_users_share_one_token(services: Services) -> None:
+    """Four users, forty calls, one token request, no failure."""
+    needed("locust")
+    names, failures = json.loads(run(PROGRAM, PLACE=as_environment(services.place)).splitlines()[-1])
+    assert (names, failures) == (["/api/test"], 0)
+    assert len(services.tokens.requests) == 1
