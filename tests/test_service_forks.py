@@ -249,6 +249,38 @@ def test_r5_a_token_can_be_had_while_the_interpreter_ends(server: ScriptedServer
     assert done.stderr == ""
 
 
+BARE = """
+    import os, pwd, sys, tempfile, _thread, threading
+
+    def nobody(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    def no_thread(*args, **kwargs):
+        raise RuntimeError("can't start new thread")
+
+    pwd.getpwuid = nobody
+    for name in ("HOME", "XDG_CACHE_HOME", "NETRC"):
+        os.environ.pop(name, None)
+    from requests_cc_token import AccessTokenManagement, ConfigurationError, FileTokenCache
+    try:
+        FileTokenCache()
+    except ConfigurationError as error:
+        print("no home" in str(error))
+    with tempfile.TemporaryDirectory() as folder:
+        management = AccessTokenManagement(cache=FileTokenCache(folder))
+        management.add_client("w", token_endpoint=sys.argv[1], client_id="m", client_secret={"env": "SECRET"})
+        _thread.start_new_thread = threading._start_new_thread = no_thread
+        threading._start_joinable_thread = no_thread
+        print(management.service.get_access_token().value)
+"""
+
+
+def test_f50_a_process_that_has_next_to_nothing(server: ScriptedServer) -> None:
+    """Neither home nor passwd entry nor a thread to be had: a named error for the default store, and a token."""
+    done = run_script(BARE, server.token_endpoint)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nt\n", "")
+
+
 def test_r5_the_interpreter_ends_during_a_background_renewal(server: ScriptedServer) -> None:
     """A renewal nobody waits for does not keep the process, and its end is silent."""
     server.script.append(token_answer("t", 3600, refresh_in=0.001))
