@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 import requests
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from requests_cc_token.shortcuts.adapter import ShortcutAdapter
-from requests_cc_token.shortcuts.session import ShortcutSession
+from requests_cc_token import AccessTokenManagement
+from requests_cc_token.shortcuts import session as session_module
 
-from .scripted_server import PATIENCE, Action, ScriptedServer
+from .scripted_server import PATIENCE, Action, ScriptedServer, token_answer
+
+#: Rows of answers in a usual run; ``SEQUENCES=5000`` runs more.
+SEQUENCES = int(os.environ.get("SEQUENCES", "60"))
 
 #: A server's bytes, and whether it keeps the connection.
 Sent = tuple[bytes, bool]
@@ -114,18 +119,31 @@ def outcomes(session: requests.Session, server: ScriptedServer, answers: list[Se
     return found
 
 
-def ours() -> requests.Session:
-    session = ShortcutSession()
-    session.mount("http://", ShortcutAdapter())
-    return session
+@pytest.fixture(scope="module")
+def management(server: ScriptedServer) -> Iterator[AccessTokenManagement]:
+    """Sessions as users have them; bodies of more than a few bytes are read in the larger pieces of long ones."""
+    with (
+        mock.patch.object(session_module, "PIECE", 2),
+        ScriptedServer(default=token_answer("t")) as tokens,
+        AccessTokenManagement() as management,
+    ):
+        management.add_client("worker", token_endpoint=tokens.token_endpoint, client_id="m2m", client_secret="s")
+        management.add_session("api", base_url=server.url, client="worker")
+        yield management
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=SEQUENCES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers=st.lists(st.one_of(odd_answers(), good_answers), min_size=1, max_size=5), stream=st.booleans())
 @example(answers=[(b"HTTP/1.1 200 OK\r\nContent-Length: 1000, 1000\r\n\r\npart", False)], stream=False)
 def test_a10_no_answer_is_whole_that_requests_refuses(
-    server: ScriptedServer, answers: list[Sent], stream: bool
+    server: ScriptedServer, management: AccessTokenManagement, answers: list[Sent], stream: bool
 ) -> None:
-    """In a row of requests each gets the same body or the same error, and so does the one that comes after them."""
+    """In a row of requests each gets the same body or the same error, and so does the one that comes after them.
+
+    By a session of ours, and by one of the user's with our adapter.
+    """
     plain = outcomes(requests.Session(), server, answers, stream=stream)
-    assert outcomes(ours(), server, answers, stream=stream) == plain
+    users = requests.Session()
+    management.mount(users, server.url, "worker")
+    for session in (management.make_session("api"), users):
+        assert outcomes(session, server, answers, stream=stream) == plain
