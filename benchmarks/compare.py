@@ -1,0 +1,161 @@
+"""What each peer does in the same four situations, over real sockets: ``python -m benchmarks.compare``.
+
+Prints a table in Markdown; README has it. A peer that is not installed is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from . import peers
+
+#: Seconds that the token service takes, so that threads that ask at once are seen to.
+DELAY = 0.3
+THREADS = 32
+CALLS = 10
+
+MAKERS: dict[str, peers.Maker] = {
+    "requests_cc_token": peers.requests_cc_token,
+    "requests-oauthlib": peers.requests_oauthlib,
+    "Authlib": peers.authlib,
+    "requests-oauth2client": peers.requests_oauth2client,
+}
+
+
+class World(ThreadingHTTPServer):
+    """A token service and an API on loopback."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        #: Seconds that tokens live; 0 is an answer with status 500.
+        self.lifetime = 3600
+        self.token_requests = 0
+        self.revoked: set[str] = set()
+        self.lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def next_token(self) -> str:
+        with self.lock:
+            self.token_requests += 1
+            return f"t{self.token_requests}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: World
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        lifetime, token_value = self.server.lifetime, self.server.next_token()
+        time.sleep(DELAY)
+        token = {"access_token": token_value, "token_type": "Bearer", "expires_in": lifetime}
+        self.answer(200 if lifetime else 500, token if lifetime else {})
+
+    def do_GET(self) -> None:
+        token = self.headers.get("Authorization", "").partition(" ")[2]
+        self.answer(401 if not token or token in self.server.revoked else 200, {})
+
+    def answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that http.server has
+        """Say nothing."""
+
+
+def works(call: peers.Call) -> bool:
+    """Whether a call is answered with 200."""
+    try:
+        return bool(call().status_code == 200)
+    except Exception:  # noqa: BLE001, RUF100 - peers raise what they like
+        return False
+
+
+def expired_in_threads(world: World, call: peers.Call) -> str:
+    """The token has expired, and 32 threads call at once."""
+    time.sleep(2.2)  # one peer rounds the second of the end
+    world.lifetime = 3600
+    before, results = world.token_requests, [False] * THREADS
+
+    def run(number: int) -> None:
+        results[number] = works(call)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    requests, failed = world.token_requests - before, results.count(False)
+    return f"{requests} token request{'s' * (requests != 1)}" + (f", {failed} failed calls" if failed else "")
+
+
+def revoked(world: World, call: peers.Call) -> str:
+    """The token is revoked; the API answers 401."""
+    world.revoked = {f"t{number}" for number in range(world.token_requests + 1)}
+    return "200, with a new token" if works(call) else "the 401"
+
+
+def short_lived(world: World, call: peers.Call) -> str:
+    """Tokens live for 30 seconds; ten calls in a row."""
+    for _ in range(CALLS - 1):
+        works(call)
+    return f"{world.token_requests} token request{'s' * (world.token_requests != 1)}"
+
+
+def outage(world: World, call: peers.Call) -> str:
+    """The token has 50 seconds left, and the token service answers 500; ten calls."""
+    world.lifetime = 0
+    failed = [works(call) for _ in range(CALLS)].count(False)
+    return f"{failed} failed"
+
+
+SITUATIONS: dict[str, tuple[int, Callable[[World, peers.Call], str]]] = {
+    f"the token has expired, {THREADS} threads call": (1, expired_in_threads),
+    "the token was revoked, the API says 401": (3600, revoked),
+    f"tokens live 30 s, {CALLS} calls": (30, short_lived),
+    f"the token service is down, the token has 50 s left, {CALLS} calls": (50, outage),
+}
+
+
+def cell(maker: peers.Maker, lifetime: int, measure: Callable[[World, peers.Call], str]) -> str:
+    world = World()
+    world.lifetime = lifetime
+    try:
+        address = f"http://127.0.0.1:{world.server_address[1]}"
+        call, _ = maker(f"{address}/api/test", f"{address}/token")
+        works(call)
+        return measure(world, call)
+    finally:
+        world.shutdown()
+        world.server_close()
+
+
+def main() -> int:
+    """Print the table."""
+    table: dict[str, list[str]] = {}
+    for name, maker in MAKERS.items():
+        try:
+            table[name] = [cell(maker, *situation) for situation in SITUATIONS.values()]
+        except ImportError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+    print("| " + " | ".join(["", *table]) + " |")
+    print("|" + "---|" * (len(table) + 1))
+    for number, situation in enumerate(SITUATIONS):
+        print("| " + " | ".join([situation, *(cells[number] for cells in table.values())]) + " |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
