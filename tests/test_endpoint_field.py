@@ -45,6 +45,7 @@ from requests_cc_token.endpoint.excerpt import MAX_RESPONSE_TEXT, never_repeated
 from requests_cc_token.endpoint.token_answer import MAX_EXTRA, read_token_answer
 from requests_cc_token.exceptions import MAX_TEXT
 from requests_cc_token.expiry import Moment
+from requests_cc_token.slots import Slot
 
 from .internet import certificates
 from .scripted_server import Action, ScriptedServer, answer, error_answer, hang, reset, token_answer
@@ -543,6 +544,41 @@ def test_f22_a_redirect_says_where_to(location: str, shown: str | None) -> None:
     assert "redirects are not followed" in str(error)
     assert (shown or "it points") in str(error) if shown else "it points" not in str(error)
     assert "T41NT" not in str(error)
+
+
+GATEWAYS = [
+    (404, b""),
+    (403, b"<title>Forbidden</title>"),
+    (410, b"gone"),
+    (405, b"{}"),
+    (401, b'{"message": "no route"}'),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), GATEWAYS)
+def test_f32_a_refusal_without_a_code_may_pass(status: int, body: bytes) -> None:
+    """What a gateway says while the token service is replaced is tried again within a second."""
+    refused = refusal(body, status)
+    assert refused.transient
+    slot = Slot("k", "w")
+    flight = slot.step(0.0).start
+    assert flight is not None
+    assert slot.begin(flight)
+    slot.land(flight, refused, 0.0)
+    slot.end(flight)
+    assert slot.failure is not None
+    assert slot.failure.until <= 1.0
+    assert slot.step(1.0).start is not None
+    assert not refusal({"error": "unauthorized_client"}, status).transient
+
+
+def test_f32_the_token_service_is_replaced(management: AccessTokenManagement, server: ScriptedServer) -> None:
+    """A call in that moment has its token from the next try."""
+    add(management, server)
+    server.script.extend([answer(*GATEWAYS[0]), answer(*GATEWAYS[1])])
+    server.default = token_answer("new")
+    assert management.service.get_access_token().value == "new"
+    assert len(server.requests) == 3
 
 
 def failed(management: AccessTokenManagement, kind: type[TokenRequestError] = TokenEndpointConnectionError) -> Any:

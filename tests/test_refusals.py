@@ -370,6 +370,24 @@ def test_a24_a_refusal_that_drips(management: AccessTokenManagement, monkeypatch
         assert answered.history[0].content in (b"", answered.history[0].content[:50])
 
 
+def test_f37_a_refusal_whose_body_hangs(management: AccessTokenManagement, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rest that never comes is not waited for: the call goes on over another connection with a new token."""
+    monkeypatch.setattr(resend, "DRAIN_TIME", 0.2)
+
+    def half(connection: Any) -> bool:
+        connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 10\r\n\r\nfour")
+        return True
+
+    with ScriptedServer(half, default=answer(200, b"fine")) as api, requests.Session() as session:
+        management.mount(session, api.url, "worker")
+        started = time.monotonic()
+        answered = session.get(api.url, timeout=30)
+        assert time.monotonic() - started < 5
+        assert answered.text == "fine"
+        assert api.connections == 2
+        assert [r.status_code for r in answered.history] == [401]
+
+
 def test_a24_a_refusal_that_ends_the_connection(management: AccessTokenManagement) -> None:
     """Nothing is to be kept by reading it, so it is not read."""
     with ScriptedServer(default=answer(200, b"fine")) as api, requests.Session() as session:

@@ -76,3 +76,17 @@ def test_f31_a_service_that_refuses_early_renewals_costs_no_call_at_the_turn() -
     outcome = replay(20, no_new_one_before_the_end)
     assert sum(outcome.failed_calls) == 0
     assert sum(outcome.requests) < 20 * (END / 600 + 1) * 4, "a refused renewal is held off"
+
+
+def test_f30_a_service_that_gives_one_token_until_its_end_costs_no_call_at_the_turn() -> None:
+    """The same token with what is left of it, however often it is asked: every call has a token, also at the turn."""
+    ends: dict[int, float] = {}
+
+    def the_same_until_its_end(process: int, now: float) -> AccessToken | TokenRequestError:
+        if now >= ends.get(process, -END):
+            ends[process] = now + 600.0
+        return issued(f"{process}-{ends[process]}", now, ends[process] - now)
+
+    outcome = replay(20, the_same_until_its_end)
+    assert sum(outcome.failed_calls) == 0
+    assert sum(outcome.requests) < 20 * (END / 600 + 1) * 12, "what brings no more time is not asked for in each call"
