@@ -37,6 +37,7 @@ import trustme
 from cryptography.fernet import Fernet
 
 import requests_cc_token
+from benchmarks import pictures
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.loopback import LoopbackServer
 from requests_cc_token.demo.token_service import TokenRequest, TokenService
@@ -310,6 +311,13 @@ def test_links_lead_somewhere() -> None:
 def _anchors(path: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_a_drawing_is_as_the_command_draws_it(name: str) -> None:
+    """The drawings of the docs are what ``python -m benchmarks.pictures`` writes, and a page shows each."""
+    assert (DOCS / "_static" / name).read_text(encoding="utf-8") == pictures.PICTURES[name]()
+    assert any(f"_static/{name}" in path.read_text(encoding="utf-8") for path in PAGES)
 
 
 def test_the_reference_names_every_public_name_once() -> None:

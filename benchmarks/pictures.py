@@ -1,0 +1,93 @@
+"""The drawings of the docs: ``python -m benchmarks.pictures`` writes them to docs/_static.
+
+Their colours are legible on a light page and on a dark one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+STATIC = Path(__file__).parent.parent / "docs" / "_static"
+
+GREY, BLUE, GREEN, ORANGE, RED = "#7d7d7d", "#3b82c4", "#2f9e63", "#c77d1a", "#d04a4a"
+FONT = 'font-family="sans-serif" font-size="14"'
+
+
+def text(x: float, y: float, words: str, colour: str = GREY, anchor: str = "middle") -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{colour}" {FONT}>{words}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, colour: str = GREY, more: str = "") -> str:
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}" stroke-width="1.5" {more}/>'
+
+
+def arrow(x1: float, x2: float, y: float, colour: str) -> str:
+    back = -7 if x2 > x1 else 7
+    head = f'<path d="M{x2} {y} l{back} -4 v8 z" fill="{colour}"/>'
+    return line(x1, y, x2, y, colour) + head
+
+
+def svg(width: int, height: int, title: str, parts: list[str]) -> str:
+    lines = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">\n'
+        f"<title>{title}</title>\n{lines}\n</svg>\n"
+    )
+
+
+def life_of_a_token() -> str:
+    """Soft and hard expiry on a line of time, and the renewal in between."""
+    start, soft, hard, end, y = 40, 500, 620, 700, 90
+    parts = [
+        f'<rect x="{start}" y="{y}" width="{soft - start}" height="26" fill="{GREEN}" opacity="0.75"/>',
+        f'<rect x="{soft}" y="{y}" width="{hard - soft}" height="26" fill="{ORANGE}" opacity="0.75"/>',
+        f'<rect x="{hard}" y="{y}" width="{end - hard}" height="26" fill="{RED}" opacity="0.75"/>',
+        text((start + soft) / 2, y - 12, "used, nothing is sent", GREEN),
+        text(soft - 6, y - 34, "still used; a renewal runs in the background", ORANGE),
+        line(soft + 20, y - 28, soft + 50, y - 2, ORANGE),
+        text((hard + end) / 2 + 10, y - 12, "not used", RED),
+    ]
+    for x, words in ((start, "asked for"), (soft, "soft expiry"), (hard, "hard expiry"), (end, "its end")):
+        parts += [line(x, y - 4, x, y + 36), text(x, y + 52, words)]
+    parts.append(text(soft, y + 90, "80 to 85 % of its life"))
+    parts.append(line(soft, y + 58, soft, y + 76, GREY, 'stroke-dasharray="3 3"'))
+    return svg(760, 200, "The life of a token: soft expiry, hard expiry, end", parts)
+
+
+def one_request() -> str:
+    """Who talks to whom when a session's call needs a new token."""
+    where = {"your code": 70, "session": 230, "token cache": 390, "token service": 550, "API": 690}
+    parts = []
+    for words, x in where.items():
+        parts += [text(x, 24, words, BLUE), line(x, 34, x, 365, GREY, 'stroke-dasharray="2 4"')]
+    steps = (
+        ("your code", "session", "get(&quot;test&quot;)", BLUE),
+        ("session", "token cache", "a token?", GREY),
+        ("token cache", "session", "none", GREY),
+        ("session", "token service", "client id, secret", ORANGE),
+        ("token service", "session", "token", ORANGE),
+        ("session", "token cache", "keep it", GREY),
+        ("session", "API", "a copy of the request, with the token", GREEN),
+        ("API", "session", "answer", GREEN),
+        ("session", "your code", "response", BLUE),
+    )
+    for number, (sender, receiver, words, colour) in enumerate(steps):
+        y = 66 + 35 * number
+        x1, x2 = where[sender], where[receiver]
+        parts += [arrow(x1, x2, y, colour), text((x1 + x2) / 2, y - 6, words, colour)]
+    return svg(760, 375, "One request whose token has to be fetched", parts)
+
+
+PICTURES = {"life-of-a-token.svg": life_of_a_token, "one-request.svg": one_request}
+
+
+def main() -> int:
+    """Write them."""
+    for name, draw in PICTURES.items():
+        (STATIC / name).write_text(draw(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
