@@ -332,6 +332,22 @@ def test_a_replaced_ca_file_counts(tls_server: ReplayServer, authority: Authorit
     assert get_anew(tls_server.origin, verify=bundle).ok
 
 
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a7_a_bundle_that_the_environment_names_is_followed(
+    tls_server: ReplayServer, authority: Authority, tmp_path: Path, monkeypatch: MonkeyPatch, name: str
+) -> None:
+    """An authority that is withdrawn from it is trusted no more, by a session with an idle connection either."""
+    other, path = Authority(tmp_path, "two"), tmp_path / "ca.pem"
+    monkeypatch.setenv(name, str(authority.bundle(path)))
+    with short_session() as session:
+        assert session.get(tls_server.origin, timeout=PATIENCE).ok
+        other.bundle(path)
+        with pytest.raises(requests.exceptions.SSLError):
+            session.get(tls_server.origin, timeout=PATIENCE)
+        authority.bundle(path, age=1800)
+        assert session.get(tls_server.origin, timeout=PATIENCE).ok
+
+
 def test_a_ca_file_written_twice_in_a_moment_counts(
     tls_server: ReplayServer, authority: Authority, tmp_path: Path
 ) -> None:
