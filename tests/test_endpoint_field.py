@@ -7,6 +7,7 @@ is sent over sockets.
 from __future__ import annotations
 
 import base64
+import gc
 import importlib.util
 import json
 import logging
@@ -600,6 +601,7 @@ def test_f23_a_missing_ca_file(management: AccessTokenManagement, server: Script
     assert "tried" not in str(error)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_f23_a_proxy_that_wants_credentials(management: AccessTokenManagement, server: ScriptedServer) -> None:
     """Which proxy, without its password, and what it said; tried once."""
     add(management, server, token_endpoint="https://login.example.com/token")
@@ -612,6 +614,9 @@ def test_f23_a_proxy_that_wants_credentials(management: AccessTokenManagement, s
     assert "T41NT" not in str(error)
     assert not error.transient
     assert len(server.requests) == 1
+    # http.client before Python 3.12 leaves a proxy's refusal open; it goes here, and not in a later test.
+    del error
+    gc.collect()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("socks") is not None, reason="PySocks is installed here")
