@@ -245,7 +245,7 @@ def test_f43_a_wrapper_that_equals_what_it_wraps(server: ReplayServer, monkeypat
         (requests, "2.35.0", False),
         (requests, "3.0.0", False),
         (requests, "unknown", False),
-        (urllib3, "2.2.0", True),
+        (urllib3, "2.2.1", True),
         (urllib3, "2.8.0", True),
         (urllib3, "2.9.0", False),
         (urllib3, "2.1.0", False),

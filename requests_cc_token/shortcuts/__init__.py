@@ -7,7 +7,7 @@ A plain ``requests.Session`` spends most of a GET on such work. Three rules keep
 2. What it relies on stands in one table. While anything there is not as shipped, nothing is left out.
 3. Each override saves at least 4 % of a GET on a warm connection: ``python -m benchmarks savings``.
 
-Compared with requests 2.32.3 to 2.34.2 and urllib3 2.2.0 to 2.8.0; with other versions nothing is left out.
+Compared with requests 2.32.3 to 2.34.2 and urllib3 2.2.1 to 2.8.0; with other versions nothing is left out.
 
 - ``as_shipped``: the table
 - ``session``: requests prepared, settings merged, answers taken
