@@ -67,6 +67,8 @@ def _little_body(raw: Any) -> bytes:
     sock = getattr(getattr(raw, "connection", None), "sock", None)
     if sock is None:
         return b""  # the server ends the connection with the body: nothing can be kept by reading it
+    if getattr(raw, "chunked", False):
+        return b""  # the line with a chunk's size is read for as long as it drips, whatever the timeout
     content = b""
     deadline = time.monotonic() + DRAIN_TIME
     try:

@@ -344,16 +344,22 @@ def test_f36_every_timeout_bounds_the_wait_for_a_token(timeout: Any, expected: f
     assert seconds == (expected if expected is None else pytest.approx(expected, abs=0.1))
 
 
-def test_a24_a_refusal_that_drips(management: AccessTokenManagement, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then keeps nobody: it costs the connection, at most a second, and the call goes on."""
+@pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+def test_a24_a_refusal_that_drips(
+    management: AccessTokenManagement, monkeypatch: pytest.MonkeyPatch, framing: str
+) -> None:
+    """A byte now and then keeps nobody: it costs the connection, at most a second, and the call goes on.
+
+    In chunks it is the line with the size of one that drips.
+    """
     monkeypatch.setattr(resend, "DRAIN_TIME", 0.2)
     release = threading.Event()
 
     def drips(connection: Any) -> bool:
-        connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 100000\r\n\r\n")
+        connection.sendall(f"HTTP/1.1 401 No\r\n{framing}\r\n\r\n".encode())
         while not release.wait(0.02):
             try:
-                connection.sendall(b".")
+                connection.sendall(b"0")
             except OSError:
                 break
         return False
