@@ -31,7 +31,7 @@ RecordT = TypeVar("RecordT")
 GATE_LIMIT = 60.0
 
 #: Seconds between two looks at the stop flag; what `stop()` may take.
-_POLL = 0.02
+_POLL = 0.005
 
 
 class LoopbackServer:
