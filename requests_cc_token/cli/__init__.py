@@ -11,6 +11,7 @@
 ``connection`` name, connection, TLS: the way to a server, with times
 ``call``       ``request``: an authenticated request from the shell
 ``token``      an access token for scripts, or what is known of it
+``cache``      what the store of tokens holds, and emptying it
 ``keys``       key pairs for signed assertions and DPoP
 ``discover``   a configuration to start from, of what an issuer or API publishes
 ``demo``       a worker that is watched at its work

@@ -14,6 +14,7 @@ from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.demo.worker import printable
 from requests_cc_token.exceptions import CCTokenError
 
+from .cache import cache
 from .call import request
 from .check import check
 from .demo import demo
@@ -58,5 +59,5 @@ def commands(context: click.Context, config: str | None, verbose: int, quiet: bo
     context.obj.log()
 
 
-for command in (check, request, token, keys, discover, demo):
+for command in (check, request, token, cache, keys, discover, demo):
     commands.add_command(command)
