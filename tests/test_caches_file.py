@@ -148,6 +148,18 @@ class TestItsFolder:
         above.chmod(0o1777)
         FileTokenCache(above / "between" / "tokens", clock=clock).set(KEY, token(clock))
 
+    def test_a12_a_folder_that_comes_later(self, tmp_path: Path, clock: ManualClock) -> None:
+        """What could not be judged when the cache was made, for a disk that was gone, is judged at the first use."""
+        place = tmp_path / "disk"
+        place.write_text("in the way")
+        cache = FileTokenCache(place / "tokens", timeout=PATIENCE, clock=clock)
+        place.unlink()
+        place.mkdir()
+        (place / "tokens").mkdir()
+        (place / "tokens").chmod(0o755)
+        with pytest.raises(TokenCacheError, match="is open to other users"):
+            cache.get(KEY)
+
     def test_a12_a_parent_that_is_opened_later(self, tmp_path: Path, clock: ManualClock) -> None:
         """Is looked at again at each use: calls go on without the cache, and with it once that is over."""
         above = tmp_path / "above"

@@ -504,6 +504,23 @@ class TestProgram:
         assert app.run(["--version"]) == 0
         assert __version__ in capsys.readouterr().out
 
+    def test_each_option_has_a_variable_of_its_name(self) -> None:
+        """The help names it, and it is made of the command and the flag that users know."""
+
+        def walk(command: Any, path: str) -> Iterator[tuple[str, str]]:
+            for parameter in command.params:
+                flag = max(parameter.opts, key=len)
+                if flag.startswith("--") and parameter.expose_value and flag not in ("--config", "--version", "--help"):
+                    assert parameter.show_envvar, flag
+                    yield flag, f"{path}_{parameter.name}".upper()
+            for name, inner in getattr(command, "commands", {}).items():
+                yield from walk(inner, f"{path}_{name}")
+
+        found = list(walk(app.commands, "REQUESTS_CC_TOKEN"))
+        assert len(found) > 20
+        for flag, variable in found:
+            assert variable.endswith((flag.lstrip("-").upper().replace("-", "_"), "_HEADERS")), variable
+
     def test_a_wrong_usage_is_exit_code_2(self, capsys: pytest.CaptureFixture[str]) -> None:
         """An unknown command or option shows the usage."""
         assert app.run(["tokens"]) == 2

@@ -106,3 +106,14 @@ def test_a_store_that_is_down(config: Path, capsys: pytest.CaptureFixture[str]) 
     config.write_text(text + '[cache]\nurl = "redis://127.0.0.1:1/0"')
     assert run(["cache", "list"]) == 6
     assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_a_client_whose_secret_is_not_there(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is told, and the others are looked at all the same; exit code 2."""
+    text = config.read_text()
+    config.write_text(text.replace(f'client_secret = "{SECRET}"', 'client_secret = { env = "NOT_SET" }', 1))
+    for command in (["list"], ["list", "--json"], ["clear"]):
+        assert run(["cache", *command]) == 2
+        out, err = capsys.readouterr()
+        assert "unused" in out
+        assert err == "used: the secret's environment variable NOT_SET is not set or empty\n"

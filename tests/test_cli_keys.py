@@ -26,7 +26,7 @@ def test_a_new_key(kind: str, said: str | None, tmp_path: Path, capsys: pytest.C
     path = tmp_path / "key.pem"
     before = os.umask(0)
     try:
-        assert run(["keys", "new", str(path), "--type", kind]) == 0
+        assert run(["keys", "new", str(path), "--kind", kind]) == 0
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

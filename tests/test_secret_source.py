@@ -305,6 +305,11 @@ class TestEnvironmentOrFile:
         file.unlink()
         assert source.read() == "rotated", "the last good one, while the file is replaced"
 
+    def test_the_same_name_is_the_same_source(self) -> None:
+        """Whichever of the two is set; another name is another source."""
+        one, same, other = (secret_source({"env_or_file": name}, "x") for name in ("A", "A", "B"))
+        assert one.identity == same.identity != other.identity
+
     def test_none_or_both_is_an_error_that_says_so(
         self, source: SecretSource, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
+from json import dumps
 
 import click
 
@@ -12,7 +12,8 @@ from requests_cc_token.caches.protocol import TokenCache
 from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.config import Plan
 from requests_cc_token.demand import Demand
-from requests_cc_token.exceptions import ConfigurationError, UnknownClientError
+from requests_cc_token.demo.worker import printable
+from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, UnknownClientError
 from requests_cc_token.registry import listed
 
 from .check import Configuration
@@ -26,11 +27,11 @@ def cache() -> None:
 
 
 @cache.command(name="list")
-@option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@option("--json", is_flag=True, help="Print it as JSON.")
 @config_option
 @click.argument("clients", nargs=-1, metavar="[CLIENT]...")
 @click.pass_obj
-def list_(common: Common, clients: tuple[str, ...], as_json: bool) -> int:
+def list_(common: Common, clients: tuple[str, ...], json: bool) -> int:
     """Tell for each client, or for those named, what the store holds: scope and expiry, never the token.
 
     Tokens that were asked for with parameters of their own are not among them.
@@ -38,7 +39,12 @@ def list_(common: Common, clients: tuple[str, ...], as_json: bool) -> int:
     plan = Configuration.read(common.path()).plan()
     store = _store(plan)
     found = []
-    for name, key in _keys(plan, clients):
+    code = Exit.FINE
+    for name, client in _chosen(plan, clients):
+        key = _key(name, client)
+        if key is None:
+            code = Exit.CONFIGURATION
+            continue
         token = store.get(key)
         left = None if token is None else round(token.expires_at - time.time())
         found.append(
@@ -51,12 +57,12 @@ def list_(common: Common, clients: tuple[str, ...], as_json: bool) -> int:
                 "expires_in": left,
             }
         )
-        if not as_json:
+        if not json:
             scope = "no scope said" if token is None or token.scope is None else f"scope {token.scope}"
             click.echo(f"{name}: " + ("nothing" if token is None else f"a token, {scope}, expires in {left} s"))
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    return Exit.FINE
+    if json:
+        click.echo(dumps(found, indent=2))
+    return code
 
 
 @cache.command()
@@ -70,10 +76,15 @@ def clear(common: Common, clients: tuple[str, ...]) -> int:
     """
     plan = Configuration.read(common.path()).plan()
     store = _store(plan)
-    for name, key in _keys(plan, clients):
+    code = Exit.FINE
+    for name, client in _chosen(plan, clients):
+        key = _key(name, client)
+        if key is None:
+            code = Exit.CONFIGURATION
+            continue
         store.delete(key)
         click.echo(f"{name}: forgotten")
-    return Exit.FINE
+    return code
 
 
 def _store(plan: Plan) -> TokenCache:
@@ -85,12 +96,22 @@ def _store(plan: Plan) -> TokenCache:
     return store
 
 
-def _keys(plan: Plan, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """The clients by name, with the key that the store keeps their tokens by."""
+def _chosen(plan: Plan, names: tuple[str, ...]) -> Iterator[tuple[str, ClientCredentialsClient]]:
+    """The clients by name, all or those named. Raises ``UnknownClientError``."""
     entries = {entry.name: entry for entry in plan.clients}
     for name in names:
         if name not in entries:
             known = listed(entries)
             raise UnknownClientError(f"no token client is named {name!r}; the configuration has {known}", entries)
     for name in names or entries:
-        yield name, Demand.of(ClientCredentialsClient(name, **entries[name].options)).stored_key()
+        yield name, ClientCredentialsClient(name, **entries[name].options)
+
+
+def _key(name: str, client: ClientCredentialsClient) -> str | None:
+    """What the store keeps the client's tokens by; None, told, where it has nothing to prove itself with."""
+    try:
+        return Demand.of(client).stored_key()
+    except TokenRequestError as error:
+        text = str(error).removeprefix(f"token client {name!r}: ")
+        click.echo(printable(f"{name}: {text}"), err=True)
+        return None

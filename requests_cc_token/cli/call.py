@@ -25,7 +25,7 @@ PIECE = 65_536
 @option("-X", "--method", help="The method; GET, or POST where there is a body.")
 @option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header; may be repeated.")
 @option("-d", "--data", help="The body; @FILE is a file's content, @- that of standard input.")
-@option("--json", "as_json", is_flag=True, help="The body is JSON: says so, and asks for JSON.")
+@option("--json", is_flag=True, help="The body is JSON: says so, and asks for JSON.")
 @option("-i", "--include", is_flag=True, help="Print status and headers too.")
 @option("-o", "--output", type=click.Path(dir_okay=False), help="Write the answer's body to this file.")
 @config_option
@@ -37,7 +37,7 @@ def request(
     method: str | None,
     headers: tuple[str, ...],
     data: str | None,
-    as_json: bool,
+    json: bool,
     include: bool,
     output: str | None,
 ) -> int:
@@ -45,7 +45,7 @@ def request(
 
     The answer's body goes to standard output as it comes.
     """
-    fields: dict[str, str] = {"Content-Type": "application/json", "Accept": "application/json"} if as_json else {}
+    fields: dict[str, str] = {"Content-Type": "application/json", "Accept": "application/json"} if json else {}
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon:

@@ -44,17 +44,17 @@ _NEEDED = ("token_endpoint", "client_id", "base_url")
 @option("--live", is_flag=True, help="Ask the token services, step by step; without it nothing is sent.")
 @option("--session", metavar="NAME", help="With --live: call the API of this session too.")
 @option("--path", default="", help="What to get there, relative to the session's base URL.")
-@option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@option("--json", is_flag=True, help="Print the findings as JSON.")
 @config_option
 @click.argument("clients", nargs=-1, metavar="[CLIENT]...")
 @click.pass_obj
-def check(common: Common, clients: tuple[str, ...], live: bool, session: str | None, path: str, as_json: bool) -> int:
+def check(common: Common, clients: tuple[str, ...], live: bool, session: str | None, path: str, json: bool) -> int:
     """Check a configuration: all problems of all token clients and sessions, or of those named.
 
     Without --live nothing is sent. Secrets are read, to see that they are there, and not shown.
     """
     configuration = Configuration.read(common.path())
-    report = Report(as_json, common.verbosity < 0)
+    report = Report(json, common.verbosity < 0)
     unknown = sorted(set(clients) - set(configuration.table("clients")))
     if unknown:
         names = ", ".join(map(repr, configuration.table("clients"))) or "none"

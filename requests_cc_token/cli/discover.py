@@ -5,10 +5,10 @@ Only here, by hand: at run time nobody follows what an API says.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from json import dumps, loads
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -51,8 +51,8 @@ class Answer(NamedTuple):
 
 @click.command()
 @click.argument("url")
-@option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-def discover(url: str, as_json: bool) -> int:
+@option("--json", is_flag=True, help="Print what was found as JSON.")
+def discover(url: str, json: bool) -> int:
     """Print a configuration to start from, for the issuer or the API at URL.
 
     An issuer is asked for its metadata (RFC 8414), an API for its own (RFC 9728) or for a challenge that names it.
@@ -70,9 +70,9 @@ def discover(url: str, as_json: bool) -> int:
     if issuer is None:
         click.echo(f"{url} publishes neither the metadata of an issuer nor that of an API", err=True)
         return Exit.FAILED
-    if as_json:
+    if json:
         found = {"issuer": issuer.document, "resource": None if resource is None else resource.document}
-        click.echo(json.dumps(found, indent=2))
+        click.echo(dumps(found, indent=2))
     else:
         click.echo(_configuration(issuer, resource), nl=False)
     return Exit.FINE
@@ -113,7 +113,7 @@ def _first_with(member: str, places: list[str], way: Way) -> Published | None:
     for place in places:
         answer = _get(place, way)
         try:
-            document = json.loads(answer.body) if answer is not None and answer.ok else None
+            document = loads(answer.body) if answer is not None and answer.ok else None
         except (ValueError, RecursionError):
             continue
         if isinstance(document, dict) and member in document:
@@ -161,4 +161,4 @@ def _configuration(issuer: Published, resource: Published | None) -> str:
 
 
 def _text(value: object) -> str:
-    return json.dumps(value if isinstance(value, str) else "")
+    return dumps(value if isinstance(value, str) else "")

@@ -21,7 +21,7 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("file", type=click.Path(dir_okay=False))
-@option("--type", "kind", type=click.Choice(list(_KINDS)), default="EC", show_default=True, help="The kind of key.")
+@option("--kind", type=click.Choice(list(_KINDS)), default="EC", show_default=True, help="The kind of key.")
 def new(file: str, kind: str) -> None:
     """Write a new private key to FILE, for its owner only, and show its public part."""
     from joserfc.jwk import generate_key

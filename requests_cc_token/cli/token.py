@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import time
+from json import dumps, loads
 from typing import Any
 
 import click
@@ -17,17 +17,17 @@ from .outcome import Exit
 @click.command()
 @click.argument("client", required=False)
 @option("--header", is_flag=True, help="Print the whole header line, for curl -H and the like.")
-@option("--json", "as_json", is_flag=True, help="Print what the token service said, as JSON, with the token in it.")
+@option("--json", is_flag=True, help="Print what the token service said, as JSON, with the token in it.")
 @option("--claims", is_flag=True, help="Print the claims of a JWT access token, unverified, instead of the token.")
 @option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the token at most.")
 @config_option
 @click.pass_obj
-def token(common: Common, client: str | None, header: bool, as_json: bool, claims: bool, timeout: float | None) -> int:
+def token(common: Common, client: str | None, header: bool, json: bool, claims: bool, timeout: float | None) -> int:
     """Print an access token of the token client CLIENT.
 
     CLIENT may be left out while there is one token client. Nothing else prints a token.
     """
-    if header + as_json + claims > 1:
+    if header + json + claims > 1:
         raise click.UsageError("--header, --json and --claims exclude each other")
     with common.management() as management:
         issued = management.service.get_access_token(client, timeout=timeout)
@@ -36,8 +36,8 @@ def token(common: Common, client: str | None, header: bool, as_json: bool, claim
         if told is None:
             click.echo("the token is no JWT: only its API and its token service can read it", err=True)
             return Exit.FAILED
-        click.echo(json.dumps(told, indent=2))
-    elif as_json:
+        click.echo(dumps(told, indent=2))
+    elif json:
         about = {
             "access_token": issued.value,
             "token_type": issued.token_type,
@@ -45,7 +45,7 @@ def token(common: Common, client: str | None, header: bool, as_json: bool, claim
             "expires_at": round(issued.expires_at),
             "expires_in": max(0, round(issued.expires_at - time.time())),
         }
-        click.echo(json.dumps(about, indent=2))
+        click.echo(dumps(about, indent=2))
     else:
         click.echo(f"Authorization: {issued.authorization}" if header else issued.value)
     return Exit.FINE
@@ -57,7 +57,7 @@ def claims_of(value: str) -> dict[str, Any] | None:
     if len(parts) != 3:
         return None
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (binascii.Error, ValueError, RecursionError):
         return None
     return claims if isinstance(claims, dict) else None
