@@ -18,12 +18,10 @@ _DECODING_ROUNDS = 4
 _ODD_ESCAPE = re.compile(r"%u[0-9a-f]{4}|%c0%[ab]|%c1%9|%e0%8[01]%|%f0%80%8", re.IGNORECASE)
 _ENCODED_SLASH = re.compile(r"%(?=2f|5c)", re.IGNORECASE)
 
-#: A segment that is ``..`` once something is cut off, at its end or before it.
-_ALMOST_UPWARD = re.compile(r"[/\\](?:[\x00-\x20]+\.\.|\.\.[;\x00-\x20])")
+#: A segment that is dots to the servers that cut something off, at its end or before it, and a name to the others.
+_ALMOST_DOTS = re.compile(r"[/\\](?:[\x00-\x20]+\.{1,2}|\.{1,2}[;\x00-\x20])")
 
 _SLASHES = re.compile(r"/+")
-#: Where servers end a segment: nowhere, at its parameters, at a blank or a control character, or at each of these.
-_ENDS_OF_SEGMENT = [re.compile(pattern) for pattern in (r"(?!)", ";", r"[\x00-\x20]", r"[;\x00-\x20]")]
 
 
 class Mount:
@@ -98,8 +96,8 @@ def _could_leave(path: str, mount: str) -> bool:
         return True
     if not any(".." in text for text in decoded):
         return False  # whatever else is in it, nothing in it leads upward
-    if any(map(_ALMOST_UPWARD.search, decoded)):
-        return True  # a way upward to some servers and a name to others, in any mixture
+    if any(map(_ALMOST_DOTS.search, decoded)):
+        return True  # how far up it leads depends on the server
     prefixes = _decodings(mount)
     assert prefixes is not None, "the path starts with it"
     # A prefix of few escapes is decoded before the whole path is, and then stays as it is.
@@ -129,21 +127,20 @@ def _decodings(path: str) -> list[str] | None:
 
 def _readings(path: str) -> Iterator[str]:
     """The path with its dots resolved, by each kind of server."""
-    for backslashes, merge, end in itertools.product((False, True), (False, True), _ENDS_OF_SEGMENT):
+    for backslashes, merge in itertools.product((False, True), repeat=2):
         text = path.replace("\\", "/") if backslashes else path
-        yield _resolved(_SLASHES.sub("/", text) if merge else text, end)
+        yield _resolved(_SLASHES.sub("/", text) if merge else text)
 
 
-def _resolved(path: str, end: re.Pattern[str]) -> str:
+def _resolved(path: str) -> str:
     segments: list[str] = []
     parts = path.split("/")
     for part in parts:
-        bare = end.split(part, maxsplit=1)[0]
-        if bare == "..":
+        if part == "..":
             if len(segments) > 1:  # the first one is the root, above which there is nothing
                 segments.pop()
-        elif bare != ".":
+        elif part != ".":
             segments.append(part)
-    if end.split(parts[-1], maxsplit=1)[0] in (".", ".."):
+    if parts[-1] in (".", ".."):
         segments.append("")
     return "/".join(segments)
