@@ -19,13 +19,17 @@ _random = random.SystemRandom()
 
 def full_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
     """Seconds to wait after so many failures in a row: uniform between 0 and the bound."""
-    return _random.uniform(0.0, min(cap, base * 2.0 ** min(max(failures - 1, 0), 60)))
+    return _random.uniform(0.0, _bound(failures, base, cap))
 
 
 def half_jitter(failures: int, *, base: float = BACKOFF_BASE, cap: float = BACKOFF_CAP) -> float:
     """Seconds to wait after so many failures, at least half of the bound: for waits that must not be cut to nothing."""
-    bound = min(cap, base * 2.0 ** min(max(failures - 1, 0), 60))
+    bound = _bound(failures, base, cap)
     return _random.uniform(bound / 2, bound)
+
+
+def _bound(failures: int, base: float, cap: float) -> float:
+    return min(cap, base * 2.0 ** min(max(failures - 1, 0), 60))
 
 
 def hold_off(failures: int, *, transient: bool, retry_after: float) -> tuple[float, float]:

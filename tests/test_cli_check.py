@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+import trustme
 
 from requests_cc_token.authentication.certificate import ClientCertificate
 from requests_cc_token.cli import files
@@ -23,23 +21,14 @@ from requests_cc_token.exceptions import TokenCacheError
 NOW = datetime.datetime.now(datetime.timezone.utc)
 
 
-def self_signed(folder: Path, *, ends: datetime.datetime) -> tuple[Path, Path]:
-    """A certificate that ends at this moment, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "worker")])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(NOW - datetime.timedelta(days=100))
-        .not_valid_after(ends)
-        .sign(key, hashes.SHA256())
-    )
+def client_files(folder: Path, *, ends: datetime.datetime) -> tuple[Path, Path]:
+    """A client certificate that ends at this moment, and its key."""
+    begins = NOW - datetime.timedelta(days=100)
+    issued = trustme.CA().issue_cert("worker", not_before=begins, not_after=ends)
     paths = folder / "worker.pem", folder / "worker.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    paths[1].touch(0o600)
-    paths[1].write_bytes(private)
+    issued.cert_chain_pems[0].write_to_path(paths[0])
+    issued.private_key_pem.write_to_path(paths[1])
+    paths[1].chmod(0o600)
     return paths
 
 
@@ -174,7 +163,7 @@ class TestFiles:
         self, config: Path, days: float, verdict: str, said: str | None, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """A month before their end they are warned of; one file or two, in a table or in the short form."""
-        pair = self_signed(config.parent, ends=NOW + datetime.timedelta(days=days))
+        pair = client_files(config.parent, ends=NOW + datetime.timedelta(days=days))
         ClientCertificate(*pair)
         for more in (
             f'auth = "tls_client_auth"\ncert = ["{pair[0]}", "{pair[1]}"]',
@@ -187,7 +176,7 @@ class TestFiles:
 
     def test_a_certificate_that_has_ended(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Is a problem."""
-        pair = self_signed(config.parent, ends=NOW - datetime.timedelta(days=3.5))
+        pair = client_files(config.parent, ends=NOW - datetime.timedelta(days=3.5))
         more = f'auth = "tls_client_auth"\ncert = ["{pair[0]}", "{pair[1]}"]'
         assert check(config, client(more, secret="")) == 2
         assert any("the certificate ended 4 days ago; replace it" in line for line in told(capsys, "problem"))

@@ -14,22 +14,8 @@ from requests_cc_token.cli.app import run
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
+from .conftest import SECRET
 from .scripted_server import ScriptedServer, answer, broken_off
-
-SECRET = "T41NT-secret"
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenService]:
-    with TokenService() as service:
-        service.add_client("worker", SECRET, scopes="api")
-        yield service
-
-
-@pytest.fixture
-def api(tokens: TokenService) -> Iterator[ProtectedApi]:
-    with ProtectedApi(tokens) as api:
-        yield api
 
 
 @pytest.fixture
@@ -41,13 +27,13 @@ def odd() -> Iterator[ScriptedServer]:
 
 @pytest.fixture(autouse=True)
 def config(
-    tmp_path: Path, tokens: TokenService, api: ProtectedApi, odd: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, token_service: TokenService, api: ProtectedApi, odd: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "config.toml"
     path.write_text(
         f"""
         [clients.worker]
-        token_endpoint = "{tokens.token_endpoint}"
+        token_endpoint = "{token_service.token_endpoint}"
         client_id = "worker"
         client_secret = "{SECRET}"
         scope = "api"
@@ -161,9 +147,9 @@ def test_an_api_that_breaks_off(odd: ScriptedServer, capfd: pytest.CaptureFixtur
     assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_a_token_service_that_refuses(tokens: TokenService, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_token_service_that_refuses(token_service: TokenService, capfd: pytest.CaptureFixture[str]) -> None:
     """Is exit code 3, and the API is not called."""
-    tokens.fail_always(400, {"error": "invalid_client"})
+    token_service.fail_always(400, {"error": "invalid_client"})
     assert run(["request", "main", "test"]) == 3
     assert "invalid_client" in capfd.readouterr().err
 

@@ -10,11 +10,9 @@ import os
 from httpie.plugins import AuthPlugin
 from requests.auth import AuthBase
 
+from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.exceptions import ConfigurationError, UnknownClientError
 from requests_cc_token.management import AccessTokenManagement
-
-#: The environment variable with the path of the configuration file.
-CONFIG = "REQUESTS_CC_TOKEN_CONFIG"
 
 
 class ClientCredentialsPlugin(AuthPlugin):  # type: ignore[misc]  # HTTPie has no types
@@ -22,14 +20,14 @@ class ClientCredentialsPlugin(AuthPlugin):  # type: ignore[misc]  # HTTPie has n
 
     name = "OAuth 2.0 client credentials"
     auth_type = "cc"
-    description = f"The access token of a session of the file that {CONFIG} names: -A cc -a SESSION:"
+    description = f"The access token of a session of the file that {CONFIG_VARIABLE} names: -A cc -a SESSION:"
     prompt_password = False
 
     def get_auth(self, username: str | None = None, password: str | None = None) -> AuthBase:
         """The auth object for the session ``username``. Raises ``ConfigurationError`` and ``UnknownClientError``."""
-        path = os.environ.get(CONFIG)
+        path = os.environ.get(CONFIG_VARIABLE)
         if not path:
-            raise ConfigurationError(f"set {CONFIG} to the path of a configuration file")
+            raise ConfigurationError(f"set {CONFIG_VARIABLE} to the path of a configuration file")
         management = AccessTokenManagement.from_config(path)
         sessions = management.sessions
         if username not in sessions:

@@ -150,6 +150,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
         try:
             if not self._prepared:
                 self._prepare()
+                return
             fault = fault_of(self._path)
         except FileNotFoundError:
             return  # it was removed while we ran, and is made again where something is written

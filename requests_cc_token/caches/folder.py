@@ -7,9 +7,6 @@ import os
 import stat
 from pathlib import Path
 
-#: What a path in messages is followed by.
-_ADVICE = "give the token cache a folder of its own, such as {}"
-
 
 def make_private(path: Path) -> None:
     """Make the folder, and those above it that are missing, with mode 0700. What is there stays as it is.
@@ -40,7 +37,7 @@ def fault_of(path: Path) -> str | None:
     mode = stat.S_IMODE(folder.st_mode)
     if mode & 0o077:
         return (
-            f"the token folder {path} is open to other users (mode {mode:04o}); {_ADVICE.format(path / 'tokens')}, "
+            f"the token folder {path} is open to other users (mode {mode:04o}); {_instead(path)}, "
             f"or close it: chmod 700 {path}"
         )
     for place in dict.fromkeys((path, *path.parents, *path.resolve().parents)):
@@ -67,7 +64,9 @@ def strangers_in(path: Path) -> str | None:
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.stat(follow_symlinks=False).st_uid != us:
-                return (
-                    f"the token folder {path} holds {entry.name!r} of another user; {_ADVICE.format(path / 'tokens')}"
-                )
+                return f"the token folder {path} holds {entry.name!r} of another user; {_instead(path)}"
     return None
+
+
+def _instead(path: Path) -> str:
+    return f"give the token cache a folder of its own, such as {path / 'tokens'}"

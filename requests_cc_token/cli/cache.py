@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from json import dumps
 
 import click
 
 from requests_cc_token.caches.protocol import TokenCache
 from requests_cc_token.clients import ClientCredentialsClient
-from requests_cc_token.config import Plan
 from requests_cc_token.demand import Demand
 from requests_cc_token.demo.worker import printable
-from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, UnknownClientError
-from requests_cc_token.registry import listed
+from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 
 from .check import Configuration
 from .options import Common, config_option, option
@@ -36,15 +33,9 @@ def list_(common: Common, clients: tuple[str, ...], json: bool) -> int:
 
     Tokens that were asked for with parameters of their own are not among them.
     """
-    plan = Configuration.read(common.path()).plan()
-    store = _store(plan)
+    store, keys, code = _opened(common, clients)
     found = []
-    code = Exit.FINE
-    for name, client in _chosen(plan, clients):
-        key = _key(name, client)
-        if key is None:
-            code = Exit.CONFIGURATION
-            continue
+    for name, key in keys.items():
         token = store.get(key)
         left = None if token is None else round(token.expires_at - time.time())
         found.append(
@@ -74,44 +65,36 @@ def clear(common: Common, clients: tuple[str, ...]) -> int:
 
     Running workers keep the token that they have until it is to be renewed.
     """
-    plan = Configuration.read(common.path()).plan()
-    store = _store(plan)
-    code = Exit.FINE
-    for name, client in _chosen(plan, clients):
-        key = _key(name, client)
-        if key is None:
-            code = Exit.CONFIGURATION
-            continue
+    store, keys, code = _opened(common, clients)
+    for name, key in keys.items():
         store.delete(key)
         click.echo(f"{name}: forgotten")
     return code
 
 
-def _store(plan: Plan) -> TokenCache:
+def _opened(common: Common, names: tuple[str, ...]) -> tuple[TokenCache, dict[str, str], Exit]:
+    """The store, what it keeps the tokens of each client by, and the exit code.
+
+    A client that has nothing to prove itself with is told and left out. Raises ``ConfigurationError`` without a store,
+    and ``UnknownClientError``.
+    """
+    configuration = Configuration.read(common.path())
+    plan = configuration.plan()
     store: TokenCache | None = plan.management.options.get("cache")
     if store is None:
         raise ConfigurationError(
             f"{plan.management.where}: there is no [cache], so each process keeps its tokens in its own memory"
         )
-    return store
-
-
-def _chosen(plan: Plan, names: tuple[str, ...]) -> Iterator[tuple[str, ClientCredentialsClient]]:
-    """The clients by name, all or those named. Raises ``UnknownClientError``."""
-    entries = {entry.name: entry for entry in plan.clients}
-    for name in names:
-        if name not in entries:
-            known = listed(entries)
-            raise UnknownClientError(f"no token client is named {name!r}; the configuration has {known}", entries)
-    for name in names or entries:
-        yield name, ClientCredentialsClient(name, **entries[name].options)
-
-
-def _key(name: str, client: ClientCredentialsClient) -> str | None:
-    """What the store keeps the client's tokens by; None, told, where it has nothing to prove itself with."""
-    try:
-        return Demand.of(client).stored_key()
-    except TokenRequestError as error:
-        text = str(error).removeprefix(f"token client {name!r}: ")
-        click.echo(printable(f"{name}: {text}"), err=True)
-        return None
+    configuration.refuse_unknown_clients(names)
+    keys: dict[str, str] = {}
+    code = Exit.FINE
+    for entry in plan.clients:
+        if names and entry.name not in names:
+            continue
+        try:
+            keys[entry.name] = Demand.of(ClientCredentialsClient(entry.name, **entry.options)).stored_key()
+        except TokenRequestError as error:
+            text = str(error).removeprefix(f"token client {entry.name!r}: ")
+            click.echo(printable(f"{entry.name}: {text}"), err=True)
+            code = Exit.CONFIGURATION
+    return store, keys, code

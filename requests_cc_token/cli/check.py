@@ -20,6 +20,7 @@ from requests_cc_token.config import Plan, plan_of, read_file
 from requests_cc_token.demand import Demand
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, UnknownClientError
 from requests_cc_token.management import AccessTokenManagement
+from requests_cc_token.registry import listed
 from requests_cc_token.urls import shown_url
 
 from .files import judged_files
@@ -55,10 +56,7 @@ def check(common: Common, clients: tuple[str, ...], live: bool, session: str | N
     """
     configuration = Configuration.read(common.path())
     report = Report(json, common.verbosity < 0)
-    unknown = sorted(set(clients) - set(configuration.table("clients")))
-    if unknown:
-        names = ", ".join(map(repr, configuration.table("clients"))) or "none"
-        raise UnknownClientError(f"no token client is named {unknown[0]!r}; the configuration has {names}")
+    configuration.refuse_unknown_clients(clients)
     if session is not None and not live:
         raise click.UsageError("--session goes with --live")
     configuration.check(report, clients)
@@ -85,6 +83,15 @@ class Configuration:
         """A table of the file; empty where it is missing or none."""
         table = self.content.get(name)
         return table if isinstance(table, Mapping) else {}
+
+    def refuse_unknown_clients(self, clients: tuple[str, ...]) -> None:
+        """Raise ``UnknownClientError`` for the first of these names that no token client has."""
+        known = self.table("clients")
+        for name in clients:
+            if name not in known:
+                raise UnknownClientError(
+                    f"no token client is named {name!r}; the configuration has {listed(known)}", known
+                )
 
     def plan(self, **tables: Any) -> Plan:
         """The plan of the whole file, or of these tables. Raises ``ConfigurationError``."""
