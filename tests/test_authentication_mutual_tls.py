@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import pickle
@@ -28,6 +29,8 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.authentication.certificate import SPARE_CONTEXTS, ClientCertificate, client_certificate
+from requests_cc_token.authentication.method import TokenRequest
+from requests_cc_token.endpoint.failures import Limits, explained
 
 from .scripted_server import ScriptedServer, answer, error_answer
 from .skipping_clock import SkippingClock
@@ -349,6 +352,43 @@ def test_a_certificate_refused_in_the_handshake(
             management.service.get_access_token("w")
         assert service.requests == []
     assert "your CA settings" not in str(caught.value)
+
+
+@pytest.mark.parametrize("_run", range(10))
+def test_a_certificate_refused_after_the_handshake(
+    management: AccessTokenManagement, authority: Authority, tmp_path: Path, _run: int
+) -> None:
+    """In TLS 1.3 the alert may be lost: whichever way the connection ends, the error names the certificate."""
+    context = authority.server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    stranger = Authority(tmp_path).issue("worker")
+    with StrictTokenService(tls=context) as service:
+        management.configure_backchannel(wait=())
+        add(management, service, auth=TlsClientAuth(stranger.cert, stranger.key))
+        with pytest.raises(TokenEndpointConnectionError, match=r"check the client certificate \(auth="):
+            management.service.get_access_token("w")
+        assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.exceptions.SSLError(ssl.SSLEOFError(8, "EOF occurred in violation of protocol (_ssl.c:2427)")),
+        requests.exceptions.ConnectionError(ConnectionResetError(104, "Connection reset by peer")),
+        requests.exceptions.ConnectionError(http.client.RemoteDisconnected("closed")),
+        requests.exceptions.ConnectionError(BrokenPipeError(32, "Broken pipe")),
+    ],
+    ids=lambda error: type(error.args[0]).__name__,
+)
+def test_an_end_without_a_word(error: Exception, files: ClientFiles) -> None:
+    """It may be about the client certificate, where there is one, and is no reason never to ask again."""
+    certificate = ClientCertificate(files.cert, files.key).current()
+    limits = Limits((1, 1), ("", ""))
+    for cert in (certificate, None):
+        request = TokenRequest("https://as.test/token", cert=cert)
+        reason, hopeless = explained(error, request, limits=limits, proxies={})
+        assert ("check the client certificate (auth=..., cert=...)" in reason) is (cert is not None)
+        assert not hopeless
 
 
 def test_a_certificate_that_is_replaced_after_a_refusal(

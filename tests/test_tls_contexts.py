@@ -185,6 +185,20 @@ def test_a_forked_child_makes_its_own(tmp_path: Path, old: trustme.CA) -> None:
     assert contexts.get(str(bundle)) is context
 
 
+def test_what_a_child_does_makes_another(tmp_path: Path, old: trustme.CA) -> None:
+    """The step of a child, without one: a context that is made anew, under a lock that nobody holds."""
+    bundle = tmp_path / "ca.pem"
+    write(bundle, pem(old))
+    contexts = TLSContexts()
+    followed = FollowedContext(lambda: loaded(bundle), [bundle], "the bundle")
+    for owner, get in ((contexts, lambda: contexts.get(str(bundle))), (followed, followed.get)):
+        before = get()
+        with owner._lock:
+            owner.after_fork_in_child()
+            assert get() is not before
+        assert get() is get()
+
+
 def test_what_all_have_in_common_is_made_for_each(tmp_path: Path, old: trustme.CA) -> None:
     """A client certificate, for example: ``base`` is asked once for each context."""
     made: list[ssl.SSLContext] = []

@@ -27,6 +27,10 @@ MAX_SENTENCE = 300
 _NO_FILE = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 
+#: How a connection ends that the other side closes without saying why: in TLS, by a reset, and before any answer.
+_ENDED_WITHOUT_A_WORD = ("EOF occurred", "Connection reset", "RemoteDisconnected", "Broken pipe")
+
+
 class TooMuchError(Exception):
     """The answer is larger than it may be."""
 
@@ -83,7 +87,10 @@ def explained(
     That is: the same will happen the next time, unless somebody changes the configuration.
     """
     said = one_line(_sentence(error), MAX_SENTENCE, hide=never_repeated(request))
-    return _reason(error, said, limits, select_proxy(request.url, dict(proxies))), _is_hopeless(error, said)
+    reason = _reason(error, said, limits, select_proxy(request.url, dict(proxies)))
+    if request.cert is not None and _may_be_about_our_certificate(said):
+        reason += "; some servers refuse certificates in this way: check the client certificate (auth=..., cert=...)"
+    return reason, _is_hopeless(error, said)
 
 
 def _reason(error: Exception, said: str, limits: Limits, proxy: str | None) -> str:
@@ -129,6 +136,11 @@ def _is_about_our_certificate(said: str) -> bool:
     # An alert is what the other side says (RFC 8446 section 6.2): it means the client's certificate.
     said = said.lower()
     return "alert" in said and ("certificate" in said or "unknown ca" in said)
+
+
+def _may_be_about_our_certificate(said: str) -> bool:
+    # In TLS 1.3 a refusal comes after the handshake, and the end of the connection may overtake the alert.
+    return any(ending in said for ending in _ENDED_WITHOUT_A_WORD)
 
 
 def _sentence(error: BaseException) -> str:
