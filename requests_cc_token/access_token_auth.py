@@ -119,7 +119,7 @@ class AccessTokenAuth(AuthBase):
         """Sends further tries by the connection that the response came from."""
 
         def send(attempt: Try) -> requests.Response:
-            # Whoever sends the prepared request a second time has the token that works.
+            # On the caller's own request, so that sending it once more uses the token that worked.
             self._authorize(request, attempt, position)
             answered: requests.Response = response.connection.send(request, **options)
             return answered

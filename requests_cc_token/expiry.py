@@ -23,7 +23,7 @@ EXPIRY_MARGIN = 5.0
 #: The margin as a share of the lifetime at most, so that a token of 5 s is used for 4.75 s.
 EXPIRY_MARGIN_SHARE = 0.05
 
-# The system's source has no state: forked workers and seeded programs do not march in step.
+# From the operating system: after a fork, or after random.seed(), two processes must not draw the same waits.
 _random = random.SystemRandom()
 
 

@@ -266,12 +266,13 @@ def start_thread(work: Callable[[], object], name: str) -> None:
     thread can be had: the machine is out of them, the interpreter is shutting down, or it is an isolated
     subinterpreter.
     """
-    # Refused where no thread may outlive the interpreter that started it.
+    # Raises RuntimeError in interpreters that allow no daemon threads (isolated subinterpreters).
     threading.Thread(daemon=True)
     context = contextvars.copy_context()
 
     def begin() -> None:  # pragma: no cover - the tracer that counts is set in here
-        # What threading does for its own threads: debuggers and coverage follow, and logs say whose thread it is.
+        # _thread.start_new_thread leaves out what threading.Thread does: debuggers and coverage trace the thread, and
+        # log records carry its name.
         if (trace := threading.gettrace()) is not None:
             sys.settrace(trace)
         if (profile := threading.getprofile()) is not None:

@@ -120,7 +120,7 @@ def _decodings(path: str) -> list[str] | None:
         if decoded == path:
             # Full-width dots and slashes count as such where text is normalized.
             return [*texts, unicodedata.normalize("NFKC", path)]
-        # Some look for slashes first: an encoded one is a part of its segment to them.
+        # Some servers split at slashes before they decode: to them %2F is a character within a segment.
         texts += [unquote(_ENCODED_SLASH.sub("%25", path), errors="replace"), decoded]
     return None
 

@@ -305,12 +305,12 @@ def challenged(response: requests.Response) -> set[str | None]:
 def read_timeout(timeout: Any) -> float | None:
     """For how many seconds a caller with this timeout waits for a token: as long as for an answer."""
     if isinstance(timeout, urllib3.Timeout):
-        # Its total counts too, from now on.
+        # urllib3 counts total= from the start of the connection, which is now.
         running = timeout.clone()
         running.start_connect()
         return running.read_timeout
     if isinstance(timeout, tuple):
-        # Another number of parts is told by requests.
+        # requests raises for a tuple of any other length.
         return timeout[1] if len(timeout) == 2 else None
     return timeout  # type: ignore[no-any-return]
 

@@ -55,7 +55,7 @@ class AccessTokenSession(ShortcutSession):
 
     def request(self, method: str, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """As ``requests.Session.request``, with ``url`` relative to ``base_url`` and the default timeout."""
-        # The ninth positional parameter is timeout; who passes that many means it.
+        # timeout is the ninth parameter of requests.Session.request: with seven after method and url it was given.
         if len(args) < 7:
             kwargs.setdefault("timeout", self.timeout)
         return super().request(method, self._joined(url), *args, **kwargs)

@@ -38,15 +38,15 @@ class SlotTable:
         key = "" if demand in self._recent else demand.cache_key
 
         def found() -> Slot:
-            # To the end, in one step: whoever counts or revokes tokens meanwhile must not miss this one.
+            # pop and insert, both under the lock: statistics and revocation walk the table and must find every slot.
             slot = self._recent.pop(demand, None) or self._by_key.get(key)
             if slot is None:
                 slot = self._by_key[key] = Slot(key or demand.cache_key, demand.name, demand.binding)
             self._recent[demand] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
-            # Not where a client of the name was registered since a resolver gave this one. And a key or certificate
-            # in files may have changed by the next call, so that one takes the long way too.
+            # The short way by name is only for registrations that cannot change between calls: not for a resolver's
+            # client whose name has been registered since, and not for one whose key or certificate is in files.
             if demand.parameters is None and demand.client.is_fixed and is_registered():
                 self.by_name[name] = slot
             return slot

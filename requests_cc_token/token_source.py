@@ -87,7 +87,7 @@ class TokenSource:
             return token
         finally:
             if lease is not None:
-                # Whether or not the cache is left alone now: others would wait for this process.
+                # Even while the store counts as down: other processes wait for this lease until it ends.
                 self._use("release", demand, lease.release, even_if_down=True)
 
     def delete(self, demand: Demand, slot: Slot) -> None:
@@ -100,7 +100,7 @@ class TokenSource:
         if token is not None and (token.soft_expiry is None or token.hard_expiry is None):
             token = localized(token, Moment.now(self._clock), key=slot.key, binding=slot.binding)
         elif token is not None and token.key != slot.key:
-            # Kept by a cache in memory under a registration before this one, which could prove the same.
+            # From a cache in memory, stored under an earlier registration with the same credentials.
             token = replace(token, key=slot.key, binding=slot.binding)
         return slot.news(token, self._clock.monotonic())
 

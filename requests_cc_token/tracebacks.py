@@ -50,7 +50,7 @@ def sealed(function: _C) -> _C:
             except BaseException as error:
                 failure = error
         except BaseException as interrupt:  # pragma: no cover - the test raises it by the trace that coverage needs
-            # One that came while the other was taken, which is its context then and has its frames.
+            # An interrupt while the error was being handled; the error is its __context__, frames included.
             failure = interrupt
         del args, kwargs
         raise without_locals(failure)

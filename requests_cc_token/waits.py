@@ -13,7 +13,7 @@ BACKOFF_CAP = 60.0
 #: configuration first, and that change ends the hold-off by itself.
 PERMANENT_HOLD_OFF = (30.0, 600.0)
 
-# The system's source has no state: forked workers and seeded programs do not march in step.
+# From the operating system: after a fork, or after random.seed(), two processes must not draw the same waits.
 _random = random.SystemRandom()
 
 

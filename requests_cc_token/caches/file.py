@@ -200,7 +200,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
         elif token is None and held.highest == 0:
             return
         else:
-            # Above the locks too: who fetches at this moment writes an older number.
+            # Higher than every claim as well: a process that fetches at this moment holds a lower number, and loses.
             number = held.highest + 1
         self._make_folder(folder)
         new = folder / f"{number}.{secrets.token_hex(8)}.new"

@@ -70,7 +70,7 @@ def exchange(
         verify=None if session.verify is True else session.verify,
         cert=_certificate(session, request),
     )
-    # Where somebody answers in the session's place, no hook runs.
+    # A mock that answers for the session runs no response hook, so its answer was not read yet.
     return reader.answer or _taken(request, sent, response, response.content)
 
 
@@ -81,7 +81,7 @@ class _LastStep(AuthBase):
         self._request = request
 
     def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-        # Those of the user's session are for somebody else, or of somebody else.
+        # Cookies of the user's session are not meant for the token endpoint.
         prepared.headers.pop("Cookie", None)
         customize = self._request.customize
         if customize is None:

@@ -158,5 +158,5 @@ def _sentence(error: BaseException) -> str:
     if isinstance(current, (http.client.HTTPException, UnicodeError, urllib3.exceptions.HTTPError)):
         return type(current).__name__
     text = " ".join(str(current).split())
-    # A single word says more with the name of what says it.
+    # A KeyError's whole text, for example, is the key.
     return text if " " in text else f"{type(current).__name__}: {text}".rstrip(": ")

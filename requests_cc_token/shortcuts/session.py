@@ -23,7 +23,7 @@ from .as_shipped import as_shipped
 from .environment import current_environment
 from .urls import canonical
 
-# A name that this module uses but does not declare.
+# Any, because requests.sessions does not export what is read of it, and mypy would refuse that.
 _sessions: Any = requests.sessions
 
 #: Bytes that are read at a time of bodies longer than that. requests takes 10 KiB, which is 6,554 pieces of 64 MiB.
@@ -40,7 +40,7 @@ class _PreparedHeaders:
         if any(value is None for _, value in self.given):
             raise ValueError  # a header of the request may take its place, and its position
         p = PreparedRequest()
-        # Not of the session's own, which another thread may change and change back meanwhile.
+        # A copy: another thread may change the session's headers, and change them back, while this runs.
         p.prepare_headers(dict(self.given))
         self._prepared = p.headers._store
 

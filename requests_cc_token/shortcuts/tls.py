@@ -11,7 +11,7 @@ import urllib3.util.ssl_
 
 from requests_cc_token.tls_contexts import TLSContexts
 
-# A name that this module uses but does not declare.
+# Any, because urllib3 does not export what is read of it, and mypy would refuse that.
 _ssl: Any = urllib3.util.ssl_
 
 
