@@ -71,12 +71,22 @@ class AccessTokenAuth(AuthBase):
     @sealed
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Called by ``requests`` with the request being prepared. Raises ``TokenRequestError`` without a token."""
+        # Once, however often a host asks for one request (Singer's taps do it twice): a refusal is one renewal.
+        hooks = r.hooks["response"]
+        hooks[:] = [hook for hook in hooks if not self._is_like(getattr(hook, "__self__", None))]
         r.register_hook("response", self._look_at)
         if self._policy.authorizes(r):
             _check_proxies(r.url or "")
             attempt = next(self._policy.tries(r, self._token_timeout))
             self._authorize(r, attempt, body_position(r.body))
         return r
+
+    def _is_like(self, other: object) -> bool:
+        """Whether this is an auth object of the same client for the same prefix."""
+        if not isinstance(other, AccessTokenAuth):
+            return False
+        mine, its = self._policy, other._policy
+        return (its.service, its.client, its.mount.prefix) == (mine.service, mine.client, mine.mount.prefix)
 
     def _authorize(self, request: requests.PreparedRequest, attempt: Try, position: int | None) -> None:
         headers = self._policy.headers(request, attempt)

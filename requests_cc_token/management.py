@@ -34,6 +34,9 @@ from .session import AccessTokenSession
 from .session_options import SessionDescription, SessionOptions, checked_flag, checked_name, described_session
 from .tracebacks import sealed
 
+#: The options of a session that an auth object has too; ``keep_authorization`` is none, since ``auth=`` goes first.
+AUTH_OPTIONS = frozenset({"renew_on", "token_patience", "token_parameters"})
+
 #: Seconds that ``close`` spends on revocations: a worker that is told to stop has ten or so.
 REVOCATION_TIME = 5.0
 
@@ -256,12 +259,27 @@ class AccessTokenManagement:
 
         Raises ``UnknownClientError`` for a name that nobody registered, as a session or as its token client.
         """
+        return self._session(self._described(name))
+
+    def make_auth(self, name: str) -> AuthBase:
+        """A ``requests`` auth object for what ``add_session(name, ...)`` described, for what takes ``auth=`` only.
+
+        It is ``auth`` with that session's base URL, client, ``renew_on``, ``allow_http``, ``token_patience`` and
+        ``token_parameters``. The session's other options are those of something that sends.
+
+        Raises ``UnknownClientError`` for a name that nobody registered.
+        """
+        description = self._described(name)
+        options = {key: value for key, value in description.adapter_options.items() if key in AUTH_OPTIONS}
+        return self.auth(description.client, description.base_url, allow_http=description.allow_http, **options)
+
+    def _described(self, name: str) -> SessionDescription:
         description = self._sessions.get(name)
         if description is None:
             raise UnknownClientError(
                 f"no session is named {name!r}; registered are {listed(self._sessions)}", self._sessions
             )
-        return self._session(description)
+        return description
 
     def _session(self, description: SessionDescription) -> AccessTokenSession:
         client = description.client

@@ -375,3 +375,31 @@ def test_t9_an_api_that_refuses_every_token(
             session.auth = management.auth("worker", api.base_url)
         assert [session.get(api.base_url + "test", timeout=30).status_code for _ in range(20)] == [401] * 20
     assert len(token_service.requests) <= 3
+
+
+def test_a_host_that_asks_twice_for_one_request(
+    management: AccessTokenManagement, token_service: TokenService, api: ProtectedApi
+) -> None:
+    """With the same auth object or one like it, a refusal is still one renewal and one more try."""
+    api.fail_next(401, times=5)
+    session = requests.Session()
+    request = session.prepare_request(
+        requests.Request("GET", api.base_url + "test", auth=management.auth("worker", api.base_url))
+    )
+    auth = management.auth("worker", api.base_url)
+    assert session.send(auth(auth(request)), timeout=30).status_code == 401
+    assert (len(api.requests), len(token_service.requests)) == (2, 2)
+    other = management.auth(None, api.origin + "/open/")
+    assert len(other(auth(request)).hooks["response"]) == 2
+
+
+def test_the_auth_object_of_a_session_that_was_described(
+    management: AccessTokenManagement, token_service: TokenService, api: ProtectedApi
+) -> None:
+    """It has the session's base URL, client and what says that a token is dead."""
+    management.add_session("catalog", base_url=api.base_url, client="worker", renew_on=(401, 419), pool_size=3)
+    auth = management.make_auth("catalog")
+    assert repr(auth) == f"<auth client='worker' {api.base_url}>"
+    api.fail_next(419)
+    assert requests.get(api.base_url + "test", auth=auth, timeout=30).status_code == 200
+    assert (len(api.requests), len(token_service.requests)) == (2, 2)

@@ -68,6 +68,7 @@ def test_unknown_names_list_the_names_there_are(management: AccessTokenManagemen
         (lambda: management.make_session("x"), "no session is named 'x'; registered are 'api'"),
         (AccessTokenManagement().service.get_access_token, "there is no token client; registered are none"),
         (lambda: AccessTokenManagement().make_session("x"), "no session is named 'x'; registered are none"),
+        (lambda: management.make_auth("x"), "no session is named 'x'; registered are 'api'"),
     ):
         with pytest.raises(UnknownClientError) as unknown:
             call()

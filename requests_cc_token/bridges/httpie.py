@@ -32,5 +32,4 @@ class ClientCredentialsPlugin(AuthPlugin):  # type: ignore[misc]  # HTTPie has n
         sessions = management.sessions
         if username not in sessions:
             raise UnknownClientError(f"{path} has no session {username!r}; it has {sorted(sessions)}", sessions)
-        base_url, client = sessions[username]
-        return management.auth(client, base_url)
+        return management.make_auth(username)
