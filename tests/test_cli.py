@@ -24,43 +24,30 @@ from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
+from .conftest import SECRET
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 
-SECRET = "a secret of the command line's tests"
-
 
 @pytest.fixture
-def tokens() -> Iterator[TokenService]:
-    with TokenService() as service:
-        service.add_client("worker", SECRET, scopes="api")
-        yield service
-
-
-@pytest.fixture
-def api(tokens: TokenService) -> Iterator[ProtectedApi]:
-    with ProtectedApi(tokens) as api:
-        yield api
-
-
-@pytest.fixture
-def config(tmp_path: Path, tokens: TokenService, api: ProtectedApi) -> Path:
+def config(tmp_path: Path, token_service: TokenService, api: ProtectedApi) -> Path:
     """A user's configuration: two clients and two sessions, the secret in a file."""
     secret = tmp_path / "secret"
-    secret.write_text(SECRET)
+    secret.write_text(SECRET, encoding="utf-8")
     path = tmp_path / "config.toml"
     path.write_text(
         f"""
         [clients.first]
-        token_endpoint = "{tokens.token_endpoint}"
+        token_endpoint = "{token_service.token_endpoint}"
         client_id = "worker"
         client_secret = {{ file = "{secret}" }}
         scope = "api"
 
         [clients.second]
-        token_endpoint = "{tokens.token_endpoint}"
+        token_endpoint = "{token_service.token_endpoint}"
         client_id = "worker"
         client_secret = {{ env = "SECOND_SECRET" }}
         auth = "client_secret_post"
@@ -226,14 +213,14 @@ class TestDemo:
             assert process.wait(timeout=60) == 1
 
     def test_the_same_worker_runs_on_a_configuration(
-        self, config: Path, tokens: TokenService, api: ProtectedApi, capsys: pytest.CaptureFixture[str]
+        self, config: Path, token_service: TokenService, api: ProtectedApi, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """With --config the user's own services are called, at the path that the user names."""
         arguments = ["--interval", "0", "--session", "main", "--path", "echo?a=1"]
         assert app.run(["demo", "--config", str(config), *arguments]) == 0
 
         assert [request.path for request in api.requests] == ["/api/echo"] * 10
-        assert len(tokens.requests) == 1
+        assert len(token_service.requests) == 1
         out = capsys.readouterr().out
         assert out.startswith(f"services of {config}\nsession 'main' calls {api.base_url}echo?a=1\n")
         assert out.splitlines()[-1].startswith("10 calls: 10 ok, 0 failed; 1 token request,")
@@ -292,21 +279,21 @@ class TestDemo:
 
 class TestToken:
     def test_a_token_is_printed_for_scripts(
-        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+        self, config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The token of the named client, one line and nothing else."""
         assert app.run(["token", "first", "--config", str(config)]) == 0
 
         captured = capsys.readouterr()
         assert captured.err == ""
-        assert captured.out == tokens.tokens[-1].value + "\n"
+        assert captured.out == token_service.tokens[-1].value + "\n"
 
     def test_the_header_line_is_printed_if_asked(
-        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+        self, config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """--header gives what curl -H takes."""
         assert app.run(["token", "first", "--header", "--config", str(config)]) == 0
-        assert capsys.readouterr().out == f"Authorization: Bearer {tokens.tokens[-1].value}\n"
+        assert capsys.readouterr().out == f"Authorization: Bearer {token_service.tokens[-1].value}\n"
 
     def test_the_configuration_may_come_from_the_environment(
         self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -318,23 +305,23 @@ class TestToken:
         assert len(capsys.readouterr().out.splitlines()) == 1
 
     def test_what_is_known_of_it_as_json(
-        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+        self, config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """--json gives the token and its terms, with documented keys."""
         assert app.run(["token", "first", "--json", "--config", str(config)]) == 0
         told = json.loads(capsys.readouterr().out)
         assert set(told) == {"access_token", "token_type", "scope", "expires_at", "expires_in"}
-        assert told["access_token"] == tokens.tokens[-1].value
+        assert told["access_token"] == token_service.tokens[-1].value
         assert (told["token_type"], told["scope"]) == ("Bearer", "api")
         assert 0 < told["expires_in"] <= 3600
 
     def test_the_claims_of_a_jwt(
-        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+        self, config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """--claims shows what the API will read, and not the token; one that is no JWT cannot be read."""
         claims = {"iss": "https://issuer.example", "scope": "api"}
         part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-        tokens.fail_next(200, {"access_token": f"e30.{part}.c2ln", "token_type": "Bearer", "expires_in": 60})
+        token_service.fail_next(200, {"access_token": f"e30.{part}.c2ln", "token_type": "Bearer", "expires_in": 60})
         assert app.run(["token", "first", "--claims", "--config", str(config)]) == 0
         out = capsys.readouterr().out
         assert json.loads(out) == claims
@@ -372,9 +359,9 @@ class TestToken:
         assert captured.err.startswith("requests-cc-token: ")
         assert said in captured.err
 
-    def test_an_error_of_the_token_service_is_one_line(self, config: Path, tokens: TokenService) -> None:
+    def test_an_error_of_the_token_service_is_one_line(self, config: Path, token_service: TokenService) -> None:
         """A real process says what the service said, on standard error alone, and nothing of the secret."""
-        tokens.fail_always(400, {"error": "invalid_scope", "error_description": "no\nsuch\x1b[31m scope"})
+        token_service.fail_always(400, {"error": "invalid_scope", "error_description": "no\nsuch\x1b[31m scope"})
         with program("token", "first", "--config", config) as process:
             out, err = process.communicate(timeout=60)
 
@@ -386,30 +373,30 @@ class TestToken:
         assert SECRET not in err
 
     def test_waiting_can_be_bounded(
-        self, config: Path, tokens: TokenService, capsys: pytest.CaptureFixture[str]
+        self, config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """--timeout ends the wait for a token service that hangs."""
-        with tokens.hold():
+        with token_service.hold():
             assert app.run(["token", "first", "--timeout", "0.01", "--config", str(config)]) == 4
         assert capsys.readouterr().err.count("\n") == 1
 
-    def test_ctrl_c_ends_the_wait(self, config: Path, tokens: TokenService) -> None:
+    def test_ctrl_c_ends_the_wait(self, config: Path, token_service: TokenService) -> None:
         """An interrupt while the token service hangs: exit code 130, no traceback."""
-        with tokens.hold(), program("token", "first", "--config", config) as process:
-            tokens.wait_for_requests(1)
+        with token_service.hold(), program("token", "first", "--config", config) as process:
+            token_service.wait_for_requests(1)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
 
         assert (process.returncode, out, err.strip()) == (130, "", "")
 
-    def test_a_closed_pipe_is_no_traceback(self, config: Path, tokens: TokenService) -> None:
+    def test_a_closed_pipe_is_no_traceback(self, config: Path, token_service: TokenService) -> None:
         """When nobody reads the token any more, the program fails quietly."""
-        with tokens.hold(), program("token", "first", "--config", config) as process:
-            tokens.wait_for_requests(1)
+        with token_service.hold(), program("token", "first", "--config", config) as process:
+            token_service.wait_for_requests(1)
             assert process.stdout is not None
             assert process.stderr is not None
             process.stdout.close()
-            tokens.gate.set()
+            token_service.gate.set()
             assert process.stderr.read() == ""
             assert process.wait(timeout=60) == 1
 
@@ -430,7 +417,7 @@ class TestCheck:
     def test_a_configuration_is_listed_without_secrets(
         self,
         config: Path,
-        tokens: TokenService,
+        token_service: TokenService,
         api: ProtectedApi,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
@@ -447,9 +434,9 @@ class TestCheck:
             ["session", "main"],
             ["session", "side"],
         ]
-        assert tokens.token_endpoint in out
+        assert token_service.token_endpoint in out
         assert SECRET not in out
-        assert (tokens.requests, api.requests) == ([], [])
+        assert (token_service.requests, api.requests) == ([], [])
 
     def test_one_client_need_not_be_named_by_its_session(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]

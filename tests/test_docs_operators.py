@@ -10,6 +10,8 @@ import pytest
 from requests_cc_token.cli import app
 from requests_cc_token.cli.outcome import Exit
 
+from .failures import FAILURES, blocks
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
 
@@ -36,3 +38,22 @@ def test_what_check_live_says_is_said(text: str) -> None:
     folder = ROOT / "requests_cc_token" / "cli"
     sources = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
     assert text in sources
+
+
+@pytest.mark.parametrize(("title", "printed"), blocks(PAGE), ids=[title for title, _ in blocks(PAGE)])
+def test_what_the_page_prints_is_what_the_command_prints(title: str, printed: str, tmp_path: Path) -> None:
+    """Each failure of the page is made, and output and exit code are as printed but for ports and times.
+
+    ``python -m tests.failures`` writes them anew.
+    """
+    (failure,) = [failure for failure in FAILURES if failure.title == title]
+    with failure.scene(tmp_path) as scene:
+        assert printed == scene.session()
+    assert f"\n{failure.exit_code}\n" in printed
+
+
+def test_the_page_walks_through_ten_failures() -> None:
+    """Each under its heading, with what the command prints."""
+    titles = [title for title, _ in blocks(PAGE)]
+    assert len(titles) == len(set(titles)) == 10
+    assert titles == re.findall(r"^### (.+)$", section("Ten failures"), re.MULTILINE)

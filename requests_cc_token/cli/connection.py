@@ -159,9 +159,8 @@ def _tunnel(connection: socket.socket, proxy: Any, host: str, port: int) -> None
     status, _, reason = answer.partition(b"\r\n")[0].decode("latin-1").partition(" ")[2].partition(" ")
     if status == "407":
         given = "another user and password" if proxy.username is not None else "a user and password"
-        raise _Failed(
-            "the proxy asks for a password (407)", f"give {given}: HTTPS_PROXY=http://user:password@{proxy.hostname}"
-        )
+        place = proxy.netloc.rpartition("@")[2]
+        raise _Failed("the proxy asks for a password (407)", f"give {given}: HTTPS_PROXY=http://user:password@{place}")
     if not status.startswith("2"):
         raise _Failed(
             f"the proxy refuses to lead to {host} port {port} ({status} {reason})".replace(" )", ")"),

@@ -10,6 +10,7 @@ import requests
 from requests_cc_token.caches.protocol import TokenCache
 from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.config import Plan
+from requests_cc_token.endpoint.server import MAX_CORRECTION
 from requests_cc_token.exceptions import InvalidTokenResponseError, TokenCacheError, TokenRequestError
 from requests_cc_token.management import AccessTokenManagement
 from requests_cc_token.tokens import AccessToken
@@ -124,13 +125,18 @@ class _Client:
                 ahead = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
         except (requests.RequestException, KeyError, ValueError, TypeError):
             return  # the token request itself tells more
-        if abs(ahead) > MAX_SKEW:
-            side = "ahead of" if ahead > 0 else "behind"
-            self._tell(
-                "warning",
-                f"this machine's clock is {abs(ahead):.0f} s {side} the token service's",
-                "set it, by NTP: signed assertions and DPoP proofs count on it",
-            )
+        if abs(ahead) <= MAX_SKEW:
+            return
+        side = "ahead of" if ahead > 0 else "behind"
+        text = f"this machine's clock is {abs(ahead):.0f} s {side} the token service's"
+        signs = self._client.auth.makes_dated_proofs or self._client.dpop is not None
+        if signs and abs(ahead) > MAX_CORRECTION:
+            # Whatever the token service says to it now: it is a fault of this machine, and is to be mended here.
+            advice = f"set it, by NTP: this client signs with the time, and {MAX_CORRECTION / 60:.0f} minutes at most"
+            self._tell("problem", text, f"{advice} are made up for", code=Exit.CONFIGURATION)
+        else:
+            advice = "set it, by NTP: signed assertions, DPoP proofs and tokens that hosts share count on it"
+            self._tell("warning", text, advice)
 
     def _obtained(self) -> AccessToken | None:
         begun = time.perf_counter()
