@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .authentication.by_name import KEYS_BESIDE_AUTH, METHODS, with_keys_in_auth
+from .authentication.by_name import METHODS, keys_beside_auth, with_keys_in_auth
 from .clients import OPTIONS
 from .clock import Clock
 from .exceptions import ConfigurationError
@@ -25,7 +25,7 @@ CONFIG_VARIABLE = "REQUESTS_CC_TOKEN_CONFIG"
 
 #: What only code can say, since it is a function.
 _IN_CODE_ONLY = frozenset({"customize_request", "read_answer"})
-_CLIENT_KEYS = (OPTIONS - _IN_CODE_ONLY) | KEYS_BESIDE_AUTH
+_CLIENT_KEYS = (OPTIONS - _IN_CODE_ONLY) | keys_beside_auth()
 _BACKCHANNEL_KEYS = frozenset("wait timeout max_time max_tries verify proxies".split())
 _SESSION_KEYS = (SessionOptions.__annotations__.keys() - {"adapters", "inner"}) | {"base_url"}
 _PARAMETER_KEYS = frozenset(

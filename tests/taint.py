@@ -36,6 +36,9 @@ from requests_cc_token.events import Events
 #: Part of every secret, token, key and assertion of the tests.
 MARK = "T41NT"
 
+#: Objects that are walked through after each test; where there are more, what is alive then is set apart.
+MANY = 20_000
+
 _TESTS = str(Path(__file__).parent)
 _PACKAGE = requests_cc_token.__name__
 
@@ -54,6 +57,8 @@ class Taint(logging.Handler):
         self._test_file = ""
         self._frame: FrameType | None = None
         self._ours: dict[type, bool] = {}
+        #: Objects that the last walk went through.
+        self._alive = 0
 
     # What is searched
 
@@ -94,8 +99,9 @@ class Taint(logging.Handler):
                     self.search(f"{where}: {name} in line {frame.f_lineno} of {file}", _shown(value))
 
     def search_objects(self) -> None:
-        """Look for the mark in whatever of the package is alive."""
-        for thing in gc.get_objects():
+        """Look for the mark in whatever of the package is alive, but for what was looked at after earlier tests."""
+        things = gc.get_objects()
+        for thing in things:
             kind = type(thing)
             if self._is_ours(kind):
                 self.search(f"repr of a {kind.__qualname__}", _shown(thing))
@@ -105,6 +111,7 @@ class Taint(logging.Handler):
                     self.search(f"pickle of a {kind.__qualname__}", _pickled(thing))
             elif kind is requests.Response and self._is_ours(type(getattr(thing, "connection", None))):
                 self.search("the request of a response", _shown(dict(thing.request.headers)))
+        self._alive = len(things)
 
     def _is_ours(self, kind: type) -> bool:
         ours = self._ours.get(kind)
@@ -165,15 +172,18 @@ class Taint(logging.Handler):
 
     def pytest_collection_finish(self) -> None:
         """What is alive before the first test is nobody's secret, and need not be walked through after each."""
-        gc.collect()
-        gc.freeze()
+        _set_apart()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Begin anew for each test."""
         self._found.clear()
         self._test_file = str(item.path)
-        return (yield)
+        result = yield
+        if self._alive > MANY:
+            self._alive = 0
+            _set_apart()
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Generator[None, Any, Any]:
@@ -231,6 +241,12 @@ class Taint(logging.Handler):
             message = self._message()
             self._found.clear()
             raise TaintError(message)
+
+
+def _set_apart() -> None:
+    """Leave what is alive now out of further walks: a run of the suite keeps ever more, and a walk takes its time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from requests_cc_token import AccessTokenManagement, FileTokenCache, MemoryTokenCache, RedisTokenCache
 from requests_cc_token import TokenRequestParameters as Parameters
 from requests_cc_token import config as files
-from requests_cc_token.authentication.by_name import KEYS_BESIDE_AUTH, METHODS
+from requests_cc_token.authentication.by_name import METHODS, keys_beside_auth
 from requests_cc_token.clients import OPTIONS
 from requests_cc_token.session_options import SessionOptions
 
@@ -54,7 +54,7 @@ def in_code(function: object) -> set[str]:
 
 #: What a table is about: its rows, the keywords in code, the keys in a file.
 TABLES: dict[str, tuple[Rows, Collection[str], Collection[str]]] = {
-    "clients": (CLIENTS, OPTIONS, files._CLIENT_KEYS - KEYS_BESIDE_AUTH),
+    "clients": (CLIENTS, OPTIONS, files._CLIENT_KEYS - keys_beside_auth()),
     "sessions": (SESSIONS, {*SessionOptions.__annotations__, "base_url"}, files._SESSION_KEYS),
     "backchannel": (BACKCHANNEL, in_code(AccessTokenManagement.configure_backchannel), files._BACKCHANNEL_KEYS),
     "token_parameters": (PARAMETERS, in_code(Parameters), files._PARAMETER_KEYS),

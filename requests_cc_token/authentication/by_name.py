@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Union
 
 from requests_cc_token.exceptions import ConfigurationError
@@ -62,8 +62,11 @@ METHODS: Mapping[str, Method] = {
     ),
 }
 
-#: Every key that may stand beside ``auth`` and belongs to a method.
-KEYS_BESIDE_AUTH = frozenset(key for method in METHODS.values() for key in method.keys)
+
+@cache
+def keys_beside_auth() -> frozenset[str]:
+    """Every key of a file that may stand beside ``auth`` and belongs to a method."""
+    return frozenset(key for method in METHODS.values() for key in method.keys)
 
 
 def client_authentication(given: object, what: str) -> ClientAuthentication:
@@ -118,8 +121,8 @@ def with_keys_in_auth(entry: Mapping[str, Any]) -> dict[str, Any]:
     ``auth = "private_key_jwt"``, ``key = {file = "..."}`` is ``auth = {method = "private_key_jwt", key = ...}``.
     Raises ``ConfigurationError``.
     """
-    options = {name: value for name, value in entry.items() if name not in KEYS_BESIDE_AUTH}
-    beside = {name: value for name, value in entry.items() if name in KEYS_BESIDE_AUTH}
+    options = {name: value for name, value in entry.items() if name not in keys_beside_auth()}
+    beside = {name: value for name, value in entry.items() if name in keys_beside_auth()}
     if not beside:
         return options
     name = options.get("auth", "client_secret_basic")
