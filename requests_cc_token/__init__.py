@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from .parameters import NO_TOKEN, TokenRequestParameters
     from .service import AccessTokenService
     from .session import AccessTokenSession
+    from .stats import ClientStats, FailureCount
     from .tokens import AccessToken
+    from .www_authenticate import Challenge
 
 __all__ = [
     "NO_TOKEN",
@@ -50,15 +52,18 @@ __all__ = [
     "AccessTokenService",
     "AccessTokenSession",
     "CCTokenError",
+    "Challenge",
     "ClientAssertion",
     "ClientAuthentication",
     "ClientCredentialsClient",
     "ClientSecretBasic",
     "ClientSecretJwt",
     "ClientSecretPost",
+    "ClientStats",
     "Clock",
     "ConfigurationError",
     "DPoPKey",
+    "FailureCount",
     "FileTokenCache",
     "InvalidTokenResponseError",
     "Lease",
@@ -92,14 +97,17 @@ _ROOMS = {
     "AccessTokenManagement": "management",
     "AccessTokenService": "service",
     "AccessTokenSession": "session",
+    "Challenge": "www_authenticate",
     "ClientAssertion": "authentication.assertions",
     "ClientAuthentication": "authentication.method",
     "ClientCredentialsClient": "clients",
     "ClientSecretBasic": "authentication.client_secret",
     "ClientSecretJwt": "authentication.assertions",
     "ClientSecretPost": "authentication.client_secret",
+    "ClientStats": "stats",
     "Clock": "clock",
     "DPoPKey": "authentication.dpop",
+    "FailureCount": "stats",
     "FileTokenCache": "caches.file",
     "Lease": "caches.protocol",
     "MemoryTokenCache": "caches.memory",

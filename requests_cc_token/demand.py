@@ -59,6 +59,11 @@ class Demand:
         return self.client.scope if given is None or given.scope is None else given.scope
 
     @property
+    def scope_text(self) -> str | None:
+        """The scope asked for as requests have it: space-separated; None where there is none."""
+        return " ".join(self.scope) or None
+
+    @property
     def resource(self) -> tuple[str, ...]:
         """The resource indicators asked for (RFC 8707)."""
         given = self.parameters

@@ -12,7 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .exceptions import TokenRequestError
+from .exceptions import TokenRequestError, code_of
+from .www_authenticate import Challenge
 
 logger = logging.getLogger("requests_cc_token")
 # What a program does not want to log does not reach its stderr either.
@@ -23,7 +24,9 @@ Reason = Literal["cold", "renewal", "rejected", "forced"]
 #: Where it came from: the token service, or a cache that other processes share.
 Source = Literal["service", "shared cache"]
 
-EventKind = Literal["requested", "obtained", "renewed", "served_stale", "failed", "held_off", "rejected"]
+EventKind = Literal[
+    "requested", "obtained", "renewed", "served_stale", "failed", "held_off", "rejected", "insufficient_scope"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +35,42 @@ class TokenEvent:
 
     By ``kind``:
 
-    - ``requested``: a token request is about to be sent; ``attempt`` counts the tries of this fetch from 1
+    - ``requested``: a fetch begins to ask the token service; ``attempt`` counts its tries from 1. From the second on,
+      ``error`` says how the one before failed, and ``waited`` for how many seconds nothing was done since
     - ``obtained``: a token came, from the token service or from a shared cache, for callers who waited
     - ``renewed``: a token came in the background, while callers went on with the old one
     - ``served_stale``: a background renewal failed; callers go on with the old token, valid for ``expires_in`` seconds
     - ``failed``: a fetch failed; ``error`` says how, ``wait`` for how many seconds none is tried again
     - ``held_off``: a caller got the error of the last failed fetch at once; ``wait`` says for how many seconds more
-    - ``rejected``: the API refused the current token
+    - ``rejected``: the API refused the current token, which is renewed with the next call; ``challenge`` says why
+    - ``insufficient_scope``: the API knows the token and wants one of a wider scope; ``challenge`` says which
     """
 
     kind: EventKind
     #: The name of the token client.
     client: str
+    #: The scope asked for, space-separated; None where none was.
+    scope: str | None = field(default=None, kw_only=True)
     #: Seconds until the token's hard expiry, where the event is about a token.
     expires_in: float | None = field(default=None, kw_only=True)
-    #: What a failed fetch failed with.
+    #: What a fetch, or a try of it, failed with.
     error: TokenRequestError | None = field(default=None, kw_only=True)
     #: Seconds until the next token request may be made.
     wait: float | None = field(default=None, kw_only=True)
+    #: Seconds between the end of the try before and this one.
+    waited: float | None = field(default=None, kw_only=True)
     #: The number of the try.
     attempt: int | None = field(default=None, kw_only=True)
-    #: Of a fetch that ended: how many seconds it took, why it was made, where its outcome came from, and how many
-    #: token requests were sent for it.
+    #: Seconds that the fetch took, or has taken until this try.
     duration: float | None = field(default=None, kw_only=True)
+    #: Why the fetch was made.
     reason: Reason | None = field(default=None, kw_only=True)
+    #: Where the outcome of a fetch that ended comes from.
     source: Source | None = field(default=None, kw_only=True)
+    #: How many times a fetch that ended has tried to get a token from the token service; 0 where it did not need to.
     attempts: int | None = field(default=None, kw_only=True)
+    #: What the API said of the token in ``WWW-Authenticate``, without the token itself (RFC 6750 section 3).
+    challenge: Challenge | None = field(default=None, kw_only=True)
 
 
 Subscriber = Callable[[TokenEvent], object]
@@ -70,6 +83,7 @@ _LEVELS: dict[str, int] = {
     "failed": logging.WARNING,
     "held_off": logging.DEBUG,
     "rejected": logging.INFO,
+    "insufficient_scope": logging.INFO,
 }
 
 
@@ -113,7 +127,7 @@ class Events:
     def _tell(self, event: TokenEvent) -> None:
         level = _LEVELS[event.kind]
         if logger.isEnabledFor(level):
-            logger.log(level, "%s", _sentence(event), extra={"client": event.client, "event": event.kind})
+            logger.log(level, "%s", _sentence(event), extra=_fields(event))
         for subscriber in list(self._subscribers.values()):
             try:
                 subscriber(event)
@@ -122,14 +136,35 @@ class Events:
                 logger.exception("token client %r: a subscriber failed on %r", event.client, event.kind)
 
 
+#: The members of an event that are fields of its log record, where they say something.
+_LOGGED = ("scope", "expires_in", "wait", "waited", "attempt", "duration", "reason", "source", "attempts")
+
+
+def _fields(event: TokenEvent) -> dict[str, object]:
+    """The fields of the event's log record beside its text: names, numbers and words, for structured logging."""
+    fields: dict[str, object] = {"client": event.client, "event": event.kind}
+    fields.update({name: value for name in _LOGGED if (value := getattr(event, name)) is not None})
+    if event.error is not None:
+        fields["error"] = type(event.error).__name__
+        fields["error_code"] = code_of(event.error)
+    if event.challenge is not None:
+        fields["challenge_error"] = event.challenge.error
+        fields["challenge_scope"] = event.challenge.scope
+    return fields
+
+
 def _sentence(event: TokenEvent) -> str:
     parts = [f"token client {event.client!r}: {event.kind.replace('_', ' ')}"]
     if event.attempt is not None:
-        parts.append(f"try {event.attempt}")
+        parts.append(f"try {event.attempt}" + (f" after {event.waited:.1f} s" if event.waited is not None else ""))
     if event.expires_in is not None:
         parts.append(f"usable for {event.expires_in:.0f} s")
     if event.error is not None:
         parts.append(str(event.error).removeprefix(f"token client {event.client!r}: "))
     if event.wait is not None:
         parts.append(f"next try in {event.wait:.1f} s")
+    if event.challenge is not None:
+        said = event.challenge
+        told = [said.error, said.error_description, f"it wants the scope {said.scope}" if said.scope else None]
+        parts.append(f"the API says {': '.join(filter(None, told)) or 'no reason'}")
     return "; ".join(parts)

@@ -182,6 +182,12 @@ class TokenRequestTimeout(TokenRequestError, requests.Timeout):
     """
 
 
+def code_of(error: TokenRequestError) -> str | None:
+    """The ``error`` code of the token service's answer (RFC 6749 section 5.2), or None where there is none."""
+    code = getattr(error, "error", None)
+    return code if isinstance(code, str) and code else None
+
+
 def _restore(cls: type[_E], args: tuple[Any, ...], state: dict[str, Any]) -> _E:
     error = cls.__new__(cls, *args)
     error.args = args

@@ -32,6 +32,7 @@ from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
 from .session import AccessTokenSession
 from .session_options import SessionDescription, SessionOptions, checked_flag, checked_name, described_session
+from .stats import ClientStats
 from .tracebacks import sealed
 
 #: The options of a session that an auth object has too; ``keep_authorization`` is none, since ``auth=`` goes first.
@@ -366,8 +367,13 @@ class AccessTokenManagement:
         """Have ``subscriber(event)`` called for each ``TokenEvent``; the returned function ends that."""
         return self._events.subscribe(subscriber)
 
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """Figures per token client; see ``AccessTokenService.stats``."""
+    def stats(self) -> list[ClientStats]:
+        """The figures of each token client in this process; nothing is sent.
+
+        A line for each client that was added, whether or not it was used, and one for each other scope, resource or
+        audience that requests asked for; sorted by the client's name, what it is registered with first. What was not
+        asked for among the last 10,000 clients and overrides is dropped with its token.
+        """
         return self.service.stats()
 
     def health(self) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from .authorized_headers import AuthorizedHeaders
 from .clock import checked_seconds
 from .events import logger
-from .exceptions import ConfigurationError, TokenRequestError
+from .exceptions import ConfigurationError, TokenRequestError, one_line
 from .mounts import Mount
 from .netrc import is_from_netrc
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
@@ -26,7 +26,7 @@ from .resend import body_position, drain, rewind
 from .service import AccessTokenService
 from .tokens import AccessToken
 from .urls import shown_url
-from .www_authenticate import parse_challenges
+from .www_authenticate import Challenge, parse_challenges
 
 if TYPE_CHECKING:
     from .authentication.dpop import DPoPKey
@@ -134,7 +134,7 @@ class TokenPolicy:
         if not self.is_refusal(response):
             self._note_accepted(token, response)
             return
-        self.service.token_rejected(token)
+        self.service.token_rejected(token, said_of(token, response))
         try:
             new = self._token(request, timeout)
         except TokenRequestError as error:
@@ -206,6 +206,12 @@ class TokenPolicy:
     def _note_accepted(self, token: AccessToken, response: requests.Response) -> None:
         """Tell the service of a token that the API took. A 401 does not say that, and a 5xx says nothing of it."""
         status = response.status_code
+        if token is self._accepted and status < 400:
+            return
+        if status in (401, 403):
+            said = said_of(token, response)
+            if said is not None and said.error == "insufficient_scope":
+                self.service.insufficient_scope(token, said)
         if token is self._accepted or status == 401 or status >= 500:
             return
         if not callable(self.renew_on) and status in self.renew_on:
@@ -294,12 +300,29 @@ def send_tries(
 
 def challenged(response: requests.Response) -> set[str | None]:
     """The error codes of the challenges that are about the token; None for a challenge without one."""
+    return {challenge.error for challenge in _challenges(response)}
+
+
+def said_of(token: AccessToken, response: requests.Response) -> Challenge | None:
+    """What the API says of the token, fit to be told to others; None where it says nothing.
+
+    Of several challenges, one with an error code.
+    """
+    challenges = _challenges(response)
+    said = next((each for each in challenges if each.error is not None), next(iter(challenges), None))
+    if said is None:
+        return None
+    return Challenge(said.scheme, {n: one_line(text, hide=(token.value,)) for n, text in said.parameters.items()})
+
+
+def _challenges(response: requests.Response) -> list[Challenge]:
+    """The challenges that are about the token."""
     # requests joins several header lines to one; urllib3's headers still tell them apart.
     getlist = getattr(getattr(response.raw, "headers", None), "getlist", None)
     lines = getlist("WWW-Authenticate") if getlist is not None else []
     if not lines and "WWW-Authenticate" in response.headers:
         lines = [response.headers["WWW-Authenticate"]]
-    return {c.error for c in parse_challenges(lines) if c.scheme in ("bearer", "dpop")}
+    return [challenge for challenge in parse_challenges(lines) if challenge.scheme in ("bearer", "dpop")]
 
 
 def read_timeout(timeout: Any) -> float | None:

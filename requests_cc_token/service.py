@@ -25,9 +25,11 @@ from .pickling import Reference, service_of
 from .registry import ClientRegistry
 from .slot_table import SlotTable
 from .slots import NOT_LOOKED, Failure, Slot, Step, TokenFlight, hard_expiry
+from .stats import ClientStats
 from .token_source import TokenSource
 from .tokens import AccessToken
 from .urls import shown_url
+from .www_authenticate import Challenge
 
 if TYPE_CHECKING:
     from .authentication.dpop import Nonces
@@ -110,8 +112,8 @@ class AccessTokenService:
             max_time=self._source.max_time,
         )
 
-    def token_rejected(self, token: AccessToken) -> None:
-        """Tell that the API refused this token.
+    def token_rejected(self, token: AccessToken, challenge: Challenge | None = None) -> None:
+        """Tell that the API refused this token; ``challenge`` is what it said, for the event.
 
         Only the current token is dropped for it: a late refusal of an older one changes nothing. An API that refuses
         fresh tokens too does not cause a renewal for each call, but one per step of a growing hold-off; until then the
@@ -120,7 +122,7 @@ class AccessTokenService:
         slot = self._slots.slot_of(token)
         now = self._monotonic()
         if slot is not None and self._guard.do(lambda: slot.refuse(token, now)):
-            self._events.emit(TokenEvent("rejected", slot.name))
+            self._events.emit(TokenEvent("rejected", slot.name, scope=slot.scope, challenge=challenge))
 
     def token_accepted(self, token: AccessToken) -> None:
         """Tell that the API took this token: after a while its next refusal is a revocation, no more one in a row."""
@@ -128,18 +130,24 @@ class AccessTokenService:
         if slot is not None:
             slot.accept(token)
 
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """Figures per token client, as a plain mapping; for a client's per-request parameters a key of their own.
+    def insufficient_scope(self, token: AccessToken, challenge: Challenge) -> None:
+        """Tell that the API knows this token and wants one of a wider scope (RFC 6750 section 3.1)."""
+        slot = self._slots.slot_of(token)
+        if slot is not None:
+            self._events.emit(TokenEvent("insufficient_scope", slot.name, scope=slot.scope, challenge=challenge))
 
-        ``hits`` (tokens given without waiting), ``requests`` (token requests sent), ``failures`` by cause,
-        ``seconds_to_expiry`` of the current token or None, ``last_error`` or None, ``seconds_to_next_try`` while
-        held off, else 0.
-        """
-        return self._slots.figures(self._monotonic())
+    def stats(self) -> list[ClientStats]:
+        """The figures of each token client in this process; see ``AccessTokenManagement.stats``."""
+        return self._slots.figures(self._monotonic(), self._registry.clients.values())
 
     def health(self, client: str | None = None) -> dict[str, Any]:
         """How it stands with one client; see ``AccessTokenManagement.health``. Raises ``UnknownClientError``."""
-        slot = self._slot(Demand.of(self._registry.find(client)), client)
+        registered = self._registry.find(client)
+        try:
+            slot = self._slot(Demand.of(registered), client)
+        except TokenRequestError as error:
+            # The file of its key or certificate is no good, so no token could be had, whatever is there.
+            return {"status": "failing", "reason": str(error), "seconds_to_expiry": None}
         return slot.health(self._monotonic())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -284,7 +292,9 @@ class AccessTokenService:
         again = failure.patient_until if now < patient_until else failure.until
         if again > patient_until or (deadline is not None and again >= deadline) or failure.until <= now:
             wait = max(0.0, failure.until - now)
-            self._events.emit(TokenEvent("held_off", demand.name, error=failure.error, wait=wait))
+            self._events.emit(
+                TokenEvent("held_off", demand.name, scope=demand.scope_text, error=failure.error, wait=wait)
+            )
             raise failure.error.for_caller()
         bell = Bell()
         self._patient.add(bell)

@@ -7,12 +7,15 @@ that a caller or a fetch still has stays the same for all, whether it is kept or
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Union
 
+from .clients import ClientCredentialsClient
 from .demand import Demand
 from .locking import Guard
 from .slots import Slot, hard_expiry
+from .stats import ClientStats, counted_together
 from .tokens import AccessToken
 
 #: Clients and per-request parameters that are kept ready at most, the least recently used dropped first.
@@ -41,7 +44,14 @@ class SlotTable:
             # pop and insert, both under the lock: statistics and revocation walk the table and must find every slot.
             slot = self._recent.pop(demand, None) or self._by_key.get(key)
             if slot is None:
-                slot = self._by_key[key] = Slot(key or demand.cache_key, demand.name, demand.binding)
+                slot = self._by_key[key] = Slot(
+                    key or demand.cache_key,
+                    demand.name,
+                    demand.binding,
+                    scope=demand.scope_text,
+                    resource=demand.resource,
+                    audience=demand.audience,
+                )
             self._recent[demand] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
@@ -70,19 +80,48 @@ class SlotTable:
         held = {id(slot): (demand, slot.token) for demand, slot in self._guard.do(lambda: [*self._recent.items()])}
         return [(demand, token) for demand, token in held.values() if token is not None and now < hard_expiry(token)]
 
-    def figures(self, now: float) -> dict[str, dict[str, Any]]:
-        """The figures of each slot by its client's name; see ``AccessTokenService.stats``."""
-        # The last one used of each name, where keys or certificates were replaced.
+    def figures(self, now: float, clients: Iterable[ClientCredentialsClient]) -> list[ClientStats]:
+        """The figures of what was asked for, and of these clients; see ``AccessTokenService.stats``."""
         slots, recent = self._guard.do(lambda: (self.live(), [*self._recent.items()]))
-        latest = {slot.name: slot for demand, slot in recent if demand.parameters is None}
-        by_default = {id(slot) for slot in (*latest.values(), *list(self.by_name.values()))}
-        figures: dict[str, dict[str, Any]] = {}
-        for slot in sorted(slots, key=lambda slot: (slot.name, slot.key)):
-            name = slot.name if id(slot) in by_default else f"{slot.name}#{slot.key[:8]}"
-            figures[name] = slot.figures(now)
-        return figures
+        # A client's own token goes before others that were asked for alike, among those the one used last.
+        own = {id(slot) for slot in list(self.by_name.values())}
+        used = {id(slot): number for number, (_, slot) in enumerate(recent)}
+        lines: dict[_Asked, ClientStats] = {}
+        for slot in sorted(slots, key=lambda slot: (id(slot) in own, used.get(id(slot), -1))):
+            asked, figures = (slot.name, slot.scope, slot.resource, slot.audience), slot.figures(now)
+            lines[asked] = counted_together(lines[asked], figures) if asked in lines else figures
+        latest = {demand.name: slot for demand, slot in recent if demand.parameters is None}
+        registered = {_asked_by(client) for client in clients}
+        for asked in registered.difference(lines):
+            lines[asked] = _uncounted(asked, latest.get(asked[0]), now)
+        order = sorted(lines, key=lambda asked: (asked[0], asked not in registered, repr(asked)))
+        return [lines[asked] for asked in order]
 
     def clear(self) -> None:
         """Keep nothing; called under the guard."""
         self.by_name.clear()
         self._recent.clear()
+
+
+#: Client, scope, resource, audience: what lines of figures are told apart by.
+_Asked = tuple[str, Union[str, None], tuple[str, ...], Union[str, None]]
+
+
+def _asked_by(client: ClientCredentialsClient) -> _Asked:
+    return client.name, " ".join(client.scope) or None, client.resource, client.audience
+
+
+def _uncounted(asked: _Asked, slot: Slot | None, now: float) -> ClientStats:
+    """A client that was not used yet, or one whose token is counted for another that is registered alike."""
+    client, scope, resource, audience = asked
+    line = ClientStats(client=client, scope=scope, resource=resource, audience=audience)
+    if slot is None:
+        return line
+    shared = slot.figures(now)
+    return replace(
+        line,
+        status=shared.status,
+        last_error=shared.last_error,
+        seconds_to_expiry=shared.seconds_to_expiry,
+        seconds_to_next_try=shared.seconds_to_next_try,
+    )

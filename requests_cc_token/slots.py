@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Union
 
 from .clock import is_duration
 from .events import EventKind, Reason, TokenEvent
-from .exceptions import TokenRequestError
+from .exceptions import TokenRequestError, code_of
 from .flights import Flight
+from .stats import ClientStats, Status, failure_counts
 from .tokens import AccessToken, Binding
 from .waits import BACKOFF_CAP, half_jitter, hold_off
 
@@ -24,6 +25,8 @@ MAX_DEAD = 4
 CALM = BACKOFF_CAP
 #: Fetches of one key that may hang at once. Each holds a thread.
 MAX_HANGING = 8
+#: Kinds of failures that are counted apart. A code is the token service's word, and it may have a new one each time.
+MAX_CAUSES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,15 @@ class Slot:
     __slots__ = (
         "__weakref__",
         "accepted",
+        "audience",
         "binding",
         "dead",
         "epoch",
         "failure",
         "failures",
         "failures_by_cause",
+        "fetch_seconds",
+        "fetches",
         "flight",
         "hanging",
         "hits",
@@ -79,13 +85,25 @@ class Slot:
         "name",
         "next_renewal",
         "refusals",
+        "rejections",
         "requests",
+        "resource",
+        "scope",
         "stored_key",
         "token",
         "was_rejected",
     )
 
-    def __init__(self, key: str, name: str, binding: Binding | None = None) -> None:
+    def __init__(
+        self,
+        key: str,
+        name: str,
+        binding: Binding | None = None,
+        *,
+        scope: str | None = None,
+        resource: tuple[str, ...] = (),
+        audience: str | None = None,
+    ) -> None:
         self.key = key
         #: What the cache keeps its tokens by, as far as that was needed.
         self.stored_key: str | None = None
@@ -93,6 +111,10 @@ class Slot:
         self.binding = binding
         #: The name of the client that came first, for events and statistics.
         self.name = name
+        #: What is asked for, for the same.
+        self.scope = scope
+        self.resource = resource
+        self.audience = audience
         #: The current token; replaced in one assignment, so it may be read by any thread at any moment.
         self.token: AccessToken | None = None
         #: When it came, and whether the API has taken it.
@@ -116,7 +138,10 @@ class Slot:
         # For the statistics. Hits are counted without a lock: near enough when many threads share them.
         self.hits = 0
         self.requests = 0
-        self.failures_by_cause: dict[str, int] = {}
+        self.fetches = 0
+        self.fetch_seconds = 0.0
+        self.rejections = 0
+        self.failures_by_cause: dict[tuple[str, str | None], int] = {}
         self.last_error: str | None = None
 
     # What a caller does
@@ -224,6 +249,8 @@ class Slot:
                 flight.result = brought
             return []
         self.flight = None
+        self.fetches += 1
+        self.fetch_seconds += now - flight.begun_at
         if isinstance(brought, AccessToken):
             flight.result = brought
             if flight.epoch == self.epoch:
@@ -241,20 +268,28 @@ class Slot:
         )
         background = flight.background and not flight.waiting
         self.failure = Failure(brought, now + wait, now + patient, background, stamp)
-        cause = _cause(brought)
-        self.failures_by_cause[cause] = self.failures_by_cause.get(cause, 0) + 1
-        self.last_error = str(brought)
+        self._count(brought)
         events = [self._event("failed", flight, now, error=brought, wait=wait)]
         token = self._current(now)
         if token is not None:
-            events.append(TokenEvent("served_stale", self.name, expires_in=hard_expiry(token) - now))
+            events.append(
+                TokenEvent("served_stale", self.name, scope=self.scope, expires_in=hard_expiry(token) - now)
+            )
         return events
+
+    def _count(self, error: TokenRequestError) -> None:
+        cause = type(error).__name__, code_of(error)
+        if cause not in self.failures_by_cause and len(self.failures_by_cause) >= MAX_CAUSES:
+            cause = cause[0], None
+        self.failures_by_cause[cause] = self.failures_by_cause.get(cause, 0) + 1
+        self.last_error = str(error)
 
     def _event(self, kind: EventKind, flight: TokenFlight, now: float, **members: Any) -> TokenEvent:
         """What a fetch ended with."""
         return TokenEvent(
             kind,
             self.name,
+            scope=self.scope,
             duration=now - flight.begun_at,
             reason=flight.reason,
             source=flight.source,
@@ -282,6 +317,7 @@ class Slot:
         # Half of the wait is certain, so that the very next call never asks again.
         self.next_renewal = now + half_jitter(self.refusals)
         self.was_rejected = True
+        self.rejections += 1
         self._bury(token)
         return True
 
@@ -321,28 +357,46 @@ class Slot:
         self.token = None
         self.dead = (*self.dead, token.value)[-MAX_DEAD:]
 
+    def status(self, now: float) -> Status:
+        """Whether there is a token, or one can be had, as far as is known."""
+        if self.failure is None:
+            return "fine"
+        return "failing" if self.seconds_to_expiry(now) is None else "degraded"
+
+    def seconds_to_expiry(self, now: float) -> float | None:
+        """For how long the token may be used; None where there is none that may."""
+        token = self.token
+        return None if token is None or now >= hard_expiry(token) else hard_expiry(token) - now
+
     def health(self, now: float) -> dict[str, Any]:
         """Fine, degraded or failing, as a plain mapping."""
-        token, failure = self.token, self.failure
-        usable = token is not None and now < hard_expiry(token)
-        status = "fine" if failure is None else "degraded" if usable else "failing"
+        failure = self.failure
         return {
-            "status": status,
+            "status": self.status(now),
             "reason": None if failure is None else str(failure.error),
-            "seconds_to_expiry": hard_expiry(token) - now if token is not None and usable else None,
+            "seconds_to_expiry": self.seconds_to_expiry(now),
         }
 
-    def figures(self, now: float) -> dict[str, Any]:
-        """What there is to tell of it, as a plain mapping."""
-        token, failure = self.token, self.failure
-        return {
-            "hits": self.hits,
-            "requests": self.requests,
-            "failures": dict(self.failures_by_cause),
-            "seconds_to_expiry": None if token is None else max(0.0, hard_expiry(token) - now),
-            "last_error": self.last_error,
-            "seconds_to_next_try": 0.0 if failure is None else max(0.0, failure.until - now),
-        }
+    def figures(self, now: float) -> ClientStats:
+        """What was counted, and how it stands."""
+        failure = self.failure
+        return ClientStats(
+            client=self.name,
+            scope=self.scope,
+            resource=self.resource,
+            audience=self.audience,
+            hits=self.hits,
+            requests=self.requests,
+            fetches=self.fetches,
+            fetch_seconds=self.fetch_seconds,
+            rejections=self.rejections,
+            # A copy, since other threads go on counting.
+            failures=failure_counts(dict(self.failures_by_cause)),
+            last_error=self.last_error,
+            status=self.status(now),
+            seconds_to_expiry=self.seconds_to_expiry(now),
+            seconds_to_next_try=0.0 if failure is None else max(0.0, failure.until - now),
+        )
 
 
 def hard_expiry(token: AccessToken) -> float:
@@ -354,8 +408,3 @@ def hard_expiry(token: AccessToken) -> float:
 def _seconds(retry_after: object) -> float:
     """What an error says of the next try; an authentication method of somebody's own may have said anything."""
     return float(retry_after) if is_duration(retry_after) else 0.0  # type: ignore[arg-type]
-
-
-def _cause(error: TokenRequestError) -> str:
-    code = getattr(error, "error", None)
-    return f"{type(error).__name__}: {code}" if code else type(error).__name__

@@ -19,7 +19,7 @@ from .demand import Demand
 from .endpoint.backchannel import Backchannel
 from .endpoint.token_request import request_token
 from .events import Events, TokenEvent, logger
-from .exceptions import TokenCacheError
+from .exceptions import TokenCacheError, TokenRequestError
 from .expiry import Moment, localized
 from .slots import Slot, TokenFlight
 from .tokens import AccessToken
@@ -115,10 +115,23 @@ class TokenSource:
         # that nobody waits for, and the probes of an outage, leave them to the schedule of the hold-off.
         first_sequence = slot.failure is None
 
-        def on_try() -> None:
+        def on_try(failed: TokenRequestError | None, waited: float | None) -> None:
             flight.tries += 1
+            event = TokenEvent(
+                "requested",
+                demand.name,
+                scope=demand.scope_text,
+                attempt=flight.tries,
+                reason=flight.reason,
+                duration=self._clock.monotonic() - flight.begun_at,
+                error=failed,
+                waited=waited,
+            )
+            self._events.emit(event)
+
+        def on_sent() -> None:
+            # In the thread of the try, which may be one that nobody waits for any more.
             slot.requests += 1
-            self._events.emit(TokenEvent("requested", demand.name, attempt=flight.tries))
 
         return request_token(
             demand,
@@ -127,6 +140,7 @@ class TokenSource:
             clock=self._clock,
             keep_trying=lambda: first_sequence and flight.waiting > 0,
             on_try=on_try,
+            on_sent=on_sent,
         )
 
     def _use(self, doing: str, demand: Demand, action: Callable[[], _T], *, even_if_down: bool = False) -> _T | None:

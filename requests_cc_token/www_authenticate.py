@@ -21,16 +21,29 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Challenge(NamedTuple):
-    """One challenge: a scheme with its parameters, names in lower case."""
+    """What a server wants of its clients: a scheme with its parameters (RFC 9110 section 11.6.1)."""
 
+    #: ``"bearer"`` or ``"dpop"`` for example: in lower case.
     scheme: str
+    #: Values by name, names in lower case.
     parameters: Mapping[str, str] = MappingProxyType({})
+    #: What stands in the place of parameters with some schemes, or None.
     token68: str | None = None
 
     @property
     def error(self) -> str | None:
         """The error code of RFC 6750 section 3.1 and RFC 9449 section 7.1, or None."""
         return self.parameters.get("error")
+
+    @property
+    def error_description(self) -> str | None:
+        """What the server says of the error, or None."""
+        return self.parameters.get("error_description")
+
+    @property
+    def scope(self) -> str | None:
+        """The scope that the resource needs, space-separated, or None where the server does not say it."""
+        return self.parameters.get("scope")
 
 
 def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:

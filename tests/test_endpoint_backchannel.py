@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import backoff
 import pytest
 import requests
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ from requests_cc_token import (
 from requests_cc_token.endpoint.backchannel import Backchannel
 from requests_cc_token.endpoint.deadline import Deadline
 from requests_cc_token.endpoint.exchange import MAX_ANSWER
+from requests_cc_token.endpoint.failures import TooMuchError, came_after_sending
 from requests_cc_token.endpoint.options import DEFAULT_MAX_TIME, DEFAULT_MAX_TRIES, BackchannelOptions
 from requests_cc_token.endpoint.retry_after import MAX_RETRY_AFTER, parse_retry_after
 from requests_cc_token.testing import ManualClock
@@ -741,3 +743,40 @@ def test_a_forked_child_opens_a_connection_of_its_own(
     ask(worker)
     assert len(server.requests) == 3
     assert server.connections == (2 if own else 3)
+
+
+# What counts as sent
+
+
+def urllib3_gave_up(reason: Exception) -> requests.ConnectionError:
+    return requests.ConnectionError(urllib3.exceptions.MaxRetryError(cast("Any", None), "/", reason))
+
+
+@pytest.mark.parametrize(
+    ("error", "sent"),
+    [
+        (urllib3_gave_up(urllib3.exceptions.NewConnectionError(cast("Any", None), "refused")), False),
+        (urllib3_gave_up(urllib3.exceptions.NameResolutionError("host", cast("Any", None), socket.gaierror())), False),
+        (urllib3_gave_up(urllib3.exceptions.ProtocolError("aborted")), True),
+        (requests.exceptions.ConnectTimeout(), False),
+        (requests.exceptions.SSLError(), False),
+        (requests.exceptions.ProxyError(), False),
+        (requests.exceptions.InvalidSchema("SOCKS"), False),
+        (requests.exceptions.InvalidHeader(), False),
+        (requests.exceptions.ReadTimeout(), True),
+        (requests.exceptions.RetryError(), True),
+        (requests.ConnectionError(), True),
+        (requests.ConnectionError(urllib3.exceptions.ProtocolError("aborted")), True),
+        (urllib3.exceptions.ReadTimeoutError(cast("Any", None), "/", "late"), True),
+        (urllib3.exceptions.IncompleteRead(1, 2), True),
+        (TooMuchError(MAX_ANSWER), True),
+        (zlib.error(), True),
+        (FileNotFoundError("ca.pem"), False),
+        (OSError("Could not find a suitable TLS CA certificate bundle"), False),
+        (LookupError(), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_failed_after_it_was_sent(error: Exception, sent: bool) -> None:
+    """A request was sent once there was a connection for it, whatever became of it then."""
+    assert came_after_sending(error) is sent

@@ -6,9 +6,19 @@ import logging
 
 import pytest
 
-from requests_cc_token import AccessTokenManagement, TokenEndpointError, TokenRequestError
+from requests_cc_token import (
+    AccessToken,
+    AccessTokenManagement,
+    Challenge,
+    TokenEndpointError,
+    TokenEvent,
+    TokenRequestError,
+)
+from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
-from requests_cc_token.events import Events, TokenEvent
+from requests_cc_token.events import Events
+
+from .conftest import SECRET
 
 
 @pytest.fixture
@@ -69,6 +79,33 @@ def test_a_subscriber_that_fails_does_no_harm(events: Events, caplog: pytest.Log
         ),
         (TokenEvent("held_off", "a", wait=3.0), "DEBUG", "token client 'a': held off; next try in 3.0 s"),
         (TokenEvent("rejected", "a"), "INFO", "token client 'a': rejected"),
+        (
+            TokenEvent("requested", "a", attempt=2, error=TokenRequestError("token client 'a': busy"), waited=0.75),
+            "DEBUG",
+            "token client 'a': requested; try 2 after 0.8 s; busy",
+        ),
+        (
+            TokenEvent("rejected", "a", challenge=Challenge("bearer", {"error": "invalid_token"})),
+            "INFO",
+            "token client 'a': rejected; the API says invalid_token",
+        ),
+        (
+            TokenEvent("rejected", "a", challenge=Challenge("bearer", {"error_description": "old"})),
+            "INFO",
+            "token client 'a': rejected; the API says old",
+        ),
+        (
+            TokenEvent("rejected", "a", challenge=Challenge("bearer")),
+            "INFO",
+            "token client 'a': rejected; the API says no reason",
+        ),
+        (
+            TokenEvent(
+                "insufficient_scope", "a", challenge=Challenge("bearer", {"error": "insufficient_scope", "scope": "b"})
+            ),
+            "INFO",
+            "token client 'a': insufficient scope; the API says insufficient_scope: it wants the scope b",
+        ),
     ],
     ids=lambda value: value.kind if isinstance(value, TokenEvent) else "",
 )
@@ -82,6 +119,38 @@ def test_each_event_is_one_log_record(
     assert (record.name, record.levelname, record.getMessage()) == ("requests_cc_token", level, sentence)
     assert vars(record)["client"] == "a"
     assert vars(record)["event"] == event.kind
+
+
+def test_the_fields_of_a_record(events: Events, caplog: pytest.LogCaptureFixture) -> None:
+    """What an event says is in fields too: names, numbers and words, those only that it has."""
+    plain = set(vars(logging.makeLogRecord({})))
+    error = TokenEndpointError("no", 400, "invalid_scope")
+    with caplog.at_level(logging.DEBUG, "requests_cc_token"):
+        events.emit(TokenEvent("failed", "a", error=error, wait=1.0, duration=0.5, reason="cold", source="service"))
+        events.emit(TokenEvent("held_off", "a", scope="b c", error=TokenRequestError("no"), wait=0.0))
+        events.emit(TokenEvent("rejected", "a", challenge=Challenge("bearer", {"error": "invalid_token"})))
+    said = [{k: v for k, v in vars(r).items() if k not in plain | {"message"}} for r in caplog.records]
+    assert said == [
+        {
+            "client": "a",
+            "event": "failed",
+            "wait": 1.0,
+            "duration": 0.5,
+            "reason": "cold",
+            "source": "service",
+            "error": "TokenEndpointError",
+            "error_code": "invalid_scope",
+        },
+        {
+            "client": "a",
+            "event": "held_off",
+            "scope": "b c",
+            "wait": 0.0,
+            "error": "TokenRequestError",
+            "error_code": None,
+        },
+        {"client": "a", "event": "rejected", "challenge_error": "invalid_token", "challenge_scope": None},
+    ]
 
 
 def test_what_is_not_logged_is_still_told(events: Events, caplog: pytest.LogCaptureFixture) -> None:
@@ -110,6 +179,62 @@ def test_a_management_tells_what_happens(management: AccessTokenManagement, toke
     ]
     assert seen[-1].expires_in == pytest.approx(3595)
     assert token.value not in repr(seen)
+
+
+def test_each_try_says_how_the_one_before_failed(
+    management: AccessTokenManagement, token_service: TokenService
+) -> None:
+    """And for how long nothing was done; the fetch's reason and the scope asked for are in each of its events."""
+    seen: list[TokenEvent] = []
+    management.add_client(
+        "erp", token_endpoint=token_service.token_endpoint, client_id="worker", client_secret=SECRET, scope="api"
+    )
+    management.subscribe(seen.append)
+    management.configure_backchannel(wait=(7,))
+    token_service.fail_next(503)
+    management.service.get_access_token("erp")
+    first, second, obtained = seen
+    assert (first.attempt, first.error, first.waited) == (1, None, None)
+    assert second.attempt == 2
+    assert "503" in str(second.error)
+    assert second.waited == 7.0
+    assert [event.duration for event in seen] == [0.0, 7.0, 7.0]
+    assert (obtained.attempts, obtained.error, obtained.waited) == (2, None, None)
+    assert {(event.scope, event.reason) for event in seen} == {("api", "cold")}
+
+
+def test_what_the_api_demands_is_told(
+    management: AccessTokenManagement, token_service: TokenService, api: ProtectedApi
+) -> None:
+    """A wider scope, by each call that needs it; why a token is refused. With the scope that was asked for."""
+    seen: list[TokenEvent] = []
+    management.add_client(
+        "erp", token_endpoint=token_service.token_endpoint, client_id="worker", client_secret=SECRET, scope="api"
+    )
+    management.add_session("erp", base_url=api.base_url, client="erp")
+    management.subscribe(seen.append)
+    with management.make_session("erp") as session:
+        assert [session.get("scope/pay").status_code for _ in range(2)] == [403, 403]
+        token = management.service.get_access_token("erp")
+        token_service.revoke_all()
+        assert session.get("test").status_code == 200
+    told = [(e.kind, e.scope, e.challenge.error, e.challenge.scope) for e in seen if e.challenge is not None]
+    assert told == [
+        ("insufficient_scope", "api", "insufficient_scope", "pay"),
+        ("insufficient_scope", "api", "insufficient_scope", "pay"),
+        ("rejected", "api", "invalid_token", None),
+    ]
+    assert token.value not in repr(seen)
+
+
+def test_the_scope_of_a_token_that_is_forgotten(management: AccessTokenManagement) -> None:
+    """A token of nobody any more changes nothing, and nothing is told of it."""
+    seen: list[TokenEvent] = []
+    management.subscribe(seen.append)
+    token = AccessToken("T41NT", expires_at=0.0, key="none of ours")
+    management.service.insufficient_scope(token, Challenge("bearer"))
+    management.service.token_rejected(token)
+    assert seen == []
 
 
 def test_a_subscriber_that_ends_its_thread_leaves_nobody_waiting(

@@ -28,8 +28,11 @@ PUBLIC = {
     "SharedTokenCache",
     # what else is met in signatures
     "AccessTokenSession",
+    "Challenge",
     "ClientAuthentication",
+    "ClientStats",
     "Clock",
+    "FailureCount",
     "TokenEvent",
     # client authentication
     "ClientAssertion",

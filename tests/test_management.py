@@ -371,7 +371,7 @@ def test_figures(management: AccessTokenManagement) -> None:
     """``stats`` counts per token client."""
     management.service.get_access_token("worker")
     management.service.get_access_token("worker")
-    figures = management.stats()["worker"]
-    assert figures["requests"] == 1
-    assert figures["hits"] >= 1
-    assert figures["seconds_to_expiry"] == pytest.approx(3595)
+    (line,) = management.stats()
+    assert line.requests == 1
+    assert line.hits >= 1
+    assert line.seconds_to_expiry == pytest.approx(3595)

@@ -21,6 +21,7 @@ from requests_cc_token import (
     AccessToken,
     AccessTokenAdapter,
     AccessTokenManagement,
+    Challenge,
     ConfigurationError,
     DPoPKey,
     TokenRequestError,
@@ -53,6 +54,7 @@ class Tokens:
     number: int = 1
     rejected: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
+    said: list[Challenge | None] = field(default_factory=list)
     api_nonces: Nonces = field(default_factory=Nonces)
     timeouts: list[float | None] = field(default_factory=list)
     fails: bool = False
@@ -67,9 +69,13 @@ class Tokens:
         binding = Binding(KEY, None) if self.token_type == "DPoP" else None
         return AccessToken(f"t{self.number}", self.token_type, expires_at=0.0, binding=binding)
 
-    def token_rejected(self, token: AccessToken) -> None:
+    def token_rejected(self, token: AccessToken, challenge: Challenge | None) -> None:
         self.rejected.append(token.value)
+        self.said.append(challenge)
         self.number += not self.same_again
+
+    def insufficient_scope(self, token: AccessToken, challenge: Challenge) -> None:
+        self.said.append(challenge)
 
     def token_accepted(self, token: AccessToken) -> None:
         self.accepted.append(token.value)
@@ -240,6 +246,37 @@ def test_renew_on(renew_on: Any, status: int, headers: dict[str, str], renewed: 
     assert answered.status_code == (204 if renewed else status)
     assert tokens.rejected == (["t1"] if renewed else [])
     assert tokens.accepted == (["t2"] if renewed else ["t1"] if accepted else [])
+
+
+WIDER = 'error="insufficient_scope", scope="pay"'
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "told"),
+    [
+        (401, None, [None]),
+        (401, 'Basic realm="a"', [None]),
+        (401, "Bearer", [Challenge("bearer", {})]),
+        (401, 'Bearer, DPoP error="invalid_token"', [Challenge("dpop", {"error": "invalid_token"})]),
+        # An API that repeats the token, and what would steer a terminal.
+        (401, 'Bearer realm="t1 is \x1b[1mold"', [Challenge("bearer", {"realm": "*** is ?[1mold"})]),
+        (403, f"Bearer {WIDER}", [Challenge("bearer", {"error": "insufficient_scope", "scope": "pay"})]),
+        (401, f"Bearer {WIDER}", [Challenge("bearer", {"error": "insufficient_scope", "scope": "pay"})]),
+        (403, 'Bearer error="invalid_request"', []),
+        (403, None, []),
+        (404, f"Bearer {WIDER}", []),
+        (200, f"Bearer {WIDER}", []),
+    ],
+)
+def test_what_a_challenge_says_is_told(status: int, header: str | None, told: list[Challenge | None]) -> None:
+    """Why the token is refused, or which scope is wanted: each time, without the token and fit for a terminal."""
+    tokens, headers = Tokens(), {} if header is None else {"WWW-Authenticate": header}
+    made, said = policy(tokens), response(status, headers)
+    for _ in range(2):
+        tokens.number = 1
+        answers = iter([said, response(204)])
+        send_tries(made.tries(prepared(), 5.0), lambda attempt, answers=answers: next(answers), None)  # type: ignore[misc]
+    assert tokens.said == told * 2
 
 
 @pytest.mark.parametrize("wrong", [401, "401", b"401", None, [401.0], ["401"], [True], [200], [600], [None]], ids=repr)

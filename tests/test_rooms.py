@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         # 0 ground: values and pure functions
         """authentication authorized_headers clients clock demand events exceptions expiry flights forks
         keywords locking mounts netrc parameters pickling resend secret_source shortcuts slot_table slots
-        tls_contexts tokens tracebacks tracers urls waits watched_files www_authenticate""",
+        stats tls_contexts tokens tracebacks tracers urls waits watched_files www_authenticate""",
         # 1: the cache's token else a new one, who asks for it and where, and where tokens stay
         "caches endpoint registry token_source",
         # 2: a usable token for a client

@@ -93,7 +93,7 @@ def refused(server: ScriptedServer, kind: type[TokenRequestError], **backchannel
         assert type(caught.value) is kind
         check_message(caught.value)
         assert len(management._cache) == 0  # type: ignore[arg-type]
-        assert management.stats()["worker"]["seconds_to_expiry"] is None
+        assert [line.seconds_to_expiry for line in management.stats()] == [None]
         return caught.value
 
 

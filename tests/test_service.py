@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,8 @@ from requests_cc_token import (
     AccessToken,
     AccessTokenManagement,
     ClientCredentialsClient,
+    ClientStats,
+    FailureCount,
     InvalidTokenResponseError,
     MemoryTokenCache,
     TokenEndpointConnectionError,
@@ -798,27 +801,152 @@ class TestClose:
 
 
 class TestStatistics:
-    def test_stats_is_a_plain_mapping(self, harness: Harness) -> None:
-        """Hits, requests, failures by cause, seconds to expiry and the last error are there by client."""
+    def test_stats_has_a_line_for_a_client(self, harness: Harness) -> None:
+        """Hits, requests, fetches, failures by cause, seconds to expiry and the last error, each a field."""
         harness.server.script.extend([error_answer(400, "invalid_scope"), token_answer("one", 1000)])
         with pytest.raises(TokenEndpointError):
             harness.get()
         harness.clock.advance(700)
         harness.get()
         harness.get()
-        figures = harness.management.stats()["worker"]
-        assert figures["hits"] == 1
-        assert figures["requests"] == 2
-        assert figures["failures"] == {"TokenEndpointError: invalid_scope": 1}
-        assert figures["seconds_to_expiry"] == pytest.approx(995)
-        assert "invalid_scope" in figures["last_error"]
-        assert figures["seconds_to_next_try"] == 0
+        (line,) = harness.management.stats()
+        assert line == ClientStats(
+            client="worker",
+            scope="api",
+            hits=1,
+            requests=2,
+            fetches=2,
+            failures=(FailureCount(error="TokenEndpointError", code="invalid_scope", count=1),),
+            last_error=line.last_error,
+            seconds_to_expiry=995.0,
+        )
+        assert "invalid_scope" in str(line.last_error)
+
+    def test_a_client_that_nobody_has_used_is_listed(self, harness: Harness) -> None:
+        """Lines are sorted by client, each with what it is registered with; nothing is sent for them."""
+        management = harness.management
+        management.add_client(
+            "erp",
+            token_endpoint=harness.server.token_endpoint,
+            client_id="erp",
+            client_secret="T41NT-secret",
+            scope="read write",
+            resource="https://erp.example.com/",
+            audience="erp",
+        )
+        assert management.stats() == [
+            ClientStats(client="erp", scope="read write", resource=("https://erp.example.com/",), audience="erp"),
+            ClientStats(client="worker", scope="api"),
+        ]
+        assert harness.requests == 0
+
+    def test_clients_that_are_registered_alike_are_counted_once(self, harness: Harness) -> None:
+        """Their token is one: what is counted stands at the one that came first, how it stands at both."""
+        management = harness.management
+        management.add_client(
+            "again",
+            token_endpoint=harness.server.token_endpoint,
+            client_id="m2m",
+            client_secret="T41NT-secret",
+            scope="api",
+        )
+        harness.server.default = token_answer("one", 1000)
+        harness.get()
+        harness.service.get_access_token("again")
+        assert management.stats() == [
+            ClientStats(client="again", scope="api", seconds_to_expiry=995.0),
+            ClientStats(client="worker", scope="api", hits=1, requests=1, fetches=1, seconds_to_expiry=995.0),
+        ]
+
+    def test_what_a_resolver_knows_is_listed_once_it_is_used(self, harness: Harness) -> None:
+        """A tenant that nobody asked for cannot be."""
+        harness.server.default = token_answer("one", 1000)
+        harness.management.add_client_resolver(
+            lambda name: ClientCredentialsClient(
+                token_endpoint=harness.server.token_endpoint, client_id=name, client_secret="T41NT"
+            )
+        )
+        assert [line.client for line in harness.management.stats()] == ["worker"]
+        harness.service.get_access_token("tenant")
+        counted = {line.client: line.requests for line in harness.management.stats()}
+        assert counted == {"tenant": 1, "worker": 0}
+
+    def test_only_what_was_sent_is_counted(self, harness: Harness) -> None:
+        """No request without a secret, none where nothing listens; one that breaks off was sent all the same."""
+        management = harness.management
+        management.configure_backchannel(wait=())
+        management.add_client(
+            "no secret", token_endpoint=harness.server.token_endpoint, client_id="x", client_secret={"env": "NO_SECRET"}
+        )
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            url = f"http://127.0.0.1:{closed.getsockname()[1]}/token"
+        management.add_client("nobody there", token_endpoint=url, client_id="x", client_secret="T41NT")
+        harness.server.default = reset
+        for name in ("no secret", "nobody there", "worker"):
+            with pytest.raises(TokenRequestError):
+                harness.service.get_access_token(name)
+        figures = {line.client: line for line in management.stats()}
+        assert {name: line.requests for name, line in figures.items()} == {
+            "no secret": 0,
+            "nobody there": 0,
+            "worker": 1,
+        }
+        assert harness.requests == 1
+        assert [line.fetches for line in figures.values()] == [1, 1, 1]
+        assert [line.status for line in figures.values()] == ["failing"] * 3
+
+    def test_a_request_that_is_sent_once_more_counts_twice(self, harness: Harness) -> None:
+        """A secret that was replaced meanwhile is tried within the same try: two requests, one fetch."""
+        secrets = iter(["T41NT-old", "T41NT-new"])
+        harness.management.add_client(
+            "rotated",
+            token_endpoint=harness.server.token_endpoint,
+            client_id="x",
+            client_secret=lambda: next(secrets),
+        )
+        harness.server.script.extend([error_answer(401, "invalid_client"), token_answer("one", 1000)])
+        harness.service.get_access_token("rotated")
+        (line,) = [line for line in harness.management.stats() if line.client == "rotated"]
+        assert (line.requests, line.fetches, harness.requests) == (2, 1, 2)
 
     def test_per_request_parameters_have_figures_of_their_own(self, harness: Harness) -> None:
         """A scope asked for by one request is counted beside the client's own."""
         harness.server.default = token_answer("one")
         harness.get()
         harness.get(parameters=TokenRequestParameters(scope="write"))
-        names = sorted(harness.management.stats())
-        assert names[0] == "worker"
-        assert names[1].startswith("worker#")
+        harness.get(parameters=TokenRequestParameters(scope="write"))
+        harness.get(parameters=TokenRequestParameters(audience="erp", resource="urn:erp"))
+        lines = harness.management.stats()
+        assert [(s.client, s.scope, s.audience, s.resource, s.hits, s.requests) for s in lines] == [
+            ("worker", "api", None, (), 0, 1),
+            ("worker", "api", "erp", ("urn:erp",), 0, 1),
+            ("worker", "write", None, (), 1, 1),
+        ]
+
+    def test_what_differs_in_another_way_is_counted_together(self, harness: Harness) -> None:
+        """Form fields may be secrets, so no line tells them; the token is the client's own, or the one used last."""
+        harness.server.script.extend([token_answer("one", 1000), error_answer(400, "invalid_request")])
+        harness.server.default = token_answer("two", 500)
+        other = TokenRequestParameters(parameters={"tenant": "b"})
+        harness.get()
+        with pytest.raises(TokenEndpointError):
+            harness.get(parameters=other)
+        (line,) = harness.management.stats()
+        assert (line.requests, line.fetches, line.seconds_to_expiry, line.status) == (2, 2, 995.0, "fine")
+        assert line.failures == (FailureCount(error="TokenEndpointError", code="invalid_request", count=1),)
+        assert "invalid_request" in str(line.last_error)
+
+    def test_rejections_are_counted(self, harness: Harness) -> None:
+        """A token that the API refused, once, though two threads say so."""
+        harness.server.default = token_answer("one")
+        token = harness.get()
+        harness.service.token_rejected(token)
+        harness.service.token_rejected(token)
+        assert [line.rejections for line in harness.management.stats()] == [1]
+
+    def test_a_token_whose_end_has_come_is_none(self, harness: Harness) -> None:
+        """Seconds to expiry are those of a token that may be used."""
+        harness.server.default = token_answer("one", 1000)
+        harness.get()
+        harness.clock.advance(995)
+        assert [line.seconds_to_expiry for line in harness.management.stats()] == [None]

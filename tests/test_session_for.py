@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,20 @@ class TestManagement:
                 harness.get()
             assert management.health()["worker"]["status"] == "failing"
 
+    def test_health_with_a_certificate_that_is_gone(self, server: ScriptedServer, tmp_path: Path) -> None:
+        """A file that is no good is a reason to be failing, and none to raise."""
+        harness = Harness(server)
+        cert = tmp_path / "cert.pem", tmp_path / "key.pem"
+        with harness.management as management:
+            management.add_client(
+                "bound", token_endpoint=server.token_endpoint, client_id="b", client_secret="T41NT", cert=cert
+            )
+            health = management.health()
+            assert health["worker"]["status"] == "fine"
+            assert (health["bound"]["status"], health["bound"]["seconds_to_expiry"]) == ("failing", None)
+            assert "'bound'" in health["bound"]["reason"]
+            assert [line.client for line in management.stats()] == ["bound", "worker"]
+
     def test_a_token_is_revoked_and_forgotten(self, token_service: TokenService, api: ProtectedApi) -> None:
         """The token service does not hold it valid any more, and the next call asks for another one."""
         with AccessTokenManagement() as management:
@@ -159,7 +174,7 @@ class TestManagement:
             harness.clock.advance(900)
             harness.get()
             harness.until_event("renewed")
-            assert management.stats()["worker"]["requests"] == 4
+            assert [line.requests for line in management.stats()] == [4]
         told = [event for event in harness.events if event.kind in ("obtained", "renewed")]
         assert [event.reason for event in told] == ["cold", "rejected", "forced", "renewal"]
         assert {(event.source, event.attempts, event.duration) for event in told} == {("service", 1, 0.0)}

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from requests_cc_token import AccessToken, TokenEndpointError, TokenRequestError
+from requests_cc_token import AccessToken, FailureCount, TokenEndpointError, TokenRequestError
 from requests_cc_token.expiry import lifetime_bounds
 from requests_cc_token.flights import BEGIN_WITHIN
-from requests_cc_token.slots import CALM, MAX_DEAD, MAX_HANGING, Failure, Slot, TokenFlight
+from requests_cc_token.slots import CALM, MAX_CAUSES, MAX_DEAD, MAX_HANGING, Failure, Slot, TokenFlight
 from requests_cc_token.waits import PERMANENT_HOLD_OFF
 
 BUSY = TokenRequestError("busy")
@@ -142,9 +142,22 @@ class TestFailure:
         fetched(slot, 0.0, REFUSED)
         fetched(slot, 100.0, BUSY)
         figures = slot.figures(100.0)
-        assert figures["failures"] == {"TokenEndpointError: invalid_client": 1, "TokenRequestError": 1}
-        assert figures["last_error"] == "busy"
-        assert figures["seconds_to_next_try"] == slot.failure.until - 100.0 if slot.failure else 0.0
+        assert figures.failures == (
+            FailureCount(error="TokenEndpointError", code="invalid_client", count=1),
+            FailureCount(error="TokenRequestError", count=1),
+        )
+        assert figures.last_error == "busy"
+        assert slot.failure is not None
+        assert figures.seconds_to_next_try == slot.failure.until - 100.0
+
+    def test_a_service_with_a_new_code_each_time_takes_no_more_memory_each_time(self, slot: Slot) -> None:
+        """Beyond so many causes a code is not told any more; what is not a text is no code."""
+        for number in range(MAX_CAUSES + 10):
+            fetched(slot, number * 1_000.0, TokenEndpointError("no", 400, f"code {number}"))
+        fetched(slot, 1e6, TokenEndpointError("no", 400, ["odd"]))  # type: ignore[arg-type]
+        failures = slot.figures(1e6).failures
+        assert len(failures) == MAX_CAUSES + 1
+        assert failures[-1] == FailureCount(error="TokenEndpointError", count=11)
 
 
 class TestRenewal:

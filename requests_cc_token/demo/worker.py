@@ -148,6 +148,7 @@ _SENTENCES = {
     "failed": "not to be had",
     "held_off": "not asked for, the last request failed",
     "rejected": "refused by the API",
+    "insufficient_scope": "not enough for the API, which wants another scope",
 }
 
 

@@ -29,7 +29,7 @@ from requests_cc_token.urls import shown_url
 from .answer import Answer
 from .deadline import Deadline
 from .exchange import exchange
-from .failures import Limits, explained
+from .failures import Limits, came_after_sending, explained
 from .options import BackchannelOptions
 from .server import KnownServers
 
@@ -99,15 +99,27 @@ class Backchannel:
                 error.reword(f"{error}; tried {tries} times in {clock.monotonic() - started:.1f} s")
             raise
 
-    def post(self, request: TokenRequest, deadline: Deadline, what: str) -> Answer:
-        """Send one token request to ``what`` and read its answer. Raises ``TokenEndpointConnectionError``."""
-        return self._exchange("POST", request, deadline, what)
+    def post(
+        self, request: TokenRequest, deadline: Deadline, what: str, on_sent: Callable[[], object] | None = None
+    ) -> Answer:
+        """Send one token request to ``what`` and read its answer. Raises ``TokenEndpointConnectionError``.
+
+        ``on_sent()`` is called where the request was sent, whatever became of it.
+        """
+        return self._exchange("POST", request, deadline, what, on_sent)
 
     def get(self, url: str, deadline: Deadline) -> Answer:
         """Read a public document of the token service. Raises ``TokenEndpointConnectionError``."""
         return self._exchange("GET", TokenRequest(url), deadline, f"the document {shown_url(url)}")
 
-    def _exchange(self, method: str, request: TokenRequest, deadline: Deadline, what: str) -> Answer:
+    def _exchange(
+        self,
+        method: str,
+        request: TokenRequest,
+        deadline: Deadline,
+        what: str,
+        on_sent: Callable[[], object] | None = None,
+    ) -> Answer:
         sent = Moment.now(self._clock)
         left = deadline.at - sent.monotonic
         if self.closed.is_set() or left <= 0:
@@ -116,14 +128,21 @@ class Backchannel:
             raise TokenEndpointConnectionError(f"{what}: {why}")
         limits = Limits.of(self.options.timeout, left, deadline.limit)
         proxies: Mapping[str, str] = {}
+        was_sent = False
         try:
             with self._session(request) as session:
                 proxies = session.merge_environment_settings(request.url, {}, None, None, None)["proxies"]
-                return exchange(session, method, request, sent=sent, timeout=limits.seconds, proxies=proxies)
+                answer = exchange(session, method, request, sent=sent, timeout=limits.seconds, proxies=proxies)
+                was_sent = True
+                return answer
         except TokenRequestError:
             raise
         except Exception as error:
+            was_sent = came_after_sending(error)
             reason, hopeless = explained(error, request, limits=limits, proxies=proxies)
+        finally:
+            if was_sent and on_sent is not None:
+                on_sent()
         # Raised here, so that it does not bring the error of requests along, which holds the request.
         raise TokenEndpointConnectionError(f"{what}: {reason}", transient=not hopeless)
 

@@ -93,6 +93,19 @@ def explained(
     return reason, _is_hopeless(error, said)
 
 
+def came_after_sending(error: Exception) -> bool:
+    """Whether the request had been sent, or a part of it, when it failed: there was a connection."""
+    if isinstance(error, requests.RequestException):
+        given_up_for = getattr(error.args[0] if error.args else None, "reason", None)
+        no_connection = isinstance(given_up_for, urllib3.exceptions.NewConnectionError) or isinstance(
+            error,
+            (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.ProxyError),
+        )
+        # ValueError: a URL, scheme, header or proxy that cannot be used.
+        return not no_connection and not isinstance(error, ValueError)
+    return isinstance(error, (urllib3.exceptions.HTTPError, TooMuchError, zlib.error))
+
+
 def _reason(error: Exception, said: str, limits: Limits, proxy: str | None) -> str:
     if isinstance(error, TooMuchError):
         return str(error)

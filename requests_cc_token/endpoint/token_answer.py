@@ -236,7 +236,7 @@ def _refresh_in(refresh_in: Any) -> float | None:
 def _scope(granted: Any, demand: Demand) -> str | None:
     """The scope granted: what the answer says, else what was asked for (RFC 6749 section 5.1)."""
     if granted is None:
-        return " ".join(demand.scope) or None
+        return demand.scope_text
     if isinstance(granted, list) and all(isinstance(each, str) for each in granted):
         granted = " ".join(granted)
     if not isinstance(granted, str):

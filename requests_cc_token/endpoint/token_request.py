@@ -48,14 +48,26 @@ def request_token(
     backchannel: Backchannel,
     clock: Clock,
     keep_trying: Callable[[], bool],
-    on_try: Callable[[], None],
+    on_try: Callable[[TokenRequestError | None, float | None], object],
+    on_sent: Callable[[], object],
 ) -> AccessToken:
-    """Ask the token service for a token, with retries. Raises ``TokenRequestError`` and its kinds."""
+    """Ask the token service for a token, with retries. Raises ``TokenRequestError`` and its kinds.
+
+    ``on_try(error, waited)`` is called before each try: with what the one before failed with, and the seconds since.
+    ``on_sent()`` is called for each token request that was sent, in the thread that sent it.
+    """
+    failed: tuple[TokenRequestError, float] | None = None
 
     def attempt(deadline: Deadline) -> AccessToken:
-        on_try()
-        each = Attempt(demand, backchannel, clock, deadline)
-        return each.run(lambda: each.token(key))
+        nonlocal failed
+        on_try(*((None, None) if failed is None else (failed[0], clock.monotonic() - failed[1])))
+        each = Attempt(demand, backchannel, clock, deadline, on_sent=on_sent)
+        try:
+            return each.run(lambda: each.token(key))
+        except TokenRequestError as error:
+            # Without the frames, which last until the end of the fetch else.
+            failed = error.for_caller(), clock.monotonic()
+            raise
 
     return backchannel.retrying(attempt, keep_trying=keep_trying)
 
@@ -73,12 +85,15 @@ class Attempt:
         clock: Clock,
         deadline: Deadline,
         endpoint: str = "token_endpoint",
+        *,
+        on_sent: Callable[[], object] | None = None,
     ) -> None:
         self._demand = demand
         self._backchannel = backchannel
         self._clock = clock
         self._deadline = deadline
         self._endpoint = endpoint
+        self._on_sent = on_sent
         #: What is said if the time is over now.
         self._late = "its credentials were not there in time"
 
@@ -172,7 +187,7 @@ class Attempt:
         """The answer to the request. Raises ``TokenEndpointConnectionError``."""
         self._late = f"{self.where(request)}: did not answer in time"
         try:
-            answer = self._backchannel.post(request, self._deadline, self.where(request))
+            answer = self._backchannel.post(request, self._deadline, self.where(request), self._on_sent)
         except TokenEndpointConnectionError:
             doubt(self._demand, self._backchannel)
             raise
@@ -189,8 +204,8 @@ class Attempt:
         """The form of RFC 6749 section 4.4.2."""
         demand = self._demand
         form: Form = {"grant_type": demand.client.grant_type}
-        if demand.scope:
-            form["scope"] = " ".join(demand.scope)
+        if demand.scope_text is not None:
+            form["scope"] = demand.scope_text
         if demand.resource:
             form["resource"] = demand.resource
         if demand.audience:

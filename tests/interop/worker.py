@@ -55,7 +55,7 @@ class Worker:
     @property
     def token_requests(self) -> int:
         """How many were sent so far, for all parameters together."""
-        return sum(int(figures["requests"]) for figures in self.management.stats().values())
+        return sum(line.requests for line in self.management.stats())
 
 
 @contextmanager
