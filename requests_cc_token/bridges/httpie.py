@@ -15,7 +15,7 @@ from requests_cc_token.exceptions import ConfigurationError, UnknownClientError
 from requests_cc_token.management import AccessTokenManagement
 
 
-class ClientCredentialsPlugin(AuthPlugin):  # type: ignore[misc]  # HTTPie has no types
+class ClientCredentialsPlugin(AuthPlugin):
     """The authentication type ``cc``; the user name of ``-a`` is a session's name."""
 
     name = "OAuth 2.0 client credentials"
