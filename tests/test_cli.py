@@ -17,7 +17,7 @@ import pytest
 
 from requests_cc_token import ClientCredentialsClient, __version__
 from requests_cc_token.authentication.method import ClientAuthentication
-from requests_cc_token.cli import app, demo
+from requests_cc_token.cli import app, lives
 from requests_cc_token.cli.check import described
 from requests_cc_token.cli.token import claims_of
 from requests_cc_token.config import CONFIG_VARIABLE
@@ -190,17 +190,51 @@ class TestDemo:
         lost its way in 2 of 60.
         """
         interrupts = iter([signal.SIGINT] * times)
-        shown = demo._Output.line
+        shown = lives.Output.line
 
         def interrupted(output: Any, line: Any) -> None:
             for number in interrupts:
                 signal.raise_signal(number)
             shown(output, line)
 
-        monkeypatch.setattr(demo._Output, "line", interrupted)
+        monkeypatch.setattr(lives.Output, "line", interrupted)
         assert app.run(["demo", "--config", str(config), "--session", "main", "--interval", "0", *options]) == code
         assert next(interrupts, None) is None
         assert (" ok, 0 failed; " in capsys.readouterr().out.splitlines()[-1]) == (times == 1)
+
+    def test_an_interrupt_that_is_ignored_stays_so(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A script's job in the background goes on when the script is interrupted, as the shell wants it."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        shown = lives.Output.line
+
+        def interrupted(output: Any, line: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+            shown(output, line)
+
+        monkeypatch.setattr(lives.Output, "line", interrupted)
+        try:
+            arguments = ["demo", "--config", str(config), "--session", "main", "--interval", "0", "--calls", "2"]
+            assert app.run(arguments) == 0
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert "2 calls: 2 ok" in capsys.readouterr().out
+
+    def test_a_third_interrupt_ends_what_is_stuck_in_printing(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where a line cannot be printed, nobody looks whether a second interrupt has come; a third one is an error."""
+
+        def stuck(output: Any, line: Any) -> None:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+            raise AssertionError("still there")
+
+        monkeypatch.setattr(lives.Output, "line", stuck)
+        assert app.run(["demo", "--config", str(config), "--session", "main", "--forever"]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def test_a_reader_who_has_enough_ends_it(self) -> None:
         """When the pipe is closed, as by head, the program ends without a traceback."""

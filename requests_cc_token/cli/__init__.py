@@ -15,5 +15,6 @@
 ``keys``       key pairs for signed assertions and DPoP
 ``discover``   a configuration to start from, of what an issuer or API publishes
 ``demo``       a worker that is watched at its work
+``lives``      what the demo shows: lines, and the life of each token as a bar
 =============  ======================================================================================
 """

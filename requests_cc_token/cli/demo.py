@@ -6,22 +6,23 @@ import contextlib
 import queue
 import signal
 import threading
-from collections.abc import Iterator
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from requests_cc_token.config import CONFIG_VARIABLE
-from requests_cc_token.demo.worker import DEFAULT_CALLS, DEFAULT_INTERVAL, Line, Summary, Worker, printable
+from requests_cc_token.demo.worker import DEFAULT_CALLS, DEFAULT_INTERVAL, Line, Summary, Worker
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.management import AccessTokenManagement
 
+from .lives import Output
 from .options import option
 from .outcome import INTERRUPTED, Exit
 
-_STYLES = {"ok": "green", "error": "red", "token": "cyan"}
+#: Stands among the worker's lines for Ctrl-C or SIGTERM.
+_INTERRUPT = object()
 
 
 def _said_before() -> str | None:
@@ -52,10 +53,22 @@ def _said_before() -> str | None:
 )
 @option("--session", metavar="NAME", help="The session to use, if the configuration has several.")
 @option("--path", default="test", show_default=True, help="What to get, relative to the base URL of the session.")
-def demo(calls: int, forever: bool, interval: float, config: str | None, session: str | None, path: str) -> int:
+@option("--json", is_flag=True, help="Print each line as a JSON object, and what was done as the last one.")
+@option("--svg", type=click.Path(dir_okay=False), help="Write what was seen to this file, as a picture.")
+def demo(
+    calls: int,
+    forever: bool,
+    interval: float,
+    config: str | None,
+    session: str | None,
+    path: str,
+    json: bool,
+    svg: str | None,
+) -> int:
     """Run a worker that calls a protected API, and watch its tokens come and go.
 
-    Without --config, a token service and an API start on this machine for the time of the demo.
+    Without --config, a token service and an API start on this machine for the time of the demo. On a terminal the life
+    of each token is a bar that runs out.
 
     Exit code 0 if every call succeeded, 1 if one failed. Ctrl-C ends the worker after the call under way, which is
     code 0 with --forever and 130 without; a second one ends it at once.
@@ -71,7 +84,7 @@ def demo(calls: int, forever: bool, interval: float, config: str | None, session
             about = f"services of {config}"
         name = session_name(management, session)
         base_url, _ = management.sessions[name]
-        output = _Output()
+        output = stack.enter_context(Output(as_json=json, svg=svg))
         output.note(about)
         output.note(f"session {name!r} calls {base_url}{path}")
         run = _Run(management, name, calls=None if forever else calls, interval=interval, path=path)
@@ -99,32 +112,39 @@ def session_name(management: AccessTokenManagement, name: str | None) -> str:
 class _Run:
     """A worker in a thread of its own, and its lines in ours.
 
-    In a thread because an interrupt then never lands amid a call: the worker is told, and comes to its end. Its lines
-    are printed here because a broken pipe then ends the program, not the thread in which a token was renewed.
+    Its lines are printed here because a broken pipe then ends the program, not the thread in which a token was renewed.
     """
 
     def __init__(self, management: AccessTokenManagement, session: str, **options: Any) -> None:
-        self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
+        #: The worker's lines; None at its end, and `_INTERRUPT` for each Ctrl-C.
+        self._lines: queue.SimpleQueue[Line | object | None] = queue.SimpleQueue()
         self._worker = Worker(management, session, log=self._lines.put, **options)
         self._summary: Summary | None = None
+        self._interrupts = 0
         #: Whether Ctrl-C or SIGTERM ended it.
         self.interrupted = False
 
-    def to_its_end(self, output: _Output) -> Summary | None:
-        """Work until done or interrupted, once; the summary, None where the worker failed and said why."""
-        threading.Thread(target=self._work, name="worker", daemon=True).start()
-        try:
-            with _sigterm_interrupts():
-                try:
-                    self._show(output)
-                except KeyboardInterrupt:
-                    self.interrupted = True
-                    self._worker.stop.set()
-                    output.note("stopping after the call under way; Ctrl-C again stops at once")
-                    self._show(output)
-        finally:
-            self._worker.stop.set()
+    def to_its_end(self, output: Output) -> Summary | None:
+        """Work until done or interrupted, once; the summary, None where the worker failed and said why.
+
+        Raises ``KeyboardInterrupt`` at a second interrupt.
+        """
+        # Before the worker begins: an interrupt may come with its first line.
+        with _interrupts_call(self._interrupt):
+            threading.Thread(target=self._work, name="worker", daemon=True).start()
+            try:
+                self._show(output)
+            finally:
+                self._worker.stop.set()
         return self._summary
+
+    def _interrupt(self, number: int, _frame: object) -> None:
+        """Note an interrupt. Raises nothing, since it comes amid whatever this thread does at that moment."""
+        self._interrupts += 1
+        self._lines.put(_INTERRUPT)
+        if self._interrupts > 1:
+            # Should this thread be stuck in printing, a third one ends it there.
+            signal.signal(number, signal.default_int_handler)
 
     def _work(self) -> None:
         try:
@@ -132,49 +152,28 @@ class _Run:
         finally:
             self._lines.put(None)
 
-    def _show(self, output: _Output) -> None:
+    def _show(self, output: Output) -> None:
         for line in iter(self._lines.get, None):
-            output.line(line)
+            if self._interrupts > 1:
+                raise KeyboardInterrupt
+            if isinstance(line, Line):
+                output.line(line)
+            else:
+                self.interrupted = True
+                self._worker.stop.set()
+                output.note("stopping after the call under way; Ctrl-C again stops at once")
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Have SIGTERM do what Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interrupts_call(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM call the handler, unless they are ignored, as by a job in the background of a script."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _Output:
-    """The demo's lines on standard output, with colours on a terminal."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        # Answers and errors are foreign text: neither markup nor to be cut to a width.
-        self._console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-    def line(self, line: Line) -> None:
-        local = datetime.fromtimestamp(line.time, timezone.utc).astimezone()
-        moment = local.strftime("%H:%M:%S.") + f"{local.microsecond // 1000:03}"
-        self._console.print(f"{moment}  {line.text}", style=_STYLES[line.kind])
-
-    def note(self, text: str) -> None:
-        self._console.print(printable(text), style="dim")
-
-    def summary(self, summary: Summary) -> None:
-        self._console.print(
-            f"{_counted(summary.calls, 'call')}: {summary.ok} ok, {summary.failed} failed; "
-            f"{_counted(summary.token_requests, 'token request')}, "
-            f"{_counted(summary.renewed, 'renewal')} in the background",
-            style="bold",
-        )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -45,6 +45,8 @@ class Line:
     kind: str
     #: Printable characters only.
     text: str
+    #: What happened, where the line is about a token.
+    event: TokenEvent | None = None
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,10 @@ class Worker:
             text += f": {event.error}"
         if event.wait is not None:
             text += f"; none is asked for within {event.wait:.1f} s"
-        self._say("token", f"token of {event.client!r} {text}")
+        self._say("token", f"token of {event.client!r} {text}", event)
 
-    def _say(self, kind: str, text: str) -> None:
-        self._log(Line(self._clock.time(), kind, printable(text)))
+    def _say(self, kind: str, text: str, event: TokenEvent | None = None) -> None:
+        self._log(Line(self._clock.time(), kind, printable(text), event))
 
 
 _SENTENCES = {
