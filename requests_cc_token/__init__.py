@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .clients import ClientCredentialsClient
     from .clock import Clock
     from .events import TokenEvent
+    from .grants.jwt_bearer import JwtBearerGrant
+    from .grants.token_exchange import TokenExchangeGrant
     from .management import AccessTokenManagement, session_for
     from .parameters import NO_TOKEN, TokenRequestParameters
     from .service import AccessTokenService
@@ -66,6 +68,7 @@ __all__ = [
     "FailureCount",
     "FileTokenCache",
     "InvalidTokenResponseError",
+    "JwtBearerGrant",
     "Lease",
     "MemoryTokenCache",
     "PrivateKeyJwt",
@@ -76,6 +79,7 @@ __all__ = [
     "TokenEndpointConnectionError",
     "TokenEndpointError",
     "TokenEvent",
+    "TokenExchangeGrant",
     "TokenRequestError",
     "TokenRequestParameters",
     "TokenRequestTimeout",
@@ -109,6 +113,7 @@ _ROOMS = {
     "DPoPKey": "authentication.dpop",
     "FailureCount": "stats",
     "FileTokenCache": "caches.file",
+    "JwtBearerGrant": "grants.jwt_bearer",
     "Lease": "caches.protocol",
     "MemoryTokenCache": "caches.memory",
     "PrivateKeyJwt": "authentication.assertions",
@@ -117,6 +122,7 @@ _ROOMS = {
     "TlsClientAuth": "authentication.mutual_tls",
     "TokenCache": "caches.protocol",
     "TokenEvent": "events",
+    "TokenExchangeGrant": "grants.token_exchange",
     "TokenRequestParameters": "parameters",
     "session_for": "management",
 }

@@ -13,8 +13,11 @@ from .authentication.by_name import ClientAuthLike, DPoPLike, client_authenticat
 from .authentication.certificate import CertificateLike, ClientCertificate, client_certificate
 from .authentication.dpop import DPoPKey
 from .authentication.method import ClientAuthentication
+from .authentication.no_authentication import NoClientAuthentication
 from .clock import checked_seconds
 from .exceptions import ConfigurationError
+from .grants.by_name import GrantLike, grant_of
+from .grants.grant import Grant
 from .keywords import Unpack, refuse_unknown
 from .parameters import (
     Texts,
@@ -62,6 +65,7 @@ class ClientOptions(_NeededOptions, total=False):
     strict_scope: bool
     token_type: str | None
     grant_type: str | None
+    grant: GrantLike | None
     headers: Mapping[str, str] | None
     customize_request: CustomizeRequest | None
     read_answer: ReadAnswer | None
@@ -103,6 +107,8 @@ class _Registration:
     #: What tokens are whose answer does not say it, or says it in words of its own: ``"Bearer"``, or None.
     token_type: str | None = None
     grant_type: str = "client_credentials"
+    #: What tokens are asked for by beside the client's own credentials.
+    grant: Grant | None = None
     #: Headers of token requests beside the usual ones.
     headers: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
     customize_request: CustomizeRequest | None = None
@@ -118,7 +124,7 @@ _ADDRESSES = ("token_endpoint", "issuer", "revocation_endpoint", "introspection_
 
 
 class ClientCredentialsClient(_Registration):
-    """One token client: who asks, where, how it authenticates, and for what (RFC 6749 section 4.4).
+    """One token client: who asks, where, how it authenticates, and for what (RFC 6749 sections 4.4 and 4.5).
 
     The keywords are those of ``AccessTokenManagement.add_client``, which says what each means. Raises
     ``ConfigurationError`` for a registration that cannot work, ``TypeError`` for a keyword that there is not. Never
@@ -133,7 +139,7 @@ class ClientCredentialsClient(_Registration):
         refuse_unknown(options, OPTIONS, what)
         if "client_id" not in options:
             raise TypeError(f"{what} lacks the keyword 'client_id'")
-        given: dict[str, Any] = {"auth": "client_secret_basic", "allow_http": False, **options}
+        given: dict[str, Any] = {"auth": _usual_auth(options), "allow_http": False, **options}
         fields = _checked(given, what)
         auth = fields["auth"] = client_authentication(given["auth"], what)
         fields["cert"] = _certificate(given.get("cert"), auth, what)
@@ -141,6 +147,10 @@ class ClientCredentialsClient(_Registration):
             raise ConfigurationError(f"{what}: tokens for dpop=... name their type themselves, so leave token_type out")
         super().__init__(name=name, **fields)
         auth.check(self)
+        if self.grant is None and isinstance(auth, NoClientAuthentication):
+            raise ConfigurationError(
+                f"{what}: without a grant of its own a client has to authenticate (RFC 6749 section 4.4)"
+            )
 
     def named(self, name: str) -> ClientCredentialsClient:
         """The same registration under another name."""
@@ -167,6 +177,13 @@ class ClientCredentialsClient(_Registration):
 OPTIONS = frozenset(field.name for field in dataclasses.fields(_Registration) if field.init) - {"name"}
 
 
+def _usual_auth(options: ClientOptions) -> ClientAuthLike:
+    """How a client authenticates that does not say it: by its secret; not at all where a grant needs none."""
+    if options.get("grant") is not None and options.get("client_secret") is None:
+        return NoClientAuthentication()
+    return "client_secret_basic"
+
+
 def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     """What was given of most options, checked, each in the form in which it is used."""
     allow_http = given["allow_http"]
@@ -185,20 +202,25 @@ def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     if not (isinstance(client_id, str) and client_id and client_id.isprintable()):
         raise ConfigurationError(f"{what}: client_id must be printable text")
     secret = given.get("client_secret")
+    grant = grant_of(given.get("grant"), what)
+    parameters = further_parameters(given.get("parameters"), what)
+    if grant is not None and (twice := sorted(grant.fields.intersection(dict(parameters)))):
+        raise ConfigurationError(f"{what}: the parameter {twice[0]!r} is set by grant=..., not by parameters=")
     return {
         **given,
         "client_secret": None if secret is None else secret_source(secret, f"{what}: client_secret"),
         "scope": scope_tokens(given.get("scope"), what),
         "resource": resources(given.get("resource"), what, any_text=given.get("allow_any_resource", False)),
         "audience": checked_audience(given.get("audience"), what) or None,
-        "parameters": further_parameters(given.get("parameters"), what),
+        "parameters": parameters,
         "authorization_details": authorization_details(given.get("authorization_details"), what),
         "dpop": None if given.get("dpop") is None else dpop_key(given["dpop"], what),
         "default_lifetime": checked_seconds(
             given.get("default_lifetime", DEFAULT_LIFETIME), f"{what}: default_lifetime"
         ),
         "token_type": _token_type(given.get("token_type"), what),
-        "grant_type": _grant_type(given.get("grant_type"), what),
+        "grant_type": _grant_type(given.get("grant_type"), grant, what),
+        "grant": grant,
         "headers": checked_headers(given.get("headers"), what),
     }
 
@@ -219,9 +241,13 @@ def _token_type(given: object, what: str) -> str | None:
     raise ConfigurationError(f'{what}: token_type must be "Bearer", the only one that can be taken without its name')
 
 
-def _grant_type(given: object, what: str) -> str:
-    if given is None:
-        return "client_credentials"
-    if isinstance(given, str) and given and all("!" <= c <= "~" for c in given):
-        return given
-    raise ConfigurationError(f"{what}: grant_type must be a name or URI without blanks (RFC 6749 section 4.5)")
+def _grant_type(given: object, grant: Grant | None, what: str) -> str:
+    """The name of the grant: its own, else what a vendor calls the client credentials grant."""
+    usual = "client_credentials" if grant is None else grant.grant_type
+    if given is None or given == usual:
+        return usual
+    if not (isinstance(given, str) and given and all("!" <= c <= "~" for c in given)):
+        raise ConfigurationError(f"{what}: grant_type must be a name or URI without blanks (RFC 6749 section 4.5)")
+    if grant is not None:
+        raise ConfigurationError(f"{what}: grant=... names its grant_type itself, so leave grant_type out")
+    return given

@@ -34,9 +34,9 @@ _PARAMETER_KEYS = frozenset(
 _TABLES = frozenset({"clients", "backchannel", "sessions", "cache", "revoke_on_close", "name"})
 
 #: What is read each time that it is used, so that ``{env = ...}`` and ``{file = ...}`` stay what they are.
-_READ_WHEN_USED = frozenset("client_secret password key assertion source url".split())
+_READ_WHEN_USED = frozenset("client_secret password key assertion source url subject_token actor_token".split())
 #: Options that are tables themselves: ``{env = ...}`` in their place is one of their entries.
-_TABLES_OF_TEXTS = frozenset("parameters headers proxies token_parameters".split())
+_TABLES_OF_TEXTS = frozenset("parameters headers proxies token_parameters claims".split())
 
 _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
@@ -196,7 +196,7 @@ def _value(key: str, value: Any, where: str, folder: Path | None) -> Any:
         if method is not None and method.needed == "cert":
             return _certificate(value, where, folder)
         return _resolved(value, where, folder)
-    if key == "dpop" and isinstance(value, Mapping):
+    if key in ("dpop", "grant") and isinstance(value, Mapping):
         return _resolved(value, where, folder)
     if key == "cert":
         return _certificate(_text(value, where), where, folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .clients import ClientCredentialsClient
 from .exceptions import TokenRequestError
+from .grants.grant import OtherTokens
 from .parameters import TokenRequestParameters
 from .secret_source import fingerprint, importable_name, slow_hash
 from .tokens import Binding
@@ -112,14 +113,15 @@ class Demand:
         client = self.client
         headers = fingerprint(json.dumps(client.headers)).hex() if client.headers else None
         has_functions = client.customize_request is not None or client.read_answer is not None
-        return self._hash(client.auth.identity(client), headers, client.mark if has_functions else None)
+        granted = None if client.grant is None else client.grant.identity(client)
+        return self._hash(client.auth.identity(client), granted, headers, client.mark if has_functions else None)
 
-    def stored_key(self) -> str:
+    def stored_key(self, others: OtherTokens | None = None) -> str:
         """The key by which a store of several processes keeps the tokens: by what the client can prove at this moment.
 
         Processes with the same proof have the same key, and whoever reads the store can tell a guess at the secret only
-        by a slow hash. Reads the secret: to be called in the thread that fetches. Raises ``TokenRequestError`` where
-        there is nothing to prove anything with.
+        by a slow hash. Reads the secret, and what a grant brings, which may be a token of the ``others``: to be called
+        in the thread that fetches. Raises ``TokenRequestError`` where there is nothing to prove anything with.
         """
         client = self.client
         salt = json.dumps([client.token_endpoint, client.issuer, client.client_id])
@@ -129,6 +131,7 @@ class Demand:
 
         try:
             proof = client.auth.proof(client, hashed)
+            granted = None if client.grant is None else client.grant.proof(client, others)
         except TokenRequestError as error:
             raise TokenRequestError(
                 f"token client {client.name!r}: {error.args[0]}", client=client.name, transient=error.transient
@@ -137,7 +140,7 @@ class Demand:
             None if function is None else importable_name(function) or client.mark
             for function in (client.customize_request, client.read_answer)
         ]
-        return self._hash(proof, hashed(json.dumps(client.headers)) if client.headers else None, functions)
+        return self._hash(proof, granted, hashed(json.dumps(client.headers)) if client.headers else None, functions)
 
     def _hash(self, *proven: object) -> str:
         client = self.client
@@ -162,11 +165,11 @@ class Demand:
         return hashlib.sha256(json.dumps(shape).encode("ascii")).hexdigest()
 
     def stamp(self) -> Hashable:
-        """Something that differs once the secret, key or certificate is known to have changed. Never raises."""
+        """Something that differs once a secret, key, token or certificate is known to have changed. Never raises."""
         client = self.client
+        sources = (client.client_secret, client.auth, client.grant, client.dpop)
         try:
-            secret = None if client.client_secret is None else client.client_secret.stamp()
-            return secret, client.auth.stamp(), None if client.dpop is None else client.dpop.stamp()
+            return tuple(None if source is None else source.stamp() for source in sources)
         except Exception:
             # Somebody's own source or method; asked while a fetch ends, which has to end.
             return None

@@ -165,6 +165,8 @@ class AccessTokenManagement:
         - ``authorization_details``: an object or several, or their JSON (RFC 9396)
         - ``parameters``: further form fields by name
         - ``grant_type``: another name for this grant, of a vendor's; ``"client_credentials"`` by default
+        - ``grant``: what is exchanged for the token beside the client's own credentials, a ``JwtBearerGrant`` or a
+          ``TokenExchangeGrant``; a client without ``client_secret`` and ``auth`` does not authenticate then
         - ``headers``: further headers of the token request, a gateway's key for example
         - ``dpop``: the ``DPoPKey`` that tokens are to be bound to (RFC 9449)
         - ``cert``: the client certificate, a PEM file's path or (certificate, key), for tokens bound to it with another

@@ -46,11 +46,33 @@ class ClientRegistry:
         return dict(self._clients)
 
     def add(self, client: ClientCredentialsClient) -> None:
-        """Register a client under its name. Raises ``ConfigurationError`` where the name is taken."""
+        """Register a client under its name.
+
+        Raises ``ConfigurationError`` where the name is taken, or where clients would wait for each other's tokens.
+        """
         if self._clients.setdefault(client.name, client) is not client:
             raise ConfigurationError(
                 f"a token client named {client.name!r} is registered already; registered are {listed(self._clients)}"
             )
+        # Looked for when it is there: of two threads that close a circle, one sees the other's half.
+        circle = self._circle(client, ())
+        if circle is not None:
+            del self._clients[client.name]
+            raise ConfigurationError(
+                f"token client {client.name!r}: the tokens that it exchanges would be its own: "
+                f"{' -> '.join(map(repr, circle))}"
+            )
+
+    def _circle(self, client: ClientCredentialsClient, way: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The way from a client by the tokens that it exchanges to one that was on the way already, or None."""
+        if client.name in way:
+            return (*way, client.name)
+        for name in () if client.grant is None else client.grant.clients:
+            following = self._clients.get(name)
+            circle = None if following is None else self._circle(following, (*way, client.name))
+            if circle is not None:
+                return circle
+        return None
 
     def add_resolver(self, resolver: ClientResolver) -> None:
         """Ask this function too for names that nobody registered. Raises ``ConfigurationError``."""

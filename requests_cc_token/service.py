@@ -55,7 +55,7 @@ class AccessTokenService:
         self, registry: ClientRegistry, *, cache: TokenCache, clock: Clock, backchannel: Backchannel, events: Events
     ) -> None:
         self._registry = registry
-        self._source = TokenSource(cache, backchannel=backchannel, clock=clock, events=events)
+        self._source = TokenSource(cache, backchannel=backchannel, clock=clock, events=events, others=self)
         self._clock = clock
         self._monotonic = clock.monotonic
         self._backchannel = backchannel

@@ -21,6 +21,7 @@ from .endpoint.token_request import request_token
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenCacheError, TokenRequestError
 from .expiry import Moment, localized
+from .grants.grant import OtherTokens
 from .slots import Slot, TokenFlight
 from .tokens import AccessToken
 
@@ -38,8 +39,12 @@ LANDING_TIME = 1.0
 class TokenSource:
     """The cache and the token endpoint of one management; safe in threads."""
 
-    def __init__(self, cache: TokenCache, *, backchannel: Backchannel, clock: Clock, events: Events) -> None:
+    def __init__(
+        self, cache: TokenCache, *, backchannel: Backchannel, clock: Clock, events: Events, others: OtherTokens
+    ) -> None:
         self._cache = cache
+        #: Where a client finds the token of another one, which it exchanges.
+        self._others = others
         self._backchannel = backchannel
         self._clock = clock
         self._events = events
@@ -57,8 +62,11 @@ class TokenSource:
         return isinstance(self._cache, SharedTokenCache)
 
     def _stored_key(self, demand: Demand, slot: Slot) -> str:
-        # Any cache but our own in memory may be one that others read, or that holds what others brought.
-        return slot.key if isinstance(self._cache, MemoryTokenCache) else demand.stored_key()
+        # Any cache but our own in memory may be one that others read, or that holds what others brought. In another
+        # management the name of a client whose token is exchanged may be that of another one.
+        grant = demand.client.grant
+        is_ours = isinstance(self._cache, MemoryTokenCache) and (grant is None or not grant.clients)
+        return slot.key if is_ours else demand.stored_key(self._others)
 
     def obtain(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
         """The token that this fetch is for. Raises ``TokenRequestError`` and its kinds."""
@@ -141,6 +149,7 @@ class TokenSource:
             keep_trying=lambda: first_sequence and flight.waiting > 0,
             on_try=on_try,
             on_sent=on_sent,
+            others=self._others,
         )
 
     def _use(self, doing: str, demand: Demand, action: Callable[[], _T], *, even_if_down: bool = False) -> _T | None:

@@ -152,6 +152,7 @@ class StrictTokenService(ScriptedServer):
             certificate = _certificate_of(connection)
             try:
                 client_id = self._client(request, certificate)
+                granted = self._granted(request, client_id)
                 thumbprint = None
                 if "dpop" in request.headers:
                     thumbprint = self.proofs.check(request, self.origin).thumbprint
@@ -161,9 +162,13 @@ class StrictTokenService(ScriptedServer):
             self.issued.append(Issued(value, thumbprint, certificate, request.form))
             kind = "DPoP" if thumbprint else "Bearer"
             body = {"access_token": value, "token_type": kind, "expires_in": self.lifetime, "client": client_id}
-            return answer(200, body, self.headers)(connection)
+            return answer(200, {**body, **granted}, self.headers)(connection)
 
         return act
+
+    def _granted(self, request: Request, client_id: str) -> Mapping[str, Any]:
+        """What else the answer says; an error where the grant is no good."""
+        return {}
 
     def _check_secret(self, *readings: str) -> None:
         if self.secret is not None and self.secret not in readings:

@@ -237,3 +237,19 @@ def test_errors_have_their_exit_codes() -> None:
     """The store's is 6; an error that nobody expects is the call's own."""
     assert exit_code(TokenCacheError("x")) is Exit.STORE
     assert exit_code(OSError()) is Exit.FAILED
+
+
+def test_a_grant_is_looked_at(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its files are judged like any; what another client's token is exchanged for is told with the first request."""
+    client_files(config.parent, ends=NOW + datetime.timedelta(days=300))
+    (config.parent / "token").write_text("token")
+    (config.parent / "token").chmod(0o644)
+    exchange = 'type = "token_exchange", subject_token_type = "jwt"'
+    assert check(config, client('grant = { type = "jwt_bearer", key = { file = "worker.key" } }', "")) == 0
+    assert "erp: https://token.example/, id worker, none, grant jwt-bearer" in told(capsys, "ok")[0]
+    assert check(config, client('grant = { type = "jwt_bearer", key = { file = "none.key" } }', "")) == 2
+    assert any("none.key: No such file" in line for line in told(capsys, "problem"))
+    assert check(config, client(f'grant = {{ {exchange}, subject_token = {{ file = "token" }} }}')) == 0
+    assert any("subject_token: others than its owner may use" in line for line in told(capsys, "warning"))
+    assert check(config, client(f'grant = {{ {exchange}, subject_token = {{ client = "erp2" }} }}')) == 0
+    assert "grant token-exchange, secret from" in told(capsys, "ok")[0]

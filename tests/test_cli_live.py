@@ -425,6 +425,18 @@ class TestAnIssuer:
         assert "metadata of http://127.0.0.1" in out
         assert "it does not list the scope x" in out
 
+    def test_a_client_that_does_not_authenticate(
+        self, config: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        """Is nothing that metadata would list: what a grant brings proves enough."""
+        (tmp_path / "token").write_text("T41NT-subject")
+        token = f'{{ file = "{tmp_path / "token"}" }}'
+        grant = f'grant = {{ type = "token_exchange", subject_token = {token}, subject_token_type = "jwt" }}\n'
+        self.describe(config, server, grant, token_endpoint_auth_methods_supported=["private_key_jwt"])
+        config.write_text(config.read_text().replace(f'client_secret = "{SECRET}"\n', ""))
+        assert live(config) == 0
+        assert "does not list" not in capsys.readouterr().out
+
     def test_a_method_that_is_not_listed(
         self, config: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
     ) -> None:

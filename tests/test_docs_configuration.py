@@ -16,6 +16,7 @@ from requests_cc_token import TokenRequestParameters as Parameters
 from requests_cc_token import config as files
 from requests_cc_token.authentication.by_name import METHODS, keys_beside_auth
 from requests_cc_token.clients import OPTIONS
+from requests_cc_token.grants.by_name import GRANTS, keywords_of
 from requests_cc_token.session_options import SessionOptions
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -40,7 +41,14 @@ BACKCHANNEL = table("## Backchannel", "option")
 PARAMETERS = table("### One request", "option")
 CACHE = table("## Cache", "option")
 MANAGEMENT = table("## The management", "option")
+GRANT_KEYS = table("### Grants", "option")
 METHOD_KEYS = table("### Client authentication", "TOML key")
+
+
+NEEDED_OF_GRANTS = {
+    "jwt_bearer": {"key": '{ file = "client.pem" }'},
+    "token_exchange": {"subject_token": '{ file = "token" }', "subject_token_type": '"jwt"'},
+}
 
 
 def name(row: dict[str, str], column: str = "option") -> str:
@@ -91,6 +99,12 @@ def test_the_methods_have_a_row_for_each_key() -> None:
     assert rows == known
 
 
+def test_the_grants_have_a_row_for_each_keyword() -> None:
+    """Each keyword of a grant has one row, which names the grant and says whether it is needed."""
+    rows = [(row["grants"].strip("`"), name(row), row["default"] == "needed") for row in GRANT_KEYS]
+    assert sorted(rows) == sorted((grant, *pair) for grant in GRANTS for pair in keywords_of(grant).items())
+
+
 def test_the_caches_have_a_row_for_each_option() -> None:
     """Each option of a cache has one row, which names the caches that take it."""
     caches = {"memory": MemoryTokenCache, "file": FileTokenCache, "Redis": RedisTokenCache}
@@ -128,6 +142,17 @@ def test_an_example_of_a_client_loads(example: str, folder: Path) -> None:
         needed["scope"] = '"orders"'
     lines = [f"{key} = {value}" for key, value in needed.items() if key not in dropped]
     loads(folder, "\n".join(["[clients.worker]", *lines, example]))
+
+
+@pytest.mark.parametrize("row", GRANT_KEYS, ids=name)
+def test_an_example_of_a_grant_loads(row: dict[str, str], folder: Path) -> None:
+    """What the table of grants shows is taken from a file."""
+    grant, example = row["grants"].strip("`"), row["TOML"].strip("`")
+    beside = {"type": f'"{grant}"', **{k: v for k, v in NEEDED_OF_GRANTS[grant].items() if k != name(row)}}
+    partner = {"actor_token": 'actor_token_type = "jwt"', "actor_token_type": 'actor_token = { file = "token" }'}
+    lines = [*(f"{key} = {value}" for key, value in beside.items()), example, partner.get(name(row), "")]
+    client = '[clients.worker]\nclient_id = "worker"\ntoken_endpoint = "https://example.com/token"'
+    loads(folder, "\n".join([client, "[clients.worker.grant]", *lines]))
 
 
 @pytest.mark.parametrize("example", examples(SESSIONS))

@@ -34,6 +34,9 @@ PUBLIC = {
     "Clock",
     "FailureCount",
     "TokenEvent",
+    # grants
+    "JwtBearerGrant",
+    "TokenExchangeGrant",
     # client authentication
     "ClientAssertion",
     "ClientSecretBasic",

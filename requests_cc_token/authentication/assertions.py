@@ -19,7 +19,7 @@ from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path
 
 from .method import Applicant, ClientAuthentication, TokenRequest, secret_of
-from .signing_key import MAC_ALGORITHMS, KeyLike, SigningKeySource, check_algorithm, require_jose, signed
+from .signing_key import MAC_ALGORITHMS, KeyLike, SigningKey, SigningKeySource, check_algorithm, require_jose, signed
 
 #: ``client_assertion_type`` of a JWT (RFC 7523 section 2.2).
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -49,23 +49,44 @@ class _SignedAssertion(ClientAuthentication):
         self.header_type = header_type
 
     def claims(self, request: TokenRequest, client_id: str) -> dict[str, Any]:
-        """The claims of RFC 7523 section 3, new for each try."""
-        issued = int(request.now)
-        audience = self.audience
-        if audience is None:
-            audience = request.audience
-        elif audience == "token_endpoint":
-            audience = request.url
-        return {
-            "iss": client_id,
-            "sub": client_id,
-            "aud": audience,
-            "jti": secrets.token_urlsafe(24),
-            "iat": issued,
-            "nbf": issued,
-            # Whole seconds, and one at least.
-            "exp": int(request.valid_from) + max(1, int(self.lifetime)),
-        }
+        """The claims of an assertion by which the client authenticates."""
+        return dated_claims(
+            request, issuer=client_id, subject=client_id, audience=self.audience, lifetime=self.lifetime
+        )
+
+
+def dated_claims(
+    request: TokenRequest, *, issuer: str, subject: str | None, audience: str | None, lifetime: float
+) -> dict[str, Any]:
+    """The claims of RFC 7523 section 3, new for each try.
+
+    Without ``audience`` the assertion is for the issuer of the tokens or, where none is known, the token endpoint.
+    """
+    issued = int(request.now)
+    if audience is None:
+        audience = request.audience
+    elif audience == "token_endpoint":
+        audience = request.url
+    return {
+        "iss": issuer,
+        **({} if subject is None else {"sub": subject}),
+        "aud": audience,
+        "jti": secrets.token_urlsafe(24),
+        "iat": issued,
+        "nbf": issued,
+        # Whole seconds, and one at least.
+        "exp": int(request.valid_from) + max(1, int(lifetime)),
+    }
+
+
+def signed_assertion(key: SigningKey, header_type: str, claims: Mapping[str, Any]) -> str:
+    """An assertion signed with the key, which the header names as far as it has a name."""
+    header = {"typ": header_type}
+    if key.key_id is not None:
+        header["kid"] = key.key_id
+    if key.certificate is not None:
+        header["x5t#S256"] = key.certificate
+    return key.sign(header, claims)
 
 
 def _check_text(given: object, what: str) -> None:
@@ -180,12 +201,7 @@ class PrivateKeyJwt(_SignedAssertion):
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
         """Add the form fields."""
         key = self._key.get()
-        header = {"typ": self.header_type}
-        if key.key_id is not None:
-            header["kid"] = key.key_id
-        if key.certificate is not None:
-            header["x5t#S256"] = key.certificate
-        assertion = key.sign(header, self.claims(request, client.client_id))
+        assertion = signed_assertion(key, self.header_type, self.claims(request, client.client_id))
         _present(request, client, assertion, JWT_BEARER, key.fingerprint)
 
     def identity(self, client: Applicant) -> tuple[str, ...]:

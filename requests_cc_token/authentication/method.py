@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.secret_source import SecretSource, fingerprint, own_mark
+from requests_cc_token.tokens import AccessToken
 from requests_cc_token.urls import shown_url
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class TokenRequest:
         self.cert = cert
         #: A salted hash of the credential used, to see whether a rotated one is there after ``invalid_client``.
         self.credential = b""
+        #: The same of what the grant brings, and the tokens of other clients that are among it.
+        self.granted = b""
+        self.borrowed: list[AccessToken] = []
         #: Texts that no message may repeat, should the server echo them.
         self.secrets: list[str] = []
         #: What a client assertion is addressed to: the issuer where it is known, else the token endpoint.

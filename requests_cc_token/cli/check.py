@@ -149,6 +149,8 @@ class Configuration:
         demand = Demand.of(client)
         request = TokenRequest(place, {}, audience=place, now=time.time(), cert=demand.certificate)
         client.auth.authenticate(request, client)
+        if client.grant is not None and not client.grant.clients:
+            client.grant.add_to(request, client, None)
         return described(client), [place]
 
     def _try_session(self, name: str, left: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -174,6 +176,8 @@ class Configuration:
 def described(client: ClientCredentialsClient) -> str:
     """What a registration says, without its secrets."""
     facts = [str(client.token_endpoint or client.issuer), f"id {client.client_id}", client.auth.method]
+    if client.grant is not None:
+        facts.append(f"grant {client.grant.grant_type.rpartition(':')[2]}")
     if client.client_secret is not None:
         facts.append(f"secret from {client.client_secret.description}")
     facts.append(f"scope {' '.join(client.scope)}" if client.scope else "no scope")

@@ -15,7 +15,7 @@ from .report import Finding
 #: Days before the end of a certificate from which on it is warned of: a month is what authorities give.
 WARN_DAYS = 30
 
-_SECRETS = frozenset("client_secret password key assertion source".split())
+_SECRETS = frozenset("client_secret password key assertion source subject_token actor_token".split())
 
 
 def judged_files(about: str, entry: Mapping[str, Any], folder: Path) -> Iterator[Finding]:

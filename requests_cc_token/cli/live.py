@@ -110,7 +110,8 @@ class _Client:
             return None
         self._tell("ok", f"metadata of {shown_url(published.url)}", None, seconds_since(begun))
         methods = published.texts("token_endpoint_auth_methods_supported")
-        if methods and self._client.auth.method not in methods:
+        # Of what a grant does without no server speaks.
+        if methods and self._client.auth.method not in ("none", *methods):
             self._tell("warning", f"it does not list {self._client.auth.method}; it lists {', '.join(methods)}")
         unlisted = set(self._client.scope) - set(published.texts("scopes_supported"))
         if published.texts("scopes_supported") and unlisted:

@@ -46,6 +46,8 @@ def advice_for(code: str | None, status: int = 0, demand: Demand | None = None) 
     if code is None:
         return _REDIRECT if 300 <= status < 400 else _BY_STATUS.get(status)
     advice = _BY_CODE.get(code)
+    if demand is not None and demand.client.grant is not None:
+        advice = demand.client.grant.advice.get(code, advice)
     if code == "invalid_client" and demand is not None and demand.client.auth.makes_dated_proofs:
         return f"{advice}; {_OLDER_ASSERTIONS}"
     return advice

@@ -150,6 +150,10 @@ def _token(
         raise _Refused("there is no access_token in it; read_answer=... can say where the token is")
     if not is_presentable(value):
         raise _Refused("its access_token holds blanks or characters that a header cannot carry (RFC 6749 A.12)")
+    grant = demand.client.grant
+    objection = None if grant is None else grant.objection(members)
+    if objection is not None:
+        raise _Unwanted(objection)
     token_type = _token_type(members.get("token_type"), demand)
     lifetime = stated_lifetime(members, answer)
     if lifetime is None:

@@ -1,4 +1,4 @@
-"""One fetch of a token: the request built, sent with backoff, its answer read (RFC 6749 section 4.4)."""
+"""One fetch of a token: the request built, sent with backoff, its answer read (RFC 6749 sections 4.4 and 4.5)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from requests_cc_token.clock import Clock
 from requests_cc_token.demand import Demand
 from requests_cc_token.events import logger
 from requests_cc_token.exceptions import TokenEndpointConnectionError, TokenEndpointError, TokenRequestError
+from requests_cc_token.grants.grant import OtherTokens
 from requests_cc_token.tokens import AccessToken
 from requests_cc_token.tracebacks import sealed
 from requests_cc_token.urls import shown_url
@@ -36,6 +37,8 @@ MAX_NOTED = 10_000
 
 #: Refusals of what the client proved itself by.
 _OVER_PROOF = frozenset({"invalid_client", "invalid_dpop_proof"})
+#: Refusals of what a grant brought (RFC 7523 section 3.1, RFC 8693 section 2.2.2).
+_OVER_GRANT = frozenset({"invalid_grant", "invalid_request", "invalid_token"})
 
 #: The fields of a request; several values for one that may be repeated.
 Form = dict[str, Union[str, tuple[str, ...]]]
@@ -50,18 +53,20 @@ def request_token(
     keep_trying: Callable[[], bool],
     on_try: Callable[[TokenRequestError | None, float | None], object],
     on_sent: Callable[[], object],
+    others: OtherTokens | None = None,
 ) -> AccessToken:
     """Ask the token service for a token, with retries. Raises ``TokenRequestError`` and its kinds.
 
     ``on_try(error, waited)`` is called before each try: with what the one before failed with, and the seconds since.
     ``on_sent()`` is called for each token request that was sent, in the thread that sent it.
+    ``others`` are the tokens of the other clients, for a grant that exchanges one of them.
     """
     failed: tuple[TokenRequestError, float] | None = None
 
     def attempt(deadline: Deadline) -> AccessToken:
         nonlocal failed
         on_try(*((None, None) if failed is None else (failed[0], clock.monotonic() - failed[1])))
-        each = Attempt(demand, backchannel, clock, deadline, on_sent=on_sent)
+        each = Attempt(demand, backchannel, clock, deadline, on_sent=on_sent, others=others)
         try:
             return each.run(lambda: each.token(key))
         except TokenRequestError as error:
@@ -87,6 +92,7 @@ class Attempt:
         endpoint: str = "token_endpoint",
         *,
         on_sent: Callable[[], object] | None = None,
+        others: OtherTokens | None = None,
     ) -> None:
         self._demand = demand
         self._backchannel = backchannel
@@ -94,6 +100,7 @@ class Attempt:
         self._deadline = deadline
         self._endpoint = endpoint
         self._on_sent = on_sent
+        self._others = others
         #: What is said if the time is over now.
         self._late = "its credentials were not there in time"
 
@@ -133,13 +140,17 @@ class Attempt:
             return self._read(answer, key)
         except TokenEndpointError as error:
             refusal = error
-        if not _may_be_outdated(refusal):
+        over_grant = self._demand.client.grant is not None and refusal.error in _OVER_GRANT
+        if not over_grant and not _may_be_outdated(refusal):
             raise refusal
+        for borrowed in request.borrowed if over_grant else ():
+            assert self._others is not None, "somebody has lent it"
+            self._others.token_rejected(borrowed)
         # The secret may have been replaced between our reading it and now (RFC 6749 section 5.2 names no other way to
         # learn that), or proofs are dated by a wrong clock. One more try, where something is different then.
-        better = refusal.error in _OVER_PROOF and self._learn_time(answer)
+        better = (over_grant or refusal.error in _OVER_PROOF) and self._learn_time(answer)
         again = self.request(self._token_form())
-        if again.credential == request.credential and not better:
+        if (again.credential, again.granted) == (request.credential, request.granted) and not better:
             skew = self._backchannel.servers.of(request.url).skew
             if abs(skew) >= TOLERATED_SKEW:
                 refusal.reword(f"{refusal}; this machine's clock is {-skew:.0f} s off: set it (NTP)")
@@ -175,8 +186,11 @@ class Attempt:
         request.headers.update(client.headers)
         self._late = "its credentials were not there in time"
         client.auth.authenticate(request, client)
-        if self._endpoint == "token_endpoint" and demand.dpop is not None:
-            request.headers["DPoP"] = demand.dpop.proof("POST", url, now=request.now, nonce=server.nonce)
+        if self._endpoint == "token_endpoint":
+            if client.grant is not None:
+                client.grant.add_to(request, client, self._others)
+            if demand.dpop is not None:
+                request.headers["DPoP"] = demand.dpop.proof("POST", url, now=request.now, nonce=server.nonce)
         return request
 
     def where(self, request: TokenRequest) -> str:
@@ -201,7 +215,7 @@ class Attempt:
         return foreign("customize_request", lambda: customize(prepared), self._demand.name)
 
     def _token_form(self) -> Form:
-        """The form of RFC 6749 section 4.4.2."""
+        """The form of RFC 6749 section 4.4.2, without what proves anything."""
         demand = self._demand
         form: Form = {"grant_type": demand.client.grant_type}
         if demand.scope_text is not None:
@@ -248,7 +262,9 @@ class Attempt:
     def _learn_time(self, answer: Answer) -> bool:
         """Take the token service's time from an answer that it made just now; whether proofs are dated anew then."""
         demand = self._demand
-        is_dated = demand.client.auth.makes_dated_proofs or demand.dpop is not None
+        client = demand.client
+        dated_grant = client.grant is not None and client.grant.makes_dated_proofs
+        is_dated = client.auth.makes_dated_proofs or dated_grant or demand.dpop is not None
         if not is_dated or answer.headers.get("Age", "0") != "0":
             return False
         server = self._backchannel.servers.of(answer.request.url)

@@ -1,0 +1,57 @@
+"""Which grant is meant: by an object, or by a table with its keywords."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Union
+
+from requests_cc_token.exceptions import ConfigurationError
+from requests_cc_token.keywords import did_you_mean
+
+from .grant import Grant
+from .jwt_bearer import JwtBearerGrant
+from .token_exchange import TokenExchangeGrant
+
+#: What ``grant=`` may be given as.
+GrantLike = Union[Grant, Mapping[str, Any]]
+
+#: The grants by the names that they have in tables.
+GRANTS: Mapping[str, Callable[..., Grant]] = {"jwt_bearer": JwtBearerGrant, "token_exchange": TokenExchangeGrant}
+
+
+def keywords_of(name: str) -> dict[str, bool]:
+    """What a grant can be told, and whether it has to be."""
+    parameters = inspect.signature(GRANTS[name]).parameters
+    return {keyword: parameter.default is parameter.empty for keyword, parameter in parameters.items()}
+
+
+def grant_of(given: object, what: str) -> Grant | None:
+    """The grant that is meant by an object, or a mapping: ``{"type": name, ...}`` with its keywords.
+
+    None for None: the client's own credentials. Raises ``ConfigurationError``; ``what`` begins its message.
+    """
+    if given is None or isinstance(given, Grant):
+        return given
+    options = dict(given) if isinstance(given, Mapping) else {}
+    name = options.pop("type", None)
+    if not (isinstance(name, str) and name in GRANTS):
+        hint = did_you_mean(name, GRANTS) if isinstance(name, str) else ""
+        raise ConfigurationError(
+            f"{what}: grant must be a JwtBearerGrant, a TokenExchangeGrant, or a table of its keywords with "
+            f"type = one of {', '.join(GRANTS)}{hint}"
+        )
+    known = keywords_of(name)
+    for keyword in options:
+        if keyword not in known:
+            raise ConfigurationError(
+                f"{what}: the grant {name} has no {ascii(keyword)[:40]}; known are {', '.join(known)}"
+                f"{did_you_mean(str(keyword), known)}"
+            )
+    missing = [keyword for keyword, is_needed in known.items() if is_needed and keyword not in options]
+    if missing:
+        raise ConfigurationError(f"{what}: the grant {name} lacks {', '.join(missing)}")
+    try:
+        return GRANTS[name](**options)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{what}: {error}") from None
