@@ -79,7 +79,16 @@ def one_request() -> str:
     return svg(760, 375, "One request whose token has to be fetched", parts)
 
 
-PICTURES = {"life-of-a-token.svg": life_of_a_token, "one-request.svg": one_request}
+def icon() -> str:
+    """The mark in a browser's tab: a token, most of whose life is used without anything being sent."""
+    whole = f'<circle cx="16" cy="16" r="12" fill="none" stroke="{GREEN}" stroke-width="7"/>'
+    # 17 % of the way round, beginning at the top and going back: the time of renewal.
+    rest = '<circle cx="16" cy="16" r="12" fill="none" stroke="{}" stroke-width="7" {} transform="rotate(-90 16 16)"/>'
+    due = rest.format(ORANGE, 'pathLength="100" stroke-dasharray="17 83" stroke-dashoffset="17"')
+    return svg(32, 32, "requests_cc_token", [whole, due])
+
+
+PICTURES = {"icon.svg": icon, "life-of-a-token.svg": life_of_a_token, "one-request.svg": one_request}
 
 
 def main() -> int:

@@ -41,3 +41,6 @@ maximum_signature_line_length = 100
 html_theme = "furo"
 html_title = f"requests_cc_token {release}"
 html_show_sphinx = False
+html_favicon = "_static/icon.svg"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
