@@ -12,7 +12,7 @@ import pytest
 from requests_cc_token import AccessToken
 from requests_cc_token.caches.bounded_calls import MAX_HANGING, STEPS, Allowance, BoundedCalls
 from requests_cc_token.caches.records import TokenRecords
-from requests_cc_token.caches.store import SILENCE_WHILE_WAITING, Claim, StoreTokenCache, Wait
+from requests_cc_token.caches.store import SILENCE_WHILE_WAITING, Claim, Kept, StoreTokenCache, Wait
 from requests_cc_token.exceptions import TokenCacheError
 
 from .scripted_server import PATIENCE
@@ -211,6 +211,9 @@ class SlowStore(StoreTokenCache[str]):
 
     def _let_go(self, key: str, holding: str) -> None:
         self.back.append(holding)
+
+    def _inspect(self, key: str) -> Kept:
+        raise AssertionError("nobody looks here")
 
 
 @pytest.mark.parametrize(

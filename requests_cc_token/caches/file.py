@@ -14,6 +14,7 @@ comparison has to be made at the moment of writing, which no file system could m
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -21,6 +22,7 @@ import random
 import re
 import secrets
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,7 +33,7 @@ from requests_cc_token.tokens import AccessToken
 
 from .folder import fault_of, make_private, strangers_in
 from .records import MAX_RECORD, EncryptionKey, TokenRecords
-from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
+from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, Holder, Kept, StoreTokenCache, Wait
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -256,6 +258,19 @@ class FileTokenCache(StoreTokenCache[_Holding]):
                 holding.holder.unlink(missing_ok=True)
         finally:
             holding.lock.release()
+
+    def _inspect(self, key: str) -> Kept:
+        token, held, age = self._read(key), _look(self._folder(key)), None
+        if held.is_token:
+            # The time of the last change is the token's expiry, see `_write_file`; that of the inode is the system's.
+            with contextlib.suppress(FileNotFoundError):
+                age = max(0.0, time.time() - (self._folder(key) / f"{held.last}.token").stat().st_ctime)
+        for number, holder in sorted(held.holders.items(), reverse=True):
+            state = _process_state(holder)
+            if number > held.last and state is not None:
+                name = f"process {holder.partition('-')[0]}{', stopped' if state in _FROZEN else ''}"
+                return Kept(token, age, Holder(name, None))
+        return Kept(token, age, None)
 
     def _sweep(self, key: str) -> None:
         """Remove what is left of other keys whose tokens expired long ago."""

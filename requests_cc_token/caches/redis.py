@@ -4,7 +4,7 @@ Three keys for each token, with one hash tag, so that a cluster has them in one 
 
     requests_cc_token:{5f1d…}:token   the record; expires with the token
     requests_cc_token:{5f1d…}:fence   the fencing numbers: issued last, and of the last write
-    requests_cc_token:{5f1d…}:lease   who fetches; SET NX PX, released by compare-and-delete
+    requests_cc_token:{5f1d…}:lease   who fetches, host:process:nonce; SET NX PX, released by compare-and-delete
 
 The lease only saves token requests. What may be written is decided by the fencing number that came with it: a
 process that was frozen until after its lease writes nothing once another one has written.
@@ -19,7 +19,7 @@ from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.tokens import AccessToken
 
 from .records import EncryptionKey, TokenRecords
-from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, StoreTokenCache, Wait
+from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, Holder, Kept, StoreTokenCache, Wait
 
 #: The beginning of each key's name.
 DEFAULT_PREFIX = "requests_cc_token:"
@@ -82,6 +82,13 @@ if redis.call('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
 return 1
 """
 )
+
+# Nothing is changed.
+_LOOK = """
+local now = redis.call('TIME')
+return {redis.call('GET', KEYS[1]), redis.call('HGET', KEYS[2], 'last'), redis.call('GET', KEYS[3]),
+  redis.call('PTTL', KEYS[3]), now[1], now[2]}
+"""
 
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
@@ -171,9 +178,24 @@ class RedisTokenCache(StoreTokenCache[str]):
     def _let_go(self, key: str, holding: str) -> None:
         self._client.eval(_RELEASE, 1, self._names(key)[2], holding)
 
+    def _inspect(self, key: str) -> Kept:
+        record, last, holder, left, seconds, micros = self._client.eval(_LOOK, 3, *self._names(key))
+        # A fencing number is the time at which its token was asked for.
+        age = (int(seconds) * 1_000_000 + int(micros) - int(last or 0)) / 1_000_000
+        fetching = None if holder is None else Holder(_named(holder), int(left) / 1000)
+        return Kept(self._decoded(key, record), max(0.0, age), fetching)
+
     def _decoded(self, key: str, record: Any) -> AccessToken | None:
         # A client that decodes answers gives text; records are ASCII.
         return self._records.decode(key, record.encode() if isinstance(record, str) else record)
+
+
+def _named(holder: bytes | str) -> str | None:
+    """Host and process of who holds a lease; None for what was written by something else."""
+    text = holder.decode("utf-8", "replace") if isinstance(holder, bytes) else holder
+    host, _, rest = text.partition(":")
+    process, _, nonce = rest.partition(":")
+    return f"{host}, process {process}" if nonce else None
 
 
 def _client(given: Any) -> tuple[Any, str]:

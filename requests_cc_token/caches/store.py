@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
+import socket
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -50,6 +53,26 @@ class Claim(Generic[_T]):
         self.token = token
         #: What to let go of afterwards.
         self.holding = holding
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who fetches the token of a key at this moment."""
+
+    #: Its host, where the store has several, and its process; None where the store cannot tell.
+    name: str | None
+    #: Seconds until others no longer wait for it; None where they wait until it lets go, or ends.
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a store has for a key, for people who look; a call needs less."""
+
+    token: AccessToken | None
+    #: Seconds since the token was asked for or written, on the store's clock.
+    age: float | None
+    holder: Holder | None
 
 
 class StoreLease:
@@ -123,6 +146,10 @@ class StoreTokenCache(ABC, Generic[_T]):
     def _let_go(self, key: str, holding: _T) -> None:
         """Give the right back."""
 
+    @abstractmethod
+    def _inspect(self, key: str) -> Kept:
+        """The token of the key, expired or not, its age, and who fetches."""
+
     # What a cache does.
 
     def get(self, key: str) -> AccessToken | None:
@@ -140,6 +167,13 @@ class StoreTokenCache(ABC, Generic[_T]):
         Raises ``TokenCacheError``.
         """
         self._calls.call("delete from", partial(self._write, key, None, None), Allowance(self._timeout))
+
+    def inspect(self, key: str) -> Kept:
+        """What the store has for the key, and who fetches at this moment. Raises ``TokenCacheError``."""
+        kept = self._calls.call("look into", partial(self._inspect, key), Allowance(self._timeout))
+        if self._unexpired(kept.token) is None:
+            return replace(kept, token=None, age=None)
+        return kept
 
     def lease(self, key: str, cancelled: Callable[[], bool]) -> StoreLease | None:
         """Wait until this process may fetch, or until another one has written or deleted the token.
@@ -211,8 +245,8 @@ class Wait:
         self.turn = 0
         self.turn_began = 0.0
         self.given_up = 0
-        #: Who waits, for stores that ask.
-        self.nonce = secrets.token_hex(16)
+        #: Who waits, for stores that ask: host and process for people, and what nobody else can have.
+        self.nonce = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(16)}"
 
     @property
     def over(self) -> bool:

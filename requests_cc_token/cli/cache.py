@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from json import dumps
+from typing import Any
 
 import click
 
 from requests_cc_token.caches.protocol import TokenCache
+from requests_cc_token.caches.store import Kept, StoreTokenCache
 from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.demand import Demand
 from requests_cc_token.demo.worker import printable
@@ -29,38 +31,26 @@ def cache() -> None:
 @click.argument("clients", nargs=-1, metavar="[CLIENT]...")
 @click.pass_obj
 def list_(common: Common, clients: tuple[str, ...], json: bool) -> int:
-    """Tell for each client, or for those named, what the store holds: scope and expiry, never the token.
+    """Tell for each client, or for those named, what the store holds: scope, age and expiry, never the token.
 
-    Tokens that were asked for with parameters of their own are not among them.
+    Also which process is asking for a token at this moment, where the store knows. Tokens that were asked for with
+    parameters of their own are not among them.
     """
     store, keys, code = _opened(common, clients)
-    found = []
-    for name, key in keys.items():
-        token = store.get(key)
-        left = None if token is None else round(token.expires_at - time.time())
-        found.append(
-            {
-                "client": name,
-                "key": key,
-                "token": token is not None,
-                "scope": None if token is None else token.scope,
-                "expires_at": None if token is None else round(token.expires_at),
-                "expires_in": left,
-            }
-        )
-        if not json:
-            scope = "no scope said" if token is None or token.scope is None else f"scope {token.scope}"
-            click.echo(f"{name}: " + ("nothing" if token is None else f"a token, {scope}, expires in {left} s"))
+    entries = [_entry(name, key, _kept(store, key)) for name, key in keys.items()]
     if json:
-        click.echo(dumps(found, indent=2))
+        click.echo(dumps(entries, indent=2))
+    for entry in () if json else entries:
+        click.echo(printable(f"{entry['client']}: {_told(entry)}"))
     return code
 
 
 @cache.command()
+@option("--json", is_flag=True, help="Print it as JSON.")
 @config_option
 @click.argument("clients", nargs=-1, metavar="[CLIENT]...")
 @click.pass_obj
-def clear(common: Common, clients: tuple[str, ...]) -> int:
+def clear(common: Common, clients: tuple[str, ...], json: bool) -> int:
     """Have the store forget the token of each client, or of those named.
 
     Running workers keep the token that they have until it is to be renewed.
@@ -68,8 +58,45 @@ def clear(common: Common, clients: tuple[str, ...]) -> int:
     store, keys, code = _opened(common, clients)
     for name, key in keys.items():
         store.delete(key)
-        click.echo(f"{name}: forgotten")
+        if not json:
+            click.echo(f"{name}: forgotten")
+    if json:
+        click.echo(dumps([{"client": name, "key": key} for name, key in keys.items()], indent=2))
     return code
+
+
+def _kept(store: TokenCache, key: str) -> Kept:
+    """What the store has; a store that is no shared one has neither ages nor leases."""
+    return store.inspect(key) if isinstance(store, StoreTokenCache) else Kept(store.get(key), None, None)
+
+
+def _entry(client: str, key: str, kept: Kept) -> dict[str, Any]:
+    """What is told of a client, as JSON has it."""
+    token, lease = kept.token, kept.holder
+    return {
+        "client": client,
+        "key": key,
+        "token": token is not None,
+        "scope": None if token is None else token.scope,
+        "age": None if kept.age is None else round(kept.age),
+        "expires_at": None if token is None else round(token.expires_at),
+        "expires_in": None if token is None else round(token.expires_at - time.time()),
+        "lease": None if lease is None else {"holder": lease.name, "expires_in": lease.seconds},
+    }
+
+
+def _told(entry: dict[str, Any]) -> str:
+    """What is told of a client, as a line has it."""
+    parts = ["nothing"]
+    if entry["token"]:
+        parts = ["a token", "no scope said" if entry["scope"] is None else f"scope {entry['scope']}"]
+        parts += [] if entry["age"] is None else [f"{entry['age']} s old"]
+        parts.append(f"expires in {entry['expires_in']} s")
+    lease = entry["lease"]
+    if lease is not None:
+        limit = "" if lease["expires_in"] is None else f", for {lease['expires_in']:.0f} s at most"
+        parts.append(f"asked for now by {lease['holder'] or 'somebody'}{limit}")
+    return ", ".join(parts)
 
 
 def _opened(common: Common, names: tuple[str, ...]) -> tuple[TokenCache, dict[str, str], Exit]:
