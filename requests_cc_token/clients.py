@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypedDict
 
 import requests
@@ -28,7 +28,7 @@ from .parameters import (
     resources,
     scope_tokens,
 )
-from .secret_source import SecretLike, SecretSource, secret_source
+from .secret_source import SecretLike, SecretSource, client_secret
 from .tracebacks import sealed
 from .urls import check_endpoint, shown_url
 
@@ -50,7 +50,7 @@ class ClientOptions(_NeededOptions, total=False):
 
     token_endpoint: str | None
     issuer: str | None
-    client_secret: SecretLike | None
+    client_secret: SecretLike | Sequence[SecretLike] | None
     scope: Texts | None
     resource: Texts | None
     allow_any_resource: bool
@@ -208,7 +208,7 @@ def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
         raise ConfigurationError(f"{what}: the parameter {twice[0]!r} is set by grant=..., not by parameters=")
     return {
         **given,
-        "client_secret": None if secret is None else secret_source(secret, f"{what}: client_secret"),
+        "client_secret": None if secret is None else client_secret(secret, f"{what}: client_secret"),
         "scope": scope_tokens(given.get("scope"), what),
         "resource": resources(given.get("resource"), what, any_text=given.get("allow_any_resource", False)),
         "audience": checked_audience(given.get("audience"), what) or None,

@@ -36,7 +36,7 @@ _TABLES = frozenset({"clients", "backchannel", "sessions", "cache", "revoke_on_c
 #: What is read each time that it is used, so that ``{env = ...}`` and ``{file = ...}`` stay what they are.
 _READ_WHEN_USED = frozenset("client_secret password key assertion source url subject_token actor_token".split())
 #: Options that are tables themselves: ``{env = ...}`` in their place is one of their entries.
-_TABLES_OF_TEXTS = frozenset("parameters headers proxies token_parameters claims".split())
+_TABLES_OF_TEXTS = frozenset("parameters headers proxies claims".split())
 
 _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
@@ -101,12 +101,12 @@ def read_file(path: Path) -> Mapping[str, Any]:
 def plan_of(config: Mapping[str, Any], source: str, folder: Path | None, clock: Clock | None) -> Plan:
     """The plan of a configuration whose messages begin with ``source``. Raises ``ConfigurationError``."""
     _check_keys(config, _TABLES, source)
-    options = {key: config[key] for key in ("revoke_on_close", "name") if key in config}
+    options = _resolved({key: config[key] for key in ("revoke_on_close", "name") if key in config}, source, folder)
     cache = _resolved(_table(config, "cache", source), f"{source}: [cache]", folder)
     if cache:
         from .caches.from_url import cache_from_config
 
-        options["cache"] = cache_from_config(cache, f"{source}: [cache]", clock=clock)
+        options["cache"] = cache_from_config(cache, f"{source}: [cache]", clock=clock, folder=folder)
     where = f"{source}: [backchannel]"
     backchannel = _table(config, "backchannel", source)
     _check_keys(backchannel, _BACKCHANNEL_KEYS, where)
@@ -191,12 +191,12 @@ def _resolved(entry: Mapping[str, Any], where: str, folder: Path | None) -> dict
 def _value(key: str, value: Any, where: str, folder: Path | None) -> Any:
     if key in _READ_WHEN_USED:
         return _secret(value, folder)
-    if key == "auth" and isinstance(value, Mapping):
+    if key == "auth" and isinstance(value, Mapping) and set(value) != {"env"}:
         method = METHODS.get(str(value.get("method")))
         if method is not None and method.needed == "cert":
             return _certificate(value, where, folder)
         return _resolved(value, where, folder)
-    if key in ("dpop", "grant") and isinstance(value, Mapping):
+    if key in ("dpop", "grant", "token_parameters") and isinstance(value, Mapping):
         return _resolved(value, where, folder)
     if key == "cert":
         return _certificate(_text(value, where), where, folder)
@@ -208,11 +208,13 @@ def _value(key: str, value: Any, where: str, folder: Path | None) -> Any:
 
 
 def _text(value: Any, where: str) -> Any:
-    """The environment's text for ``{env = ...}``, within arrays too; anything else as it is."""
+    """The environment's text for ``{env = ...}``, within arrays and tables too; anything else as it is."""
     if isinstance(value, list):
         return [_text(each, where) for each in value]
-    if not (isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str)):
+    if not isinstance(value, Mapping):
         return value
+    if set(value) != {"env"} or not isinstance(value["env"], str):
+        return {name: _text(each, f"{where}: {_key(name)}") for name, each in value.items()}
     name = value["env"]
     if not is_path(name) or "=" in name:
         raise ConfigurationError(f"{where}: env must be the name of an environment variable")

@@ -152,7 +152,8 @@ class AccessTokenManagement:
         - ``client_id``
         - ``client_secret``: text, a callable, ``{"file": path}``, ``{"env": name}``, ``{"env_or_file": name}`` (or the
           file that ``NAME_FILE`` names), ``{"credential": name}`` (of systemd, Docker, Podman) or
-          ``{"command": [program, argument...]}``
+          ``{"command": [program, argument...]}``; or a list of those, newest first, of which the next one is tried once
+          after ``invalid_client``
         - ``auth``: how it authenticates, an IANA method name or an object such as ``PrivateKeyJwt(...)``;
           ``"client_secret_basic"`` by default
         - ``allow_http=True``: permits a token endpoint over plain http that is not on this machine

@@ -1,15 +1,17 @@
 """Where a secret comes from: a string, a callable, a file, an environment variable, a machine's credential, a command.
 
-All but strings are asked at each token request, so a rotated secret is used without a restart.
+All but strings are asked at each token request, so a rotated secret is used without a restart. A client may have
+several secrets, of which the token service takes one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn, Union
@@ -52,6 +54,14 @@ class SecretSource:
     def read(self) -> str:
         """The secret as it is now. Raises ``TokenRequestError`` where it cannot be read."""
         raise NotImplementedError
+
+    def proof(self) -> str:
+        """What somebody has to know who is to share what this secret brings: the secret. Raises as ``read`` does."""
+        return self.read()
+
+    def pass_over(self, refused: bytes) -> bool:
+        """Whether there is another secret to be read next, after the one of this fingerprint was refused."""
+        return False
 
     def stamp(self) -> Hashable:
         """Something that differs once the source is known to have changed; costs no more than a stat."""
@@ -331,9 +341,71 @@ class CommandSecret(SecretSource):
         return self._last_good
 
 
+class SecretList(SecretSource):
+    """Several secrets, newest first, for a change that client and token service do not make at the same moment.
+
+    The one in use stays in use until it is refused. Then the next one is, and after the last the first again. One that
+    cannot be read is left out.
+    """
+
+    def __init__(self, sources: Iterable[SecretSource]) -> None:
+        self._sources = tuple(sources)
+        #: The one in use. Replaced in one step: several fetches of one client may be refused at once.
+        self._at = 0
+        self.description = " or ".join(source.description for source in self._sources)
+
+    @property
+    def identity(self) -> str:
+        """Those of all of them."""
+        return json.dumps([source.identity for source in self._sources])
+
+    def read(self) -> str:
+        """The secret in use."""
+        return next(self._readable())[1]
+
+    def proof(self) -> str:
+        """All of them: which one is in use is not known before the answer of the token service."""
+        return json.dumps(sorted(secret for _, secret in self._readable()))
+
+    def pass_over(self, refused: bytes) -> bool:
+        """Use the next one that is another than this one."""
+        for at, secret in self._readable():
+            if fingerprint(secret) != refused:
+                self._at = at
+                return True
+        return False
+
+    def stamp(self) -> Hashable:
+        """Those of all of them."""
+        return tuple(source.stamp() for source in self._sources)
+
+    def _readable(self) -> Iterator[tuple[int, str]]:
+        """The secrets and their places, from the one in use on. Raises ``TokenRequestError`` where there is none."""
+        begin, number = self._at, len(self._sources)
+        problems: list[TokenRequestError] = []
+        for at in ((begin + step) % number for step in range(number)):
+            try:
+                secret = self._sources[at].read()
+            except TokenRequestError as error:
+                problems.append(error)
+            else:
+                yield at, secret
+        if len(problems) == number:
+            raise problems[0]
+
+
 def _without_line_break(text: str) -> str:
     """As editors and ``echo`` leave one at the end."""
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def client_secret(given: object, what: str) -> SecretSource:
+    """The secret of a client, which may be several, newest first. Raises ``ConfigurationError``."""
+    if not isinstance(given, (list, tuple)):
+        return secret_source(given, what)
+    if not given:
+        raise ConfigurationError(f"{what} is an empty list")
+    return SecretList(secret_source(each, what) for each in given)
 
 
 def secret_source(given: object, what: str) -> SecretSource:

@@ -253,3 +253,13 @@ def test_a_grant_is_looked_at(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert any("subject_token: others than its owner may use" in line for line in told(capsys, "warning"))
     assert check(config, client(f'grant = {{ {exchange}, subject_token = {{ client = "erp2" }} }}')) == 0
     assert "grant token-exchange, secret from" in told(capsys, "ok")[0]
+
+
+def test_each_secret_of_a_list_is_looked_at(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its file may be missing, or open to others."""
+    (config.parent / "old").write_text("s3cret-of-the-test")
+    (config.parent / "old").chmod(0o644)
+    assert check(config, client('client_secret = [{ file = "new" }, { file = "old" }]', "")) == 2
+    out = capsys.readouterr().out
+    assert "client_secret: " + str(config.parent / "new") + ": No such file" in out
+    assert "others than its owner may use " + str(config.parent / "old") in out

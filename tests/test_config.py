@@ -190,7 +190,7 @@ def test_files_that_cannot_be_read(file: Path, kind: str) -> None:
         ('client_secret = ""', "token client 'a': client_secret is empty"),
         ("client_secret = 5", "token client 'a': client_secret must be text, a callable"),
         (f'client_secret = {{ value = "{TAINT}" }}', "token client 'a': client_secret must be text, a callable"),
-        (f'client_secret = ["{TAINT}"]', "token client 'a': client_secret must be text, a callable"),
+        (f'client_secret = [["{TAINT}"]]', "token client 'a': client_secret must be text, a callable"),
         ("scope = 5", "token client 'a': scope must be text, or several texts, not int"),
         ('scope = "a\\tb"', "token client 'a': scope"),
         ('resource = "a"', "token client 'a': resource must be an absolute URI"),

@@ -12,10 +12,22 @@ from typing import Any
 
 import pytest
 
-from requests_cc_token import AccessTokenManagement, ConfigurationError, TokenRequestError
+from requests_cc_token import (
+    AccessTokenManagement,
+    ClientCredentialsClient,
+    ClientSecretBasic,
+    ClientSecretJwt,
+    ClientSecretPost,
+    ConfigurationError,
+    TokenEndpointError,
+    TokenRequestError,
+)
+from requests_cc_token.demand import Demand
 from requests_cc_token.demo.token_service import TokenService
-from requests_cc_token.secret_source import SecretSource, secret_source
+from requests_cc_token.secret_source import SecretSource, client_secret, fingerprint, secret_source
 from requests_cc_token.tracebacks import sealed
+
+from .scripted_server import ScriptedServer, error_answer, token_answer
 
 TAINT = "t41nted-s3cret"
 
@@ -393,3 +405,140 @@ def test_what_names_no_source_is_refused(given: Any) -> None:
     """Where it is configured, with what there is to choose from."""
     with pytest.raises(ConfigurationError, match=r'"credential": name\} or \{"command"'):
         secret_source(given, "x")
+
+
+class TestSeveral:
+    """A list of secrets, newest first."""
+
+    OLD, NEW, THIRD = ("T41NT-" + name * 16 for name in ("old", "new", "third"))
+
+    def test_the_newest_is_used_until_it_is_refused(self) -> None:
+        """Then the next one, which stays in use until it is refused in turn; after the last the first again."""
+        source = client_secret([self.NEW, self.OLD, self.THIRD], "x")
+        for secret in (self.NEW, self.OLD, self.THIRD, self.NEW):
+            assert source.read() == source.read() == secret
+            assert source.pass_over(fingerprint(secret))
+        assert source.read() == self.OLD
+        assert source.pass_over(fingerprint(self.NEW)), "another fetch has passed over it already"
+        assert source.read() == self.OLD
+
+    def test_there_may_be_no_other(self) -> None:
+        """A single secret, and a list of equal ones, have nothing else to try."""
+        for given in (self.NEW, [self.NEW], [self.NEW, self.NEW]):
+            source = client_secret(given, "x")
+            assert not source.pass_over(fingerprint(self.NEW))
+            assert source.read() == self.NEW
+
+    def test_one_that_cannot_be_read_is_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A new one may be announced before it is there; where none is, the first one's reason is told."""
+        source = client_secret([{"file": tmp_path / "new"}, {"env": "OLD"}], "x")
+        before = source.stamp()
+        with pytest.raises(TokenRequestError, match=r"the secret's file '.*new': No such file"):
+            source.read()
+        with pytest.raises(TokenRequestError, match="No such file"):
+            source.proof()
+        monkeypatch.setenv("OLD", "old")
+        assert source.read() == "old"
+        assert not source.pass_over(fingerprint("old"))
+        (tmp_path / "new").write_text("new")
+        assert source.read() == "new"
+        assert source.stamp() != before
+        assert repr(source) == f"<secret from the file {str(tmp_path / 'new')!r} or the environment variable OLD>"
+
+    def test_who_has_one_of_them_has_not_the_others(self) -> None:
+        """Tokens are shared with those who have all of them: which one brought a token is not known before."""
+
+        def keys(given: Any) -> tuple[str, str]:
+            options: Any = {"token_endpoint": "https://a.test/", "client_id": "m", "client_secret": given}
+            demand = Demand.of(ClientCredentialsClient("a", **options))
+            return demand.cache_key, demand.stored_key()
+
+        made = [keys(given) for given in ([self.NEW, self.OLD], self.NEW, self.OLD, [self.NEW], [self.NEW, self.THIRD])]
+        assert len({stored for _, stored in made}) == len({key for key, _ in made}) == 5
+        assert keys([self.NEW, self.OLD]) == made[0]
+        assert keys([self.OLD, self.NEW])[1] == made[0][1]
+
+    @pytest.mark.parametrize(
+        ("given", "sentence"),
+        [
+            ([], "x is an empty list"),
+            ([5], "x must be text, a callable"),
+            ([["a"]], "x must be text, a callable"),
+            ([""], "x is empty"),
+        ],
+        ids=str,
+    )
+    def test_lists_that_are_none(self, given: Any, sentence: str) -> None:
+        """Are refused as one would be."""
+        with pytest.raises(ConfigurationError, match=sentence):
+            client_secret(given, "x")
+
+    @pytest.mark.parametrize("auth", [ClientSecretBasic(), ClientSecretPost(), ClientSecretJwt()], ids=repr)
+    def test_the_next_one_is_tried_once(self, server: ScriptedServer, auth: Any) -> None:
+        """After invalid_client, in the same fetch; the one that works is the first of the next fetch."""
+        server.script += [error_answer(401, "invalid_client"), token_answer("T41NT-a"), token_answer("T41NT-b")]
+        with AccessTokenManagement() as management:
+            options: Any = {"client_id": "m", "client_secret": [self.NEW, self.OLD, self.THIRD], "auth": auth}
+            management.add_client("a", token_endpoint=server.token_endpoint, **options)
+            assert management.service.get_access_token().value == "T41NT-a"
+            management.service.delete_access_token()
+            assert management.service.get_access_token().value == "T41NT-b"
+        first, second, third = server.requests
+        proofs = [(r.headers.get("authorization"), r.form.get("client_secret")) for r in (first, second, third)]
+        if not isinstance(auth, ClientSecretJwt):
+            assert proofs[0] != proofs[1] == proofs[2]
+
+    def test_a_rotated_file_goes_before_the_next_one(self, server: ScriptedServer, tmp_path: Path) -> None:
+        """What was replaced meanwhile is the one retry (T13); the older secret is not sent."""
+        file = tmp_path / "new"
+        file.write_text("T41NT-stale")
+
+        def refuse(connection: Any) -> bool:
+            file.write_text(self.NEW)
+            return error_answer(401, "invalid_client")(connection)
+
+        server.script += [refuse, token_answer("T41NT-a")]
+        with AccessTokenManagement() as management:
+            options: Any = {"client_id": "m", "client_secret": [{"file": file}, self.OLD], "auth": "client_secret_post"}
+            management.add_client("a", token_endpoint=server.token_endpoint, **options)
+            management.service.get_access_token()
+        assert [request.form["client_secret"] for request in server.requests] == [["T41NT-stale"], [self.NEW]]
+
+    @pytest.mark.parametrize(
+        ("status", "error", "requests"),
+        [
+            (401, "invalid_client", 2),
+            (400, "invalid_client", 2),
+            (401, "unauthorized_client", 2),
+            (400, "invalid_scope", 1),
+            (400, "invalid_grant", 1),
+            (401, "invalid_dpop_proof", 1),
+        ],
+    )
+    def test_no_more_than_one(self, server: ScriptedServer, status: int, error: str, requests: int) -> None:
+        """However many there are, and only where the refusal is of the secret."""
+        server.respond = lambda request: error_answer(status, error)
+        with AccessTokenManagement() as management:
+            secrets: Any = [self.NEW, self.OLD, self.THIRD]
+            management.add_client("a", token_endpoint=server.token_endpoint, client_id="m", client_secret=secrets)
+            for _ in range(2):
+                with pytest.raises(TokenEndpointError, match=error):
+                    management.service.get_access_token()
+        assert len(server.requests) == requests
+
+    def test_from_a_file(self, token_service: TokenService, tmp_path: Path) -> None:
+        """An array of TOML; relative files count from it."""
+        token_service.add_client("m2m", self.OLD)
+        (tmp_path / "new").write_text(self.NEW)
+        (tmp_path / "old").write_text(self.OLD)
+        (tmp_path / "worker.toml").write_text(
+            f"""
+            [clients.a]
+            token_endpoint = "{token_service.token_endpoint}"
+            client_id = "m2m"
+            client_secret = [{{ file = "new" }}, {{ file = "old" }}]
+            """
+        )
+        with AccessTokenManagement.from_config(tmp_path / "worker.toml") as management:
+            management.service.get_access_token()
+        assert len(token_service.requests) == 2

@@ -144,7 +144,7 @@ class ClientAuthentication:
         fetches. Raises ``TokenRequestError``.
         """
         if self.needs_secret:
-            return self.method, hashed(secret_of(client).read())
+            return self.method, hashed(secret_of(client).proof())
         return self.method, own_mark(self)
 
     def stamp(self) -> Hashable:

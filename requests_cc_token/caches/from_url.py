@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from requests_cc_token.clock import Clock
@@ -22,12 +23,15 @@ _KEYS = {
 }
 
 
-def cache_from_config(config: Mapping[str, Any], where: str = "[cache]", *, clock: Clock | None = None) -> TokenCache:
+def cache_from_config(
+    config: Mapping[str, Any], where: str = "[cache]", *, clock: Clock | None = None, folder: Path | None = None
+) -> TokenCache:
     """The cache that the ``[cache]`` table describes.
 
     ``url`` is ``"memory:"``, ``"file:///folder"``, ``"file:"`` for the user's own folder, or a URL that redis-py
     reads; ``{"env": name}`` or ``{"file": path}`` where it holds a password. The other entries are the options of
-    the cache: ``key``, ``lease`` and ``timeout`` for both, ``prefix`` for Redis, ``max_tokens`` for memory.
+    the cache: ``key``, ``lease`` and ``timeout`` for both, ``prefix`` for Redis, ``max_tokens`` for memory. A relative
+    path counts from ``folder``.
 
     Raises ``ConfigurationError``, whose message begins with ``where``.
     """
@@ -45,7 +49,7 @@ def cache_from_config(config: Mapping[str, Any], where: str = "[cache]", *, cloc
         if unknown:
             failure = f"unknown {', '.join(unknown)}; known for {kind}: are {', '.join(sorted(_KEYS[kind]))}"
     if not failure:
-        cache, failure = _made(kind, url, {k: v for k, v in config.items() if k != "url"}, clock)
+        cache, failure = _made(kind, url, {k: v for k, v in config.items() if k != "url"}, clock, folder)
         if cache is not None:
             return cache
     url = ""
@@ -53,7 +57,9 @@ def cache_from_config(config: Mapping[str, Any], where: str = "[cache]", *, cloc
     raise ConfigurationError(f"{where}: {failure}")
 
 
-def _made(kind: str, url: str, options: dict[str, Any], clock: Clock | None) -> tuple[TokenCache | None, str]:
+def _made(
+    kind: str, url: str, options: dict[str, Any], clock: Clock | None, folder: Path | None
+) -> tuple[TokenCache | None, str]:
     """The cache, or why not. Errors are returned: the frames here hold the URL's password and the key."""
     try:
         if kind == "memory":
@@ -65,6 +71,8 @@ def _made(kind: str, url: str, options: dict[str, Any], clock: Clock | None) -> 
             from .file import FileTokenCache
 
             path = urllib.request.url2pathname(parts.path)
+            if path and folder is not None:
+                path = str(folder / path)
             return FileTokenCache(path or None, **options, clock=clock), ""
         from .redis import RedisTokenCache
 

@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def _files(entry: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Path, 
         elif key in ("cert", "certificate"):
             paths = value if isinstance(value, list) else [value]
             yield from ((key, folder / path, False) for path in paths if isinstance(path, str))
+        elif isinstance(value, list):
+            yield from chain.from_iterable(_files({key: each}, folder) for each in value)
 
 
 def _judged_certificates(about: str, what: str, content: bytes) -> Iterator[Finding]:

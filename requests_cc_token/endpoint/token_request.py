@@ -150,12 +150,20 @@ class Attempt:
         # learn that), or proofs are dated by a wrong clock. One more try, where something is different then.
         better = (over_grant or refusal.error in _OVER_PROOF) and self._learn_time(answer)
         again = self.request(self._token_form())
-        if (again.credential, again.granted) == (request.credential, request.granted) and not better:
+        is_same = (again.credential, again.granted) == (request.credential, request.granted)
+        if is_same and not better and self._has_next_secret(refusal, request):
+            again = self.request(self._token_form())
+        elif is_same and not better:
             skew = self._backchannel.servers.of(request.url).skew
             if abs(skew) >= TOLERATED_SKEW:
                 refusal.reword(f"{refusal}; this machine's clock is {-skew:.0f} s off: set it (NTP)")
             raise refusal
         return self._read(self._answer(again), key)
+
+    def _has_next_secret(self, refusal: TokenEndpointError, request: TokenRequest) -> bool:
+        """Whether the secret was refused, and there is another one, which is used from now on."""
+        secret = self._demand.client.client_secret
+        return secret is not None and _is_over_secret(refusal) and secret.pass_over(request.credential)
 
     def request(self, form: Form) -> TokenRequest:
         """A request with this form in which the client has proved who it is. It holds secrets.
@@ -278,6 +286,10 @@ class Attempt:
         return server.clock_offset != before
 
 
-def _may_be_outdated(refusal: TokenEndpointError) -> bool:
+def _is_over_secret(refusal: TokenEndpointError) -> bool:
     # Keycloak answers a wrong secret with 401 and "unauthorized_client".
+    return refusal.error == "invalid_client" or (refusal.status_code == 401 and refusal.error not in _OVER_PROOF)
+
+
+def _may_be_outdated(refusal: TokenEndpointError) -> bool:
     return refusal.error in _OVER_PROOF or refusal.status_code == 401
