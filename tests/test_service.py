@@ -925,15 +925,18 @@ class TestStatistics:
 
     def test_what_differs_in_another_way_is_counted_together(self, harness: Harness) -> None:
         """Form fields may be secrets, so no line tells them; the token is the client's own, or the one used last."""
-        harness.server.script.extend([token_answer("one", 1000), error_answer(400, "invalid_request")])
-        harness.server.default = token_answer("two", 500)
-        other = TokenRequestParameters(parameters={"tenant": "b"})
+        codes = ("invalid_request", "invalid_scope", "invalid_request")
+        harness.server.script.extend([token_answer("one", 1000), *(error_answer(400, code) for code in codes)])
         harness.get()
-        with pytest.raises(TokenEndpointError):
-            harness.get(parameters=other)
+        for tenant in "bcd":
+            with pytest.raises(TokenEndpointError):
+                harness.get(parameters=TokenRequestParameters(parameters={"tenant": tenant}))
         (line,) = harness.management.stats()
-        assert (line.requests, line.fetches, line.seconds_to_expiry, line.status) == (2, 2, 995.0, "fine")
-        assert line.failures == (FailureCount(error="TokenEndpointError", code="invalid_request", count=1),)
+        assert (line.requests, line.fetches, line.seconds_to_expiry, line.status) == (4, 4, 995.0, "fine")
+        assert line.failures == (
+            FailureCount(error="TokenEndpointError", code="invalid_request", count=2),
+            FailureCount(error="TokenEndpointError", code="invalid_scope", count=1),
+        )
         assert "invalid_request" in str(line.last_error)
 
     def test_rejections_are_counted(self, harness: Harness) -> None:
