@@ -41,6 +41,19 @@ def test_a_new_key(kind: str, said: str | None, tmp_path: Path, capsys: pytest.C
     assert printed(capsys) == (made, rest)
 
 
+def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object with the public part, in both commands; nothing private."""
+    path = tmp_path / "key.pem"
+    assert run(["keys", "new", str(path), "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert set(made) == {"jwks", "pem", "thumbprint"}
+    assert made["jwks"]["keys"][0]["kid"] == made["thumbprint"]
+    assert "d" not in made["jwks"]["keys"][0]
+    assert made["pem"].startswith("-----BEGIN PUBLIC KEY-----")
+    assert run(["keys", "show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == made
+
+
 def test_a_key_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is in the file stays."""
     path = tmp_path / "key.pem"

@@ -81,6 +81,15 @@ def test_a_body_makes_it_a_post(odd: ScriptedServer, capfd: pytest.CaptureFixtur
     assert capfd.readouterr().out == "made"
 
 
+def test_headers_of_the_environment(odd: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a line, since their values may hold blanks."""
+    odd.default = answer(200)
+    monkeypatch.setenv("REQUESTS_CC_TOKEN_REQUEST_HEADERS", "X-Mine: yes and no\nX-Other:2")
+    assert run(["request", "odd"]) == 0
+    (sent,) = odd.requests
+    assert (sent.headers["x-mine"], sent.headers["x-other"]) == ("yes and no", "2")
+
+
 def test_the_method_may_be_named(odd: ScriptedServer) -> None:
     """-X, with a body or without."""
     odd.default = answer(204)

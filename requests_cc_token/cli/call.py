@@ -23,7 +23,12 @@ PIECE = 65_536
 @click.argument("session")
 @click.argument("path", default="")
 @option("-X", "--method", help="The method; GET, or POST where there is a body.")
-@option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header; may be repeated.")
+@option(
+    *("-H", "--header", "headers"),
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header; may be repeated, and has a line of its own in the variable.",
+)
 @option("-d", "--data", help="The body; @FILE is a file's content, @- that of standard input.")
 @option("--json", is_flag=True, help="The body is JSON: says so, and asks for JSON.")
 @option("-i", "--include", is_flag=True, help="Print status and headers too.")

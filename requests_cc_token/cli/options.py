@@ -25,6 +25,12 @@ class Option(click.Option):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"show_envvar": True, **kwargs})
 
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """The variable's value; of an option that may be repeated its lines, since each may hold blanks."""
+        if not self.multiple:
+            return super().value_from_envvar(ctx)
+        return (self.resolve_envvar_value(ctx) or "").splitlines() or None
+
 
 def option(*names: str, **settings: Any) -> Callable[[_F], _F]:
     """``click.option`` with the name of its environment variable in the help."""
