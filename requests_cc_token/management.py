@@ -383,8 +383,9 @@ class AccessTokenManagement:
         """How it stands with each token client that was added, for a readiness check; nothing is sent.
 
         By the client's name a mapping of ``status`` (``"fine"``; ``"degraded"``: a valid token, but its renewal fails;
-        ``"failing"``: no token, and the last fetch failed), ``reason`` (the last error, or None) and
-        ``seconds_to_expiry`` (None without a token). A client that nobody has used yet is fine.
+        ``"failing"``: no token, and the last fetch failed, or the file of its key or certificate is no good),
+        ``reason`` (the error, or None) and ``seconds_to_expiry`` (None without a token). A client that nobody has used
+        yet is fine.
         """
         return {name: self.service.health(name) for name in self._registry.clients}
 

@@ -89,6 +89,11 @@ def test_imports_point_downward(path: Path) -> None:
     assert upward == set(), f"{room(path)} is on floor {floor(room(path))}"
 
 
+def test_nothing_imports_the_bridges() -> None:
+    """What meets other libraries is imported by these, or by a user; so no extra of theirs is needed for the rest."""
+    assert [path for path in FILES if "bridges" in imported_rooms(path)] == []
+
+
 def test_there_is_one_order_for_all_files() -> None:
     """No file imports one that imports it, directly or by others; late imports and those for type checkers count."""
     graph = {str(path.relative_to(PACKAGE)): imported_files(path) for path in FILES}

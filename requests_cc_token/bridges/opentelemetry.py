@@ -54,7 +54,7 @@ def instrument(
     unsubscribe = [management.subscribe(spans.told), management.subscribe(counts.told)]
 
     def end() -> None:
-        counts.ended = True
+        counts.management = None
         for each in unsubscribe:
             each()
 
@@ -150,9 +150,9 @@ class _Metrics:
     """Counts and durations of fetches as they end; what else is known of tokens when metrics are collected."""
 
     def __init__(self, meter: Meter, management: AccessTokenManagement) -> None:
-        self._management = management
+        #: None once it has ended: an instrument that is collected cannot be taken away.
+        self.management: AccessTokenManagement | None = management
         self._codes: set[str] = set()
-        self.ended = False
         self._fetches = meter.create_counter(
             f"{SCOPE}.fetches", "{fetch}", "Fetches of a token that have ended, by outcome, reason and error."
         )
@@ -192,7 +192,8 @@ class _Metrics:
         """What collects a figure of each client, where it has one."""
 
         def observed(_options: CallbackOptions) -> Iterator[Observation]:
-            for stats in [] if self.ended else self._management.stats():
+            management = self.management
+            for stats in [] if management is None else management.stats():
                 value: float | None = getattr(stats, field)
                 if value is not None:
                     yield Observation(value, _of_stats(stats))

@@ -11,7 +11,9 @@ from requests_cc_token import (
     AccessTokenAdapter,
     AccessTokenManagement,
     AccessTokenSession,
+    Challenge,
     ClientCredentialsClient,
+    ClientStats,
     MemoryTokenCache,
     PrivateKeyJwt,
     TokenCache,
@@ -62,9 +64,15 @@ def what_happens(management: AccessTokenManagement) -> None:
     noted: list[object] = []
 
     def seen(event: TokenEvent) -> None:
-        noted.append((event.kind, event.client, event.duration, event.reason))
+        noted.append((event.kind, event.client, event.duration, event.reason, event.scope))
+        if event.challenge is not None:
+            assert_type(event.challenge, Challenge)
 
     management.subscribe(seen)
+    for line in management.stats():
+        assert_type(line, ClientStats)
+        assert_type(line.scope, "str | None")
+        noted.append((line.client, line.requests + line.hits, [failure.code for failure in line.failures]))
     try:
         requests_cc_token.make_session("erp").get("orders")
     except TokenEndpointError as error:
