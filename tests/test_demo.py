@@ -289,7 +289,7 @@ class TestSteering:
 
     def test_a_gate_that_is_forgotten_gives_up(self, tokens: TokenService, monkeypatch: pytest.MonkeyPatch) -> None:
         """A request that nobody lets go gets a 503 in the end, so that no test hangs."""
-        monkeypatch.setattr("requests_cc_token.demo.loopback.GATE_LIMIT", 0.01)
+        monkeypatch.setattr("requests_cc_token.testing.steering.GATE_LIMIT", 0.01)
         with tokens.hold():
             assert ask(tokens).status_code == 503
 

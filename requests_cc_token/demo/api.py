@@ -32,7 +32,9 @@ from authlib.oauth2.rfc6749 import MissingAuthorizationError, UnsupportedTokenTy
 from authlib.oauth2.rfc6750 import BearerTokenValidator, InsufficientScopeError
 from werkzeug.datastructures import Headers, MultiDict
 
-from .loopback import LoopbackServer, SteeredService
+from requests_cc_token.testing.steering import SteeredService
+
+from .loopback import LoopbackServer
 
 if TYPE_CHECKING:
     import ssl
@@ -73,7 +75,8 @@ class ProtectedApi(SteeredService[ApiRequest], LoopbackServer):
     """The API. It answers from the moment it is made until `close`.
 
     ``requests`` holds every request that came, authorized or not. ``scope`` is what a token must have for anything
-    under ``/api/``; None for any token. See `loopback` for `hold`, `fail_next`, `stop` and `start`.
+    under ``/api/``; None for any token. See `testing.steering` for `hold` and `fail_next`,
+    `testing.loopback` for `stop` and `start`.
 
     Raises ``ImportError`` at import where Flask or Authlib is missing: ``pip install requests_cc_token[demo]``.
     """
@@ -97,7 +100,7 @@ class ProtectedApi(SteeredService[ApiRequest], LoopbackServer):
 
     def close(self) -> None:
         """Stop, and let go whoever waits at the gate."""
-        self.gate.set()
+        self.leave()
         super().close()
 
     def _steer(self) -> flask.Response | None:

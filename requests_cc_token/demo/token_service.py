@@ -32,8 +32,9 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from werkzeug.datastructures import Headers, MultiDict
 
 from requests_cc_token.clock import Clock, SystemClock
+from requests_cc_token.testing.steering import SteeredService
 
-from .loopback import LoopbackServer, SteeredService
+from .loopback import LoopbackServer
 
 if TYPE_CHECKING:
     import ssl
@@ -169,8 +170,8 @@ class TokenService(SteeredService[TokenRequest], LoopbackServer):
 
     ``token_lifetime`` is in seconds, None for tokens that do not expire (``expires_in`` is then left out). It is an
     attribute and may be changed while the service runs, as may each client's own. ``clock`` decides when a token
-    has expired. ``requests`` holds each request to the token endpoint. See `loopback` for `hold`, `fail_next`,
-    `stop` and `start`.
+    has expired. ``requests`` holds each request to the token endpoint. See `testing.steering` for
+    `hold` and `fail_next`, `testing.loopback` for `stop` and `start`.
 
     Raises ``ImportError`` at import where Flask or Authlib is missing: ``pip install requests_cc_token[demo]``.
     """
@@ -201,7 +202,7 @@ class TokenService(SteeredService[TokenRequest], LoopbackServer):
 
     def close(self) -> None:
         """Stop, and let go whoever waits at the gate."""
-        self.gate.set()
+        self.leave()
         super().close()
 
     # Clients

@@ -25,6 +25,7 @@ from requests_cc_token.forks import renew_after_fork
 from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.shortcuts.adapter import leave_to_parent
 from requests_cc_token.urls import shown_url
+from requests_cc_token.waits import taken
 
 from .answer import Answer
 from .deadline import Deadline
@@ -80,7 +81,7 @@ class Backchannel:
             error = yield 0.0
             for seconds_after in options.waits():
                 try:
-                    seconds = max(seconds_after(error), error.retry_after or 0.0)
+                    seconds = taken(max(seconds_after(error), error.retry_after or 0.0))
                 except StopIteration:
                     return  # a wait generator of the user's that ends
                 if seconds >= deadline.seconds_left(clock) or clock.wait(self.closed, seconds):
