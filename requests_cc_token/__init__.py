@@ -23,6 +23,8 @@ from .pickling import managements
 from .tracebacks import sealed
 
 if TYPE_CHECKING:
+    from requests.auth import AuthBase
+
     from .adapter import AccessTokenAdapter
     from .authentication.assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
     from .authentication.client_secret import ClientSecretBasic, ClientSecretPost
@@ -86,6 +88,7 @@ __all__ = [
     "UnknownClientError",
     "configure",
     "get_access_token",
+    "make_auth",
     "make_session",
     "session_for",
 ]
@@ -201,6 +204,11 @@ def configure(
 def make_session(name: str) -> AccessTokenSession:
     """A session of the default management; see ``AccessTokenManagement.make_session``."""
     return _default.get().make_session(name)
+
+
+def make_auth(name: str) -> AuthBase:
+    """An auth object of the default management; see ``AccessTokenManagement.make_auth``."""
+    return _default.get().make_auth(name)
 
 
 def get_access_token(

@@ -147,7 +147,7 @@ class Taint(logging.Handler):
         for kind in (requests_cc_token.AccessTokenManagement, requests_cc_token.ClientCredentialsClient):
             _before(kind, "__init__", lambda *_, **__: self._keep_frame())
         _before(type(pytest.raises(TaintError)), "__exit__", lambda _, kind, error, place: self._caught(error))
-        _before(subprocess.Popen, "__init__", lambda _, argv, *__, **___: self.search("command line", argv))
+        _before(subprocess.Popen, "__init__", lambda _, args, *__, **___: self.search("command line", args))
         _after(subprocess.Popen, "communicate", lambda output: self.search("output of a child process", output))
         _after(pytest.CaptureFixture, "readouterr", lambda output: self.search("captured output", output))
 

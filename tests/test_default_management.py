@@ -43,6 +43,7 @@ def test_the_file_that_the_environment_names(
     file.unlink()
     assert requests_cc_token.get_access_token("identityserver") is token
     assert requests_cc_token.make_session("client").get("test").ok
+    assert repr(requests_cc_token.make_auth("client")).startswith("<auth client=")
     write = requests_cc_token.get_access_token("identityserver", TokenRequestParameters(scope="reports"), timeout=30)
     assert write.scope == "reports"
     assert len(token_service.requests) == 2

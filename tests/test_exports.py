@@ -48,6 +48,7 @@ PUBLIC = {
     # the default management
     "configure",
     "get_access_token",
+    "make_auth",
     "make_session",
     # one session for one API
     "session_for",

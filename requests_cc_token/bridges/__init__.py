@@ -6,5 +6,4 @@
 - ``opentelemetry``: spans and metrics of token requests
 - ``prometheus``: a collector of the figures
 - ``pyiceberg``: a REST catalog
-- ``default_session``: how mlflow, openlineage and pyiceberg find their session
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
 from requests.auth import AuthBase
 
-from .default_session import default_auth
+from requests_cc_token import make_auth
 
 
 class ClientCredentialsProvider(RequestAuthProvider):
@@ -21,4 +21,4 @@ class ClientCredentialsProvider(RequestAuthProvider):
 
     def get_auth(self) -> AuthBase:
         """The auth object. Raises ``ConfigurationError`` and ``UnknownClientError``."""
-        return default_auth("mlflow")
+        return make_auth("mlflow")

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from openlineage.client.transport.http import HttpConfig, HttpTransport
 
-from .default_session import default_auth
+from requests_cc_token import make_auth
 
 
 class ClientCredentialsConfig(HttpConfig):
@@ -22,7 +22,7 @@ class ClientCredentialsConfig(HttpConfig):
         """The configuration of these entries. Raises ``ConfigurationError`` and ``UnknownClientError``."""
         config = HttpConfig.from_dict(params)
         config.session = requests.Session()
-        config.session.auth = default_auth(params.get("token_session", "openlineage"))
+        config.session.auth = make_auth(params.get("token_session", "openlineage"))
         return config
 
 

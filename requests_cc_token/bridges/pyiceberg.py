@@ -12,7 +12,7 @@ import requests
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.rest.auth import AuthManagerAdapter, NoopAuthManager
 
-from .default_session import default_auth
+from requests_cc_token import make_auth
 
 
 class ClientCredentialsCatalog(RestCatalog):
@@ -34,7 +34,7 @@ class _SessionAuth(AuthManagerAdapter):
 
     def __init__(self, session: str) -> None:
         super().__init__(NoopAuthManager())
-        self._auth = default_auth(session)
+        self._auth = make_auth(session)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         authorized: requests.PreparedRequest = self._auth(request)

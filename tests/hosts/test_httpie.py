@@ -11,6 +11,8 @@ import pytest
 
 from tests.neighbours.conftest import PATIENCE, Services, needed
 
+from .conftest import check_short_lived
+
 pytestmark = pytest.mark.hosts
 
 
@@ -36,6 +38,17 @@ def test_calls_share_one_token(services: Services, config: Path) -> None:
         assert len(services.tokens.requests) == tokens
         if len(services.api.requests) == 2:
             services.tokens.revoke_all()
+
+
+def test_a_token_that_has_expired(services: Services, config: Path) -> None:
+    """The next call asks for another."""
+    needed("httpie")
+
+    def call() -> None:
+        done = http(config, "-A", "cc", "-a", "erp:", services.api.base_url + "test")
+        assert done.returncode == 0, done.stderr
+
+    check_short_lived(call, services)
 
 
 def test_a_session_that_there_is_not(services: Services, config: Path) -> None:

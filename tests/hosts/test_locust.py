@@ -15,10 +15,20 @@ PROGRAM = """
 import gevent, json, os
 from locust import HttpUser, constant, task
 from locust.env import Environment
+from requests_cc_token.clock import SystemClock
 from tests.neighbours.worker import Place
 
+class HandMovedClock(SystemClock):
+    ahead = 0.0
+
+    def __init__(self):
+        super().__init__()
+        real = self.monotonic
+        self.monotonic = lambda: real() + self.ahead
+
+clock = HandMovedClock()
 place = Place(**json.loads(os.environ["PLACE"]))
-management = place.management()
+management = place.management(clock)
 
 class User(HttpUser):
     host = place.base_url
@@ -37,6 +47,9 @@ runner.start(4, spawn_rate=4)
 with gevent.Timeout(60):
     while environment.stats.total.num_requests < 40:
         gevent.sleep(0.05)
+    clock.ahead = 3601.0
+    while environment.stats.total.num_requests < 80:
+        gevent.sleep(0.05)
 runner.quit()
 total = environment.stats.total
 print(json.dumps([sorted(name for name, method in environment.stats.entries), total.num_failures]))
@@ -44,8 +57,8 @@ print(json.dumps([sorted(name for name, method in environment.stats.entries), to
 
 
 def test_all_users_share_one_token(services: Services) -> None:
-    """Four users, forty calls, one token request, no failure."""
+    """Four users, forty calls with one token, forty with the next one after it has expired; no failure."""
     needed("locust")
     names, failures = json.loads(run(PROGRAM, PLACE=as_environment(services.place)).splitlines()[-1])
     assert (names, failures) == (["/api/test"], 0)
-    assert len(services.tokens.requests) == 1
+    assert len(services.tokens.requests) == 2
