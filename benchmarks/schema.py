@@ -17,9 +17,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from requests_cc_token import AccessTokenManagement, FileTokenCache, MemoryTokenCache, RedisTokenCache, config
 from requests_cc_token import TokenRequestParameters as Parameters
-from requests_cc_token.authentication.assertions import KeyLike
 from requests_cc_token.authentication.by_name import METHODS, ClientAuthLike, DPoPLike, keys_beside_auth
 from requests_cc_token.authentication.certificate import CertificateLike
+from requests_cc_token.authentication.signing_key import KeyLike
 from requests_cc_token.caches.records import EncryptionKey
 from requests_cc_token.clients import ClientOptions
 from requests_cc_token.endpoint.options import BackchannelOptions, Wait

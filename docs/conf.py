@@ -38,9 +38,23 @@ autodoc_typehints_format = "short"
 # One parameter a line where they do not fit into one.
 maximum_signature_line_length = 100
 
+# An option is --live, and no dash before a word.
+smartquotes = False
+
 html_theme = "furo"
 html_title = f"requests_cc_token {release}"
 html_show_sphinx = False
 html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+
+
+def without_notes(app, what, name, thing, options, lines):
+    """Leave out of docstrings why a class is as long as it is: that is for those who change it."""
+    text = [part for part in "\n".join(lines).split("\n\n") if "more than 300 lines" not in part.lower()]
+    lines[:] = "\n\n".join(text).split("\n")
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", without_notes)
