@@ -127,7 +127,11 @@ class Events:
     def _tell(self, event: TokenEvent) -> None:
         level = _LEVELS[event.kind]
         if logger.isEnabledFor(level):
-            logger.log(level, "%s", _sentence(event), extra=_fields(event))
+            try:
+                logger.log(level, "%s", _sentence(event), extra=_fields(event))
+            except KeyError:
+                # A record factory of the program's sets a field of one of these names.
+                logger.log(level, "%s", _sentence(event))
         for subscriber in list(self._subscribers.values()):
             try:
                 subscriber(event)

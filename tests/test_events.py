@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -151,6 +152,29 @@ def test_the_fields_of_a_record(events: Events, caplog: pytest.LogCaptureFixture
         },
         {"client": "a", "event": "rejected", "challenge_error": "invalid_token", "challenge_scope": None},
     ]
+
+
+def test_a_record_factory_with_a_field_of_the_same_name(events: Events, caplog: pytest.LogCaptureFixture) -> None:
+    """The program's own field stays, and the event is logged and told all the same."""
+    seen: list[TokenEvent] = []
+    events.subscribe(seen.append)
+    plain = logging.getLogRecordFactory()
+
+    def factory(*args: Any, **options: Any) -> logging.LogRecord:
+        record = plain(*args, **options)
+        vars(record)["scope"] = "of the program"
+        return record
+
+    logging.setLogRecordFactory(factory)
+    try:
+        with caplog.at_level(logging.INFO, "requests_cc_token"):
+            events.emit(TokenEvent("rejected", "a", scope="api"))
+    finally:
+        logging.setLogRecordFactory(plain)
+    (record,) = caplog.records
+    assert record.getMessage() == "token client 'a': rejected"
+    assert vars(record)["scope"] == "of the program"
+    assert len(seen) == 1
 
 
 def test_what_is_not_logged_is_still_told(events: Events, caplog: pytest.LogCaptureFixture) -> None:
