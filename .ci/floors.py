@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 #: The extras of the workshop. Their floors only keep the resolver from digging.
-WORKSHOP = {"test", "lint", "types", "docs"}
+WORKSHOP = {"test", "lint", "types", "docs", "browser"}
 
 REQUIREMENT = re.compile(r"(?P<name>[\w-]+)(\[[\w,]+\])?\s*>=\s*(?P<floor>[\w.]+)\s*(?P<marker>;.*)?")
 

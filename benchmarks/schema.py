@@ -27,7 +27,7 @@ from requests_cc_token.grants.by_name import GRANTS, keywords_of
 from requests_cc_token.grants.token_exchange import TokenLike
 from requests_cc_token.parameters import Texts
 from requests_cc_token.refusals import RenewOn, Timeout
-from requests_cc_token.secret_source import SecretLike
+from requests_cc_token.secret_source import SecretLike, SecretsLike
 from requests_cc_token.session_options import Retries, SessionOptions
 
 ROOT = Path(__file__).parent.parent
@@ -101,6 +101,7 @@ KINDS: dict[Any, Schema] = {
     Mapping[str, str]: ref("pairs"),
     Mapping[str, Texts]: {"type": "object", "additionalProperties": ref("texts")},
     SecretLike: ref("secret"),
+    SecretsLike: one_of(ref("secret"), {"description": "newest first", "minItems": 1, **several(ref("secret"))}),
     KeyLike: one_of(ref("secret"), OBJECT),
     TokenLike: one_of(*SOURCES, {"description": "that of another client", **table({"client": NAME}, "client")}),
     Union[Callable[[], str], Mapping[str, Any]]: ref("secret"),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from requests.auth import AuthBase
 
     from .adapter import AccessTokenAdapter
+    from .authentication.ambient import AmbientAssertion
     from .authentication.assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
     from .authentication.client_secret import ClientSecretBasic, ClientSecretPost
     from .authentication.dpop import DPoPKey
@@ -55,6 +56,7 @@ __all__ = [
     "AccessTokenManagement",
     "AccessTokenService",
     "AccessTokenSession",
+    "AmbientAssertion",
     "CCTokenError",
     "Challenge",
     "ClientAssertion",
@@ -104,6 +106,7 @@ _ROOMS = {
     "AccessTokenManagement": "management",
     "AccessTokenService": "service",
     "AccessTokenSession": "session",
+    "AmbientAssertion": "authentication.ambient",
     "Challenge": "www_authenticate",
     "ClientAssertion": "authentication.assertions",
     "ClientAuthentication": "authentication.method",

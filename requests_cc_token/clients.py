@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypedDict
 
 import requests
@@ -28,7 +28,7 @@ from .parameters import (
     resources,
     scope_tokens,
 )
-from .secret_source import SecretLike, SecretSource, client_secret
+from .secret_source import SecretsLike, SecretSource, client_secret
 from .tracebacks import sealed
 from .urls import check_endpoint, shown_url
 
@@ -50,7 +50,7 @@ class ClientOptions(_NeededOptions, total=False):
 
     token_endpoint: str | None
     issuer: str | None
-    client_secret: SecretLike | Sequence[SecretLike] | None
+    client_secret: SecretsLike | None
     scope: Texts | None
     resource: Texts | None
     allow_any_resource: bool

@@ -110,8 +110,10 @@ def importable_name(function: object) -> str | None:
     return None if module == "__main__" or "<" in name else f"{module}:{name}"
 
 
-#: What ``client_secret`` and its like may be given as.
+#: What one secret may be given as.
 SecretLike = Union[str, Callable[[], str], Mapping[str, Any], SecretSource]
+#: What ``client_secret`` may be given as: one, or several, newest first.
+SecretsLike = Union[SecretLike, Sequence[SecretLike]]
 
 
 class StaticSecret(SecretSource):

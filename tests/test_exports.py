@@ -38,6 +38,7 @@ PUBLIC = {
     "JwtBearerGrant",
     "TokenExchangeGrant",
     # client authentication
+    "AmbientAssertion",
     "ClientAssertion",
     "ClientSecretBasic",
     "ClientSecretJwt",

@@ -49,7 +49,7 @@ def test_requirements_of_users_have_floors_only(setup_cfg: configparser.RawConfi
     pinned = {line.partition("==")[0].lower() for line in done.stdout.splitlines()}
     extras = setup_cfg["options.extras_require"]
     wanted = names(setup_cfg["options"]["install_requires"])
-    for extra in ("cli", "demo", "jose", "file", "redis", "encryption", "prometheus", "otel"):
+    for extra in ("cli", "demo", "jose", "file", "redis", "encryption", "ambient", "prometheus", "otel"):
         wanted += names(extras[extra])
     assert pinned == set(wanted) - {"requests_cc_token"}
 

@@ -40,8 +40,8 @@ class _SignedAssertion(ClientAuthentication):
     def __init__(self, audience: str | None, lifetime: float, header_type: str) -> None:
         what = type(self).__name__
         if audience is not None:
-            _check_text(audience, f"{what}: audience")
-        _check_text(header_type, f"{what}: header_type")
+            check_text(audience, f"{what}: audience")
+        check_text(header_type, f"{what}: header_type")
         #: Whom the assertion is for, where that is not the issuer or token endpoint that the client knows.
         self.audience = audience
         #: Seconds that an assertion is valid.
@@ -89,7 +89,8 @@ def signed_assertion(key: SigningKey, header_type: str, claims: Mapping[str, Any
     return key.sign(header, claims)
 
 
-def _check_text(given: object, what: str) -> None:
+def check_text(given: object, what: str) -> None:
+    """Raise ``ConfigurationError`` for anything but printable text."""
     if not (isinstance(given, str) and given and given.isprintable()):
         raise ConfigurationError(f"{what} must be printable text")
 
@@ -234,7 +235,7 @@ class ClientAssertion(ClientAuthentication):
         source: Callable[[], str] | Mapping[str, Any],
         type: str = JWT_BEARER,  # noqa: A002 - what the protocol's own parameter is called
     ) -> None:
-        _check_text(type, "ClientAssertion: type")
+        check_text(type, "ClientAssertion: type")
         if ":" not in type:
             raise ConfigurationError("ClientAssertion: type must be a URI, such as that of RFC 7523 section 2.2")
         self.type = type

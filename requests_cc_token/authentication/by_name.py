@@ -11,6 +11,7 @@ from typing import Any, Union
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.keywords import did_you_mean
 
+from .ambient import AmbientAssertion
 from .assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
 from .client_secret import ClientSecretBasic, ClientSecretPost
 from .dpop import DPoPKey
@@ -48,8 +49,8 @@ class Method:
         return {self.beside_auth.get(name, name): name for name in (*own, "password") if name in self.keywords}
 
 
-#: The methods of the IANA registry "OAuth Token Endpoint Authentication Methods" that are for this grant; the last one
-#: has a name here only.
+#: The methods of the IANA registry "OAuth Token Endpoint Authentication Methods" that are for this grant; the last
+#: two have a name here only.
 METHODS: Mapping[str, Method] = {
     "client_secret_basic": Method(ClientSecretBasic),
     "client_secret_post": Method(ClientSecretPost),
@@ -59,6 +60,9 @@ METHODS: Mapping[str, Method] = {
     "self_signed_tls_client_auth": Method(partial(TlsClientAuth, self_signed=True), "cert"),
     "client_assertion": Method(
         ClientAssertion, "source", beside_auth={"source": "assertion", "type": "assertion_type"}, in_metadata=False
+    ),
+    "ambient_assertion": Method(
+        AmbientAssertion, "audience", beside_auth={"audience": "assertion_audience"}, in_metadata=False
     ),
 }
 

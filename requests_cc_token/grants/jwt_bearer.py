@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from requests_cc_token.authentication.assertions import ASSERTION_LIFETIME, dated_claims, signed_assertion
+from requests_cc_token.authentication.assertions import ASSERTION_LIFETIME, check_text, dated_claims, signed_assertion
 from requests_cc_token.authentication.method import Applicant, TokenRequest
 from requests_cc_token.authentication.signing_key import KeyLike, SigningKeySource
 from requests_cc_token.clock import checked_seconds
@@ -87,12 +87,12 @@ class JwtBearerGrant(_JwtBearer):
         header_type: str = GRANT_HEADER_TYPE,
     ) -> None:
         what = "JwtBearerGrant"
-        texts: dict[str, object] = {"audience": audience, "issuer": issuer, "header_type": header_type}
+        texts = {"audience": audience, "issuer": issuer, "header_type": header_type}
         if subject != "":
             texts["subject"] = subject
         for name, text in texts.items():
-            if text is not None and not (isinstance(text, str) and text and text.isprintable()):
-                raise ConfigurationError(f"{what}: {name} must be printable text")
+            if text is not None:
+                check_text(text, f"{what}: {name}")
         super().__init__(
             SigningKeySource(key, algorithm=algorithm, key_id=key_id, password=password, what=what),
             issuer,

@@ -28,6 +28,8 @@ ASSERTION_ALGORITHMS = {
 RESOURCE, OPAQUE_RESOURCE = "https://jwt.example/", "https://opaque.example/"
 #: The workload that another authority vouches for, as Kubernetes and as SPIFFE name it.
 SERVICE_ACCOUNT, SPIFFE_ID = "system:serviceaccount:default:worker", "spiffe://interop.example/worker"
+#: Who signs the assertions of the JWT bearer grant, and for which account.
+ASSERTION_ISSUER, WORKER_ACCOUNT = "https://workers.interop.example", "nightly-report"
 #: Seconds: too short for a margin that is meant for hours, and enough for three calls on a busy machine.
 SHORT_LIFETIME = 10
 
@@ -159,6 +161,16 @@ def keycloak_clients(identity: Identity) -> list[dict[str, Any]]:
         ),
         client("spiffe", "federated-jwt", jwt__credential__issuer="spire", jwt__credential__sub=SPIFFE_ID),
         client("private-key-dpop", "client-jwt", **keys, dpop__bound__access__tokens="true"),
+        # What this one's tokens are for may exchange them.
+        {**client("exchanged", "client-secret", secret), "defaultClientScopes": ["basic", "for-exchange"]},
+        client("exchange", "client-secret", secret, standard__token__exchange__enabled="true"),
+        client(
+            "bearer",
+            "client-secret",
+            secret,
+            oauth2__jwt__authorization__grant__enabled="true",
+            oauth2__jwt__authorization__grant__idp="workers",
+        ),
     ]
 
 
@@ -179,22 +191,31 @@ def keycloak_realm(identity: Identity, workloads: str) -> dict[str, Any]:
         "protocolMapper": "oidc-sub-mapper",
         "config": {"access.token.claim": "true", "introspection.token.claim": "true"},
     }
-    audience = {
-        "name": "the-api",
-        "protocol": "openid-connect",
-        "protocolMapper": "oidc-audience-mapper",
-        "config": {
-            "included.client.audience": "the-api",
-            "access.token.claim": "true",
-            "introspection.token.claim": "true",
-        },
-    }
+
+    def audience(client_id: str) -> dict[str, Any]:
+        return {
+            "name": client_id,
+            "protocol": "openid-connect",
+            "protocolMapper": "oidc-audience-mapper",
+            "config": {
+                "included.client.audience": client_id,
+                "access.token.claim": "true",
+                "introspection.token.claim": "true",
+            },
+        }
+
     return {
         "realm": "interop",
         "enabled": True,
         "sslRequired": "all",
         "accessTokenLifespan": 600,
-        "clientScopes": [scope("basic", subject), scope("audience", audience), scope("read"), scope("write")],
+        "clientScopes": [
+            scope("basic", subject),
+            scope("audience", audience("the-api")),
+            scope("for-exchange", audience("exchange")),
+            scope("read"),
+            scope("write"),
+        ],
         "clients": keycloak_clients(identity),
         "identityProviders": [
             {
@@ -209,5 +230,27 @@ def keycloak_realm(identity: Identity, workloads: str) -> dict[str, Any]:
                 "enabled": True,
                 "config": {"trustDomain": "spiffe://interop.example", "bundleEndpoint": workloads + "bundle"},
             },
+            {
+                "alias": "workers",
+                "providerId": "jwt-authorization-grant",
+                "enabled": True,
+                "config": {
+                    "issuer": ASSERTION_ISSUER,
+                    "useJwksUrl": "true",
+                    "jwksUrl": workloads + "keys",
+                    "jwtAuthorizationGrantEnabled": "true",
+                    "jwtAuthorizationGrantAllowedClockSkew": "15",
+                },
+            },
+        ],
+        # The account of a worker, which its assertions name.
+        "users": [
+            {
+                "username": WORKER_ACCOUNT,
+                "enabled": True,
+                "federatedIdentities": [
+                    {"identityProvider": "workers", "userId": WORKER_ACCOUNT, "userName": WORKER_ACCOUNT}
+                ],
+            }
         ],
     }
