@@ -364,8 +364,11 @@ REGISTRATIONS: dict[str, Callable[[AccessTokenManagement], Any]] = {
     "a name that is taken": lambda m: m.add_client(
         "worker", token_endpoint="https://t.test/", client_id="m", client_secret=SECRET
     ),
-    "a secret in a list": lambda m: m.add_client(
-        "a", token_endpoint="https://t.test/", client_id="m", client_secret=[SECRET]  # type: ignore[arg-type]
+    "a secret in a set": lambda m: m.add_client(
+        "a", token_endpoint="https://t.test/", client_id="m", client_secret={SECRET}  # type: ignore[arg-type]
+    ),
+    "a secret in a list in a list": lambda m: m.add_client(
+        "a", token_endpoint="https://t.test/", client_id="m", client_secret=[SECRET, [SECRET]]  # type: ignore[list-item]
     ),
     "a secret in a mapping": lambda m: m.add_client(
         "a", token_endpoint="https://t.test/", client_id="m", client_secret={"fiel": SECRET}

@@ -191,7 +191,11 @@ def test_what_a_child_does_makes_another(tmp_path: Path, old: trustme.CA) -> Non
     write(bundle, pem(old))
     contexts = TLSContexts()
     followed = FollowedContext(lambda: loaded(bundle), [bundle], "the bundle")
-    for owner, get in ((contexts, lambda: contexts.get(str(bundle))), (followed, followed.get)):
+    owners: list[tuple[TLSContexts | FollowedContext, Callable[[], ssl.SSLContext]]] = [
+        (contexts, lambda: contexts.get(str(bundle))),
+        (followed, followed.get),
+    ]
+    for owner, get in owners:
         before = get()
         with owner._lock:
             owner.after_fork_in_child()
