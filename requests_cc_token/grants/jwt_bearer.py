@@ -66,7 +66,7 @@ class JwtBearerGrant(_JwtBearer):
     makes_dated_proofs = True
     advice: ClassVar[Mapping[str, str]] = {
         "invalid_grant": "check issuer, subject, audience and key of the grant against what the token service expects, "
-        "and this machine's clock",
+        "that it allows this grant for the client, and this machine's clock",
         "unauthorized_client": "allow the JWT bearer grant for this client at the token service",
         "unsupported_grant_type": "the token service does not offer the JWT bearer grant here",
     }
