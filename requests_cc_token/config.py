@@ -92,8 +92,9 @@ def read_file(path: Path) -> Mapping[str, Any]:
             content: dict[str, Any] = tomllib.load(file)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    except (ValueError, RecursionError) as error:
+        reasons = {UnicodeDecodeError: "it is not UTF-8", RecursionError: "it is nested too deeply"}
+        reason = reasons.get(type(error)) or str(error)
         raise ConfigurationError(f"{path}: not valid TOML ({reason})") from None
     return content
 

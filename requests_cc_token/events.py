@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .exceptions import TokenRequestError, code_of
@@ -132,6 +132,9 @@ class Events:
             except KeyError:
                 # A record factory of the program's sets a field of one of these names.
                 logger.log(level, "%s", _sentence(event))
+        if event.error is not None:
+            # A copy: what is done to it, raising it again included, changes nothing of what callers get.
+            event = replace(event, error=event.error.for_caller())
         for subscriber in list(self._subscribers.values()):
             try:
                 subscriber(event)

@@ -148,6 +148,7 @@ def test_an_empty_file_is_an_empty_management(file: Path) -> None:
     [
         (b"\xff\xfe", "not valid TOML (it is not UTF-8)"),
         ("[clients", "not valid TOML ("),
+        ("a = " + "[" * 50_000, "not valid TOML ("),
         (f'client_secret = "{TAINT}', "not valid TOML ("),
         (f'a = "{TAINT}"\na = "{TAINT}"', "not valid TOML ("),
         (CLIENT + CLIENT, "not valid TOML ("),

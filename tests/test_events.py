@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import Any
 
 import pytest
@@ -300,3 +301,24 @@ def test_a_log_handler_that_raises_leaves_nobody_waiting(
         logger.setLevel(before)
     management.configure_backchannel()
     assert management.service.get_access_token("worker", timeout=30).scope == "api reports"
+
+
+def test_what_a_subscriber_does_to_an_error_changes_nothing(
+    management: AccessTokenManagement, token_service: TokenService
+) -> None:
+    """It may raise the error again and write into it: callers get theirs as it was, and no traceback grows."""
+    seen: list[TokenRequestError] = []
+
+    def spoil(event: TokenEvent) -> None:
+        if event.error is not None:
+            seen.append(event.error)
+            event.error.args = ("spoiled",)
+            raise event.error
+
+    management.subscribe(spoil)
+    token_service.fail_next(503)
+    management.configure_backchannel(wait=())
+    for _ in range(5):
+        with pytest.raises(TokenRequestError, match="answered 503"):
+            management.service.get_access_token("worker", timeout=30)
+    assert len({len(list(traceback.walk_tb(error.__traceback__))) for error in seen[1:]}) == 1

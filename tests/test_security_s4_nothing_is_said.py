@@ -288,6 +288,10 @@ TOKEN_FAILURES: dict[str, Action | None] = {
     "html with the secret": answer(502, f"<html>{SECRET}".encode()),
     "no token type": answer(200, {"access_token": TOKEN}),
     "secret as token type": answer(200, {"access_token": TOKEN, "token_type": SECRET}),
+    "secret at the end of what is shown of a type": answer(
+        200, {"access_token": TOKEN, "token_type": "x" * 95 + SECRET}
+    ),
+    "a redirect to the secret": answer(302, b"", [("Location", f"/login/{SECRET}")]),
     "a token that no header can carry": answer(200, {"access_token": TOKEN + "\r\n", "token_type": "Bearer"}),
     "not json": answer(200, f'{{"access_token": "{TOKEN}"'.encode()),
     "twice": answer(200, f'{{"access_token": "{TOKEN}", "access_token": "{TOKEN}"}}'.encode()),
@@ -476,3 +480,29 @@ def test_s4_a_description_without_the_secret(server: ScriptedServer, management:
     assert isinstance(error, TokenEndpointError)
     assert error.error_description == "the secret *** is wrong"
     assert error.error == "invalid_client"
+
+
+def test_s4_a_scope_without_the_secret(server: ScriptedServer, management: AccessTokenManagement) -> None:
+    """A token shows its scope, so a credential that the server repeats there is blotted out."""
+    server.default = token_answer(TOKEN, scope=f"read {SECRET}")
+    token = management.service.get_access_token()
+    assert token.scope == "read ***"
+    assert MARK not in repr(token)
+
+
+def test_s4_a_form_field_that_is_a_credential_by_its_name(
+    server: ScriptedServer, management: AccessTokenManagement
+) -> None:
+    """A vendor's own credential is blotted out as the secret is; another field's value is repeated."""
+    management.add_client(
+        "vendor",
+        token_endpoint=server.token_endpoint,
+        client_id="m2m",
+        client_secret=SECRET,
+        parameters={"api_key": f"{MARK}-key", "tenant": "north"},
+    )
+    server.default = answer(400, {"error": "invalid_request", "error_description": f"{MARK}-key is not of north"})
+    error = caught(lambda: management.service.get_access_token("vendor"), TokenEndpointError)
+    assert isinstance(error, TokenEndpointError)
+    assert error.error_description == "*** is not of north"
+    assert MARK not in everything_said(error)

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -390,3 +391,21 @@ FINDINGS: list[tuple[str, bytes]] = [
 def test_s5_what_the_fuzzer_found(name: str, data: bytes) -> None:
     """Each finding of the fuzzer is an input like any other now."""
     TARGETS[name](data)
+
+
+def test_s5_a_form_of_too_many_fields(server: ScriptedServer) -> None:
+    """It is named as what it is."""
+    body = b"&".join(b"a%d=1" % number for number in range(1_001))
+    server.default = answer(200, body, [("Content-Type", "application/x-www-form-urlencoded")])
+    assert "more than 1000 fields" in str(refused(server, InvalidTokenResponseError))
+
+
+@pytest.mark.parametrize("piece", [b"<title", b"<title ", b"eyJ", b"eyJaaaaaaaa", b"a.eyJ", b"token="])
+def test_s5_texts_that_begin_again_and_again(server: ScriptedServer, piece: bytes) -> None:
+    """What is looked for in a text is looked for once, however often it seems to begin: processor time stays small."""
+    server.default = answer(400, b"<" + piece * (900_000 // len(piece)))
+    refused(server, TokenEndpointError)
+    server.default = answer(400, piece * (900_000 // len(piece)))
+    before = time.process_time()
+    refused(server, TokenEndpointError)
+    assert time.process_time() - before < 2.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
@@ -25,12 +25,15 @@ _LOOKED_AT = 65_536
 #: Levels and entries of a JSON document that are repeated.
 _MAX_DEPTH, _MAX_ENTRIES = 6, 50
 #: Characters of a part of a credential that is worth hiding by itself.
-_MIN_PART = 16
+MIN_PART = 16
 
 #: Parts of the names of members whose values are not repeated.
 _TELLTALE = ("token", "secret", "assertion", "password", "credential", "jwt", "apikey", "api_key")
-_NOT_SECRET = frozenset({"token_type", "tokentype", "token_endpoint"})
-_JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]*\.?[\w-]*")
+_NOT_SECRET = frozenset({"token_type", "tokentype", "token_endpoint", "client_assertion_type", "requested_token_type"})
+#: What a JWT may be a part of. It matches wherever it begins, so that a text is read once, whatever is in it.
+_DOTTED = re.compile(r"[\w.-]+")
+#: How a JWT begins, and how many more characters its header has at least.
+_JWT, _MIN_HEADER = "eyJ", 8
 _ASSIGNED = re.compile(
     r"(\b(?:access|refresh|id)_?token|\bclient_secret|\bclient_assertion|\bpassword)(\W{0,3}[:=]\W{0,3})([^\s\"'&<>,;}]+)",
     re.IGNORECASE,
@@ -38,16 +41,28 @@ _ASSIGNED = re.compile(
 
 def never_repeated(request: TokenRequest) -> tuple[str, ...]:
     """The credentials of a request, in each form in which a server may echo them; longest first."""
-    secrets = {*request.secrets, *confidential_values(request.headers)}
+    secrets = {*request.secrets, *confidential_values(request.headers), *_confidential_fields(request.form)}
     query = urlsplit(request.url).query
     secrets |= {query, *(value for _, value in parse_qsl(query) if len(value) > 3)}
     # The parts of a JWT by themselves.
-    secrets |= {part for text in secrets for part in text.split(".") if len(part) >= _MIN_PART and "." in text}
+    secrets |= {part for text in secrets for part in text.split(".") if len(part) >= MIN_PART and "." in text}
     forms = set(secrets)
     for text in secrets:
         forms |= {quote_plus(text), form_encode(text), quote(text, safe=""), html.escape(text)}
         forms |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
     return tuple(sorted(filter(None, forms), key=len, reverse=True))
+
+
+def _confidential_fields(form: Mapping[str, str | tuple[str, ...]]) -> Iterator[str]:
+    """The values of form fields that are credentials by their name, such as a vendor's ``api_key`` or ``password``."""
+    for name, value in form.items():
+        if _is_telltale(name):
+            yield from (value,) if isinstance(value, str) else value
+
+
+def _is_telltale(name: str) -> bool:
+    name = name.lower()
+    return any(part in name for part in _TELLTALE) and name not in _NOT_SECRET
 
 
 def response_text(answer: Answer, hide: Iterable[str]) -> str | None:
@@ -60,7 +75,8 @@ def sentence(answer: Answer, limit: int, hide: Iterable[str]) -> str | None:
     text = answer.text
     start = text[:_LOOKED_AT].lstrip()
     if start.startswith("<"):
-        title = re.search(r"<title[^>]*>([^<]*)", start, re.IGNORECASE)
+        # Up to the next tag only: a page of nothing but such tags is read once, not once for each.
+        title = re.search(r"<title[^<>]*>([^<]*)", start, re.IGNORECASE)
         if title or re.match(r"<(!doctype )?html", start, re.IGNORECASE):
             text = html.unescape(title[1]) if title else ""
         else:
@@ -84,9 +100,20 @@ def outline(answer: Answer, hide: Iterable[str]) -> str | None:
 def _cut(text: str, limit: int, hide: Iterable[str]) -> str | None:
     for secret in hide:
         text = text.replace(secret, "***")
-    text = _JWT.sub("***", text[: 4 * limit])
+    text = _DOTTED.sub(_without_jwt, text[: 4 * limit])
     text = _ASSIGNED.sub(r"\1\2***", text)
     return one_line(" ".join(text.split()), limit) or None
+
+
+def _without_jwt(words: re.Match[str]) -> str:
+    """The words, and ``***`` from where a JWT begins."""
+    position = 0
+    for part in words[0].split(".")[:-1]:
+        begins = part.find(_JWT)
+        if begins >= 0 and len(part) - begins >= len(_JWT) + _MIN_HEADER:
+            return words[0][: position + begins] + "***"
+        position += len(part) + 1
+    return words[0]
 
 
 def _repeatable(text: str) -> str:
@@ -105,9 +132,7 @@ def _redacted(value: Any, name: str = "", depth: int = 0) -> Any:
         return {key: _redacted(value[key], key, depth + 1) for key in list(value)[:_MAX_ENTRIES]}
     if isinstance(value, list):
         return [_redacted(each, name, depth + 1) for each in value[:_MAX_ENTRIES]]
-    name = name.lower()
-    is_telltale = any(part in name for part in _TELLTALE) and name not in _NOT_SECRET
-    return "***" if is_telltale and isinstance(value, str) and value else value
+    return "***" if isinstance(value, str) and value and _is_telltale(name) else value
 
 
 def _outlined(value: Any, depth: int = 0) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from requests_cc_token.authentication.by_name import METHODS
 from requests_cc_token.demand import Demand
@@ -18,6 +20,11 @@ from requests_cc_token.urls import check_endpoint, is_loopback, shown_url
 MAX_URL = 2_048
 #: Names of methods and algorithms that are kept of a list, and characters of a name: there are some twenty of each.
 MAX_NAMES, MAX_NAME = 24, 64
+
+#: IPv6 networks whose addresses end with the IPv4 address that they stand for.
+_HOLD_IPV4 = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
+#: What hosts files call this machine, beside ``localhost`` and names under it.
+_OWN_NAMES = frozenset({"localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
 
 #: The endpoints that this package uses.
 _ENDPOINTS = ("token_endpoint", "revocation_endpoint", "introspection_endpoint")
@@ -134,7 +141,7 @@ def _endpoint(url: str, name: str, issuer: str, allow_http: bool) -> str:
         raise ConfigurationError(f"{name} has more than {MAX_URL} characters")
     check_endpoint(url, name, allow_http=allow_http)
     host, home = (_plain_host(urlsplit(each).hostname or "") for each in (url, issuer))
-    if is_loopback(host) and not is_loopback(home):
+    if _is_this_machine(host) and not _is_this_machine(home):
         raise ConfigurationError(
             f"{name} {shown_url(url)} is on this machine, and the issuer is not; give {name}=... if you mean it"
         )
@@ -146,12 +153,26 @@ def _endpoint(url: str, name: str, issuer: str, allow_http: bool) -> str:
 
 
 def _plain_host(host: str) -> str:
-    """The host; the IPv4 address that an IPv6 literal stands for (RFC 4291 section 2.5.5.2)."""
+    """The host as a resolver reads it: ``127.1``, ``2130706433`` and ``0x7f.0.0.1`` are addresses to it.
+
+    Of an IPv6 literal that stands for an IPv4 address, that one: RFC 4291 section 2.5.5, RFC 6052 section 2.1.
+    """
+    host = unicodedata.normalize("NFKC", unquote(host)).lower().rstrip(".")
     try:
-        mapped = ipaddress.IPv6Address(host).ipv4_mapped
+        address = ipaddress.IPv6Address(host)
     except ValueError:
-        return host
-    return host if mapped is None else str(mapped)
+        try:
+            return socket.inet_ntoa(socket.inet_aton(host))
+        except (OSError, UnicodeEncodeError):
+            return host
+    last = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    stands_for_it = address.ipv4_mapped is not None or any(address in network for network in _HOLD_IPV4)
+    return str(last) if stands_for_it and int(address) > 1 else str(address)
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether it is a name or an address of this machine. A connection to no address at all is one to it, too."""
+    return is_loopback(host) or host in _OWN_NAMES or host in ("0.0.0.0", "::")  # noqa: S104 - nothing is bound to it
 
 
 def is_link_local(host: str) -> bool:

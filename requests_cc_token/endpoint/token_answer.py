@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urljoin
 
+from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.demand import Demand
 from requests_cc_token.exceptions import MAX_TEXT, InvalidTokenResponseError, TokenEndpointError, one_line
 from requests_cc_token.expiry import lifetime_bounds
@@ -20,12 +21,14 @@ from requests_cc_token.www_authenticate import parse_challenges
 
 from .advice import advice_for
 from .answer import Answer
-from .excerpt import MAX_RESPONSE_TEXT, never_repeated, outline, response_text, sentence
+from .excerpt import MAX_RESPONSE_TEXT, MIN_PART, never_repeated, outline, response_text, sentence
 from .failures import foreign
 from .retry_after import parse_retry_after
 
 #: Seconds of lifetime believed at most: a year. More is a unit mistake, and the 401 path catches the rest.
 MAX_LIFETIME = 365 * 86_400.0
+#: Fields of an answer that is a form: real ones have three to ten.
+MAX_FIELDS = 1_000
 #: Bytes of what is kept of an answer beside the token, as JSON: what vendors send along has a few hundred.
 MAX_EXTRA = 16_384
 
@@ -101,7 +104,10 @@ def members_of(answer: Answer, demand: Demand) -> Mapping[str, Any]:
     if read_answer is not None:
         return foreign("read_answer", lambda: dict(read_answer(answer.as_response())), demand.name)
     if answer.media_type == "application/x-www-form-urlencoded":
-        return _unique(parse_qsl(answer.text, keep_blank_values=True, max_num_fields=1_000))
+        try:
+            return _unique(parse_qsl(answer.text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+        except ValueError:
+            raise _Refused(f"its form has more than {MAX_FIELDS} fields") from None
     members = _json(answer)
     if not isinstance(members, dict):
         raise _Refused("its body is no JSON object; read_answer=... can read what else it may be")
@@ -154,7 +160,7 @@ def _token(
     objection = None if grant is None else grant.objection(members)
     if objection is not None:
         raise _Unwanted(objection)
-    token_type = _token_type(members.get("token_type"), demand)
+    token_type = _token_type(members.get("token_type"), demand, answer.request)
     lifetime = stated_lifetime(members, answer)
     if lifetime is None:
         lifetime = demand.client.default_lifetime
@@ -162,7 +168,7 @@ def _token(
     return AccessToken(
         value,
         token_type,
-        _scope(members.get("scope"), demand),
+        _scope(members.get("scope"), demand, answer.request),
         expires_at=answer.sent.wall + lifetime,
         renew_at=answer.sent.wall + soft,
         extra=_kept(members),
@@ -175,7 +181,7 @@ def _token(
     )
 
 
-def _token_type(given: Any, demand: Demand) -> str:
+def _token_type(given: Any, demand: Demand, request: TokenRequest) -> str:
     """How to present the token. The client's word counts where the answer's is none that is known."""
     said = given.lower() if isinstance(given, str) else ""
     presented = _TOKEN_TYPES.get(said)
@@ -184,7 +190,9 @@ def _token_type(given: Any, demand: Demand) -> str:
     if presented is None:
         what = "there is no token_type in it"
         if isinstance(given, str):
-            what = f"its token_type {one_line(given, 100)!r} is none this package can use"
+            # Cut after the credentials are taken out: a piece of one is no longer known for what it is.
+            shown = one_line(given, 100, hide=never_repeated(request))
+            what = f"its token_type {shown!r} is none this package can use"
         raise _Unwanted(f'{what}; token_type="Bearer" takes it for a bearer token')
     if demand.dpop is not None and presented != "DPoP":
         raise _Unwanted("the token is not bound to the DPoP key (RFC 9449 section 5)")
@@ -237,7 +245,7 @@ def _refresh_in(refresh_in: Any) -> float | None:
     return seconds if 0 < seconds < MAX_LIFETIME else None
 
 
-def _scope(granted: Any, demand: Demand) -> str | None:
+def _scope(granted: Any, demand: Demand, request: TokenRequest) -> str | None:
     """The scope granted: what the answer says, else what was asked for (RFC 6749 section 5.1)."""
     if granted is None:
         return demand.scope_text
@@ -248,7 +256,9 @@ def _scope(granted: Any, demand: Demand) -> str | None:
     missing = sorted(set(demand.scope) - set(granted.split()))
     if missing and demand.client.strict_scope:
         raise _Unwanted(f"it grants less than was asked for: {' '.join(missing)} is missing (strict_scope)")
-    return one_line(granted, len(granted))
+    # It is shown with the token. A short credential may be a part of a scope's name by chance.
+    hide = [text for text in never_repeated(request) if len(text) >= MIN_PART]
+    return one_line(granted, len(granted), hide=hide)
 
 
 def _kept(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -289,7 +299,8 @@ def error_of(answer: Answer, demand: Demand, what: str, members: Mapping[str, An
         more = sentence(answer, MAX_TEXT, hide)
     retry_after = parse_retry_after(answer.headers.get("Retry-After"), answer.sent.wall)
     parts = [f"{what} answered {said}" + (f" ({more})" if more else "")]
-    parts += filter(None, [advice_for(code if is_known else None, answer.status_code, demand), _elsewhere(answer)])
+    advice = advice_for(code if is_known else None, answer.status_code, demand)
+    parts += filter(None, [advice, _elsewhere(answer, hide)])
     if retry_after:
         parts.append(f"it asks to be left alone (Retry-After), so no request is made for {retry_after:.0f} s")
     return TokenEndpointError(
@@ -325,11 +336,11 @@ def _is_oauth_code(code: str, status: int) -> bool:
     return bool(_CODE.fullmatch(code)) and code.lower() != phrase.lower()
 
 
-def _elsewhere(answer: Answer) -> str | None:
+def _elsewhere(answer: Answer, hide: Iterable[str]) -> str | None:
     location = answer.headers.get("Location")
     if not 300 <= answer.status_code < 400 or not location:
         return None
     try:
-        return f"it points to {one_line(shown_url(urljoin(answer.request.url, location)))}"
+        return f"it points to {one_line(shown_url(urljoin(answer.request.url, location)), hide=hide)}"
     except ValueError:
         return None
