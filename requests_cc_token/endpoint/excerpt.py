@@ -25,7 +25,7 @@ _LOOKED_AT = 65_536
 #: Levels and entries of a JSON document that are repeated.
 _MAX_DEPTH, _MAX_ENTRIES = 6, 50
 #: Characters of a part of a credential that is worth hiding by itself.
-MIN_PART = 16
+_MIN_PART = 16
 
 #: Parts of the names of members whose values are not repeated.
 _TELLTALE = ("token", "secret", "assertion", "password", "credential", "jwt", "apikey", "api_key")
@@ -45,7 +45,7 @@ def never_repeated(request: TokenRequest) -> tuple[str, ...]:
     query = urlsplit(request.url).query
     secrets |= {query, *(value for _, value in parse_qsl(query) if len(value) > 3)}
     # The parts of a JWT by themselves.
-    secrets |= {part for text in secrets for part in text.split(".") if len(part) >= MIN_PART and "." in text}
+    secrets |= {part for text in secrets for part in text.split(".") if len(part) >= _MIN_PART and "." in text}
     forms = set(secrets)
     for text in secrets:
         forms |= {quote_plus(text), form_encode(text), quote(text, safe=""), html.escape(text)}

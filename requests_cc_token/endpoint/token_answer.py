@@ -21,12 +21,14 @@ from requests_cc_token.www_authenticate import parse_challenges
 
 from .advice import advice_for
 from .answer import Answer
-from .excerpt import MAX_RESPONSE_TEXT, MIN_PART, never_repeated, outline, response_text, sentence
+from .excerpt import MAX_RESPONSE_TEXT, never_repeated, outline, response_text, sentence
 from .failures import foreign
 from .retry_after import parse_retry_after
 
 #: Seconds of lifetime believed at most: a year. More is a unit mistake, and the 401 path catches the rest.
 MAX_LIFETIME = 365 * 86_400.0
+#: Characters of a credential that is looked for in a scope.
+MIN_SECRET = 8
 #: Fields of an answer that is a form: real ones have three to ten.
 MAX_FIELDS = 1_000
 #: Bytes of what is kept of an answer beside the token, as JSON: what vendors send along has a few hundred.
@@ -257,7 +259,7 @@ def _scope(granted: Any, demand: Demand, request: TokenRequest) -> str | None:
     if missing and demand.client.strict_scope:
         raise _Unwanted(f"it grants less than was asked for: {' '.join(missing)} is missing (strict_scope)")
     # It is shown with the token. A short credential may be a part of a scope's name by chance.
-    hide = [text for text in never_repeated(request) if len(text) >= MIN_PART]
+    hide = [secret for secret in request.secrets if len(secret) >= MIN_SECRET]
     return one_line(granted, len(granted), hide=hide)
 
 
