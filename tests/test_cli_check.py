@@ -223,7 +223,8 @@ class TestWays:
 def test_the_log_is_shown_where_asked(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """-v, and twice for the libraries' too; the loggers are left as they were."""
     before = (logging.getLogger("requests_cc_token").level, logging.getLogger().level)
-    config.write_text(client().replace("https://token.example/", "http://127.0.0.1:1/"))
+    endpoint = client().replace("https://token.example/", "http://127.0.0.1:1/")
+    config.write_text(f"{endpoint}\n[backchannel]\nmax_tries = 1")
     assert run(["-v", "--config", str(config), "token"]) == 4
     err = capsys.readouterr().err
     assert " requests_cc_token: " in err

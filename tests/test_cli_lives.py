@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -139,6 +140,7 @@ def test_the_picture_is_what_was_seen(tmp_path: Path) -> None:
 def test_the_picture_is_legible_and_loads_nothing() -> None:
     """Each colour has enough contrast to the picture's own ground (WCAG 2, 4.5 to 1), on whatever page it is."""
     picture = PICTURE.read_text(encoding="utf-8")
+    assert ElementTree.fromstring(picture).get("viewBox")
     assert "http" not in picture.replace("http://www.w3.org/2000/svg", "").replace("http://127.0.0.1", "")
     assert "url(" not in picture.replace("url(#", "")
     ground = re.search(r'<rect fill="(#\w{6})"', picture)

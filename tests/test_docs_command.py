@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,22 +99,19 @@ def test_every_key_of_json_is_documented(
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(shell: str) -> None:
+def test_completion(shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The line of the page prints what the shell reads; asked by the shell, the program completes commands."""
     lines = TEXT.partition("\n## Completion\n")[2].partition("\n## ")[0]
     variable = "_REQUESTS_CC_TOKEN_COMPLETE"
     assert f"{variable}={shell}_source requests-cc-token" in lines
 
     def asked(**variables: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "requests_cc_token"],
-            cwd=PAGE.parents[1],
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            run([])
+        assert not end.value.code
+        return capsys.readouterr().out
 
     assert f"{variable}={shell}_complete" in asked(**{variable: f"{shell}_source"})
     word = {"COMP_WORDS": "requests-cc-token che", "COMP_CWORD": "che" if shell == "fish" else "1"}
