@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
 from requests_cc_token import PrivateKeyJwt
+from requests_cc_token.authentication.certificate import ClientCertificate
 from requests_cc_token.cli.app import run
 
 
@@ -46,12 +48,42 @@ def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "key.pem"
     assert run(["keys", "new", str(path), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert set(made) == {"jwks", "pem", "thumbprint"}
+    assert set(made) == {"jwks", "pem", "thumbprint", "certificate"}
+    assert made["certificate"] is None
     assert made["jwks"]["keys"][0]["kid"] == made["thumbprint"]
     assert "d" not in made["jwks"]["keys"][0]
     assert made["pem"].startswith("-----BEGIN PUBLIC KEY-----")
     assert run(["keys", "show", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == made
+
+
+@pytest.mark.parametrize("kind", ["EC", "RSA", "OKP"])
+def test_a_key_with_a_certificate(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are in one file, which is taken for signing and for mutual TLS; shown is what token services ask for."""
+    path = tmp_path / "worker.pem"
+    assert run(["keys", "new", str(path), "--kind", kind, "--certificate", "worker", "--days", "10", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert "PRIVATE" not in made["certificate"]["pem"]
+    assert len(made["certificate"]["sha1"]) == 40
+    assert 9 * 86_400 < made["certificate"]["expires_at"] - time.time() < 11 * 86_400
+    loaded = ClientCertificate(path).current()
+    assert loaded.thumbprint == made["certificate"]["x5t#S256"]
+    PrivateKeyJwt({"file": path})
+    assert run(["keys", "show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == made
+    assert run(["keys", "show", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert made["certificate"]["pem"] in out
+    assert f"certificate, SHA-1: {made['certificate']['sha1']}\n" in out
+    assert "PRIVATE" not in out
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65])
+def test_a_name_that_no_certificate_has(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is wrong usage, and no key is written."""
+    assert run(["keys", "new", str(tmp_path / "key.pem"), "--certificate", name]) == 2
+    assert "1 to 64 characters" in capsys.readouterr().err
+    assert not (tmp_path / "key.pem").exists()
 
 
 def test_a_key_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
