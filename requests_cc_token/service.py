@@ -122,7 +122,7 @@ class AccessTokenService:
         slot = self._slots.slot_of(token)
         now = self._monotonic()
         if slot is not None and self._guard.do(lambda: slot.refuse(token, now)):
-            self._events.emit(TokenEvent("rejected", slot.name, scope=slot.scope, challenge=challenge))
+            self._events.emit(TokenEvent("rejected", slot.name, scope=slot.asked.scope, challenge=challenge))
 
     def token_accepted(self, token: AccessToken) -> None:
         """Tell that the API took this token: after a while its next refusal is a revocation, no more one in a row."""
@@ -134,7 +134,7 @@ class AccessTokenService:
         """Tell that the API knows this token and wants one of a wider scope (RFC 6750 section 3.1)."""
         slot = self._slots.slot_of(token)
         if slot is not None:
-            self._events.emit(TokenEvent("insufficient_scope", slot.name, scope=slot.scope, challenge=challenge))
+            self._events.emit(TokenEvent("insufficient_scope", slot.name, scope=slot.asked.scope, challenge=challenge))
 
     def stats(self) -> list[ClientStats]:
         """The figures of each token client in this process; see ``AccessTokenManagement.stats``."""

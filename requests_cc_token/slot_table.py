@@ -9,13 +9,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Union
 
 from .clients import ClientCredentialsClient
 from .demand import Demand
 from .locking import Guard
 from .slots import Slot, hard_expiry
-from .stats import ClientStats, counted_together
+from .stats import Asked, ClientStats, Counts, counted_together
 from .tokens import AccessToken
 
 #: Clients and per-request parameters that are kept ready at most, the least recently used dropped first.
@@ -44,14 +43,8 @@ class SlotTable:
             # pop and insert, both under the lock: statistics and revocation walk the table and must find every slot.
             slot = self._recent.pop(demand, None) or self._by_key.get(key)
             if slot is None:
-                slot = self._by_key[key] = Slot(
-                    key or demand.cache_key,
-                    demand.name,
-                    demand.binding,
-                    scope=demand.scope_text,
-                    resource=demand.resource,
-                    audience=demand.audience,
-                )
+                asked = Asked(demand.name, demand.scope_text, demand.resource, demand.audience)
+                slot = self._by_key[key] = Slot(key or demand.cache_key, asked, demand.binding)
             self._recent[demand] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
@@ -86,15 +79,15 @@ class SlotTable:
         # A client's own token goes before others that were asked for alike, among those the one used last.
         own = {id(slot) for slot in list(self.by_name.values())}
         used = {id(slot): number for number, (_, slot) in enumerate(recent)}
-        lines: dict[_Asked, ClientStats] = {}
+        lines: dict[Asked, ClientStats] = {}
         for slot in sorted(slots, key=lambda slot: (id(slot) in own, used.get(id(slot), -1))):
-            asked, figures = (slot.name, slot.scope, slot.resource, slot.audience), slot.figures(now)
+            asked, figures = slot.asked, slot.figures(now)
             lines[asked] = counted_together(lines[asked], figures) if asked in lines else figures
         latest = {demand.name: slot for demand, slot in recent if demand.parameters is None}
-        registered = {_asked_by(client) for client in clients}
+        registered = {Asked(c.name, " ".join(c.scope) or None, c.resource, c.audience) for c in clients}
         for asked in registered.difference(lines):
-            lines[asked] = _uncounted(asked, latest.get(asked[0]), now)
-        order = sorted(lines, key=lambda asked: (asked[0], asked not in registered, repr(asked)))
+            lines[asked] = _uncounted(asked, latest.get(asked.client), now)
+        order = sorted(lines, key=lambda asked: (asked.client, asked not in registered, repr(asked)))
         return [lines[asked] for asked in order]
 
     def clear(self) -> None:
@@ -103,25 +96,15 @@ class SlotTable:
         self._recent.clear()
 
 
-#: Client, scope, resource, audience: what lines of figures are told apart by.
-_Asked = tuple[str, Union[str, None], tuple[str, ...], Union[str, None]]
-
-
-def _asked_by(client: ClientCredentialsClient) -> _Asked:
-    return client.name, " ".join(client.scope) or None, client.resource, client.audience
-
-
-def _uncounted(asked: _Asked, slot: Slot | None, now: float) -> ClientStats:
+def _uncounted(asked: Asked, slot: Slot | None, now: float) -> ClientStats:
     """A client that was not used yet, or one whose token is counted for another that is registered alike."""
-    client, scope, resource, audience = asked
-    line = ClientStats(client=client, scope=scope, resource=resource, audience=audience)
     if slot is None:
-        return line
+        return Counts().told(asked)
     shared = slot.figures(now)
-    return replace(
-        line,
+    line = Counts().told(
+        asked,
         status=shared.status,
-        last_error=shared.last_error,
         seconds_to_expiry=shared.seconds_to_expiry,
         seconds_to_next_try=shared.seconds_to_next_try,
     )
+    return replace(line, last_error=shared.last_error)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Union
 
 from .clock import is_duration
 from .events import EventKind, Reason, TokenEvent
-from .exceptions import TokenRequestError, code_of
+from .exceptions import TokenRequestError
 from .flights import Flight
-from .stats import ClientStats, Status, failure_counts
+from .stats import Asked, ClientStats, Counts, Status
 from .tokens import AccessToken, Binding
 from .waits import BACKOFF_CAP, half_jitter, hold_off
 
@@ -25,8 +25,6 @@ MAX_DEAD = 4
 CALM = BACKOFF_CAP
 #: Fetches of one key that may hang at once. Each holds a thread.
 MAX_HANGING = 8
-#: Kinds of failures that are counted apart. A code is the token service's word, and it may have a new one each time.
-MAX_CAUSES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,54 +65,33 @@ class Slot:
     __slots__ = (
         "__weakref__",
         "accepted",
-        "audience",
+        "asked",
         "binding",
+        "counts",
         "dead",
         "epoch",
         "failure",
         "failures",
-        "failures_by_cause",
-        "fetch_seconds",
-        "fetches",
         "flight",
         "hanging",
         "hits",
         "key",
         "landed_at",
-        "last_error",
-        "name",
         "next_renewal",
         "refusals",
-        "rejections",
-        "requests",
-        "resource",
-        "scope",
         "stored_key",
         "token",
         "was_rejected",
     )
 
-    def __init__(
-        self,
-        key: str,
-        name: str,
-        binding: Binding | None = None,
-        *,
-        scope: str | None = None,
-        resource: tuple[str, ...] = (),
-        audience: str | None = None,
-    ) -> None:
+    def __init__(self, key: str, asked: Asked, binding: Binding | None = None) -> None:
         self.key = key
         #: What the cache keeps its tokens by, as far as that was needed.
         self.stored_key: str | None = None
         #: What tokens of this key are bound to; the key follows from it.
         self.binding = binding
-        #: The name of the client that came first, for events and statistics.
-        self.name = name
-        #: What is asked for, for the same.
-        self.scope = scope
-        self.resource = resource
-        self.audience = audience
+        #: What was asked for by the client that came first, for events and figures.
+        self.asked = asked
         #: The current token; replaced in one assignment, so it may be read by any thread at any moment.
         self.token: AccessToken | None = None
         #: When it came, and whether the API has taken it.
@@ -135,14 +112,14 @@ class Slot:
         #: How often in a row the API refused a token, and the moment before which that causes no further renewal.
         self.refusals = 0
         self.next_renewal = -math.inf
-        # For the statistics. Hits are counted without a lock: near enough when many threads share them.
+        # For the figures. Hits are counted without a lock: near enough when many threads share them.
         self.hits = 0
-        self.requests = 0
-        self.fetches = 0
-        self.fetch_seconds = 0.0
-        self.rejections = 0
-        self.failures_by_cause: dict[tuple[str, str | None], int] = {}
-        self.last_error: str | None = None
+        self.counts = Counts()
+
+    @property
+    def name(self) -> str:
+        """The client's name."""
+        return self.asked.client
 
     # What a caller does
 
@@ -249,8 +226,8 @@ class Slot:
                 flight.result = brought
             return []
         self.flight = None
-        self.fetches += 1
-        self.fetch_seconds += now - flight.begun_at
+        self.counts.fetches += 1
+        self.counts.fetch_seconds += now - flight.begun_at
         if isinstance(brought, AccessToken):
             flight.result = brought
             if flight.epoch == self.epoch:
@@ -268,28 +245,21 @@ class Slot:
         )
         background = flight.background and not flight.waiting
         self.failure = Failure(brought, now + wait, now + patient, background, stamp)
-        self._count(brought)
+        self.counts.failed(brought)
         events = [self._event("failed", flight, now, error=brought, wait=wait)]
         token = self._current(now)
         if token is not None:
             events.append(
-                TokenEvent("served_stale", self.name, scope=self.scope, expires_in=hard_expiry(token) - now)
+                TokenEvent("served_stale", self.name, scope=self.asked.scope, expires_in=hard_expiry(token) - now)
             )
         return events
-
-    def _count(self, error: TokenRequestError) -> None:
-        cause = type(error).__name__, code_of(error)
-        if cause not in self.failures_by_cause and len(self.failures_by_cause) >= MAX_CAUSES:
-            cause = cause[0], None
-        self.failures_by_cause[cause] = self.failures_by_cause.get(cause, 0) + 1
-        self.last_error = str(error)
 
     def _event(self, kind: EventKind, flight: TokenFlight, now: float, **members: Any) -> TokenEvent:
         """What a fetch ended with."""
         return TokenEvent(
             kind,
             self.name,
-            scope=self.scope,
+            scope=self.asked.scope,
             duration=now - flight.begun_at,
             reason=flight.reason,
             source=flight.source,
@@ -317,7 +287,7 @@ class Slot:
         # Half of the wait is certain, so that the very next call never asks again.
         self.next_renewal = now + half_jitter(self.refusals)
         self.was_rejected = True
-        self.rejections += 1
+        self.counts.rejections += 1
         self._bury(token)
         return True
 
@@ -380,19 +350,9 @@ class Slot:
     def figures(self, now: float) -> ClientStats:
         """What was counted, and how it stands."""
         failure = self.failure
-        return ClientStats(
-            client=self.name,
-            scope=self.scope,
-            resource=self.resource,
-            audience=self.audience,
+        return self.counts.told(
+            self.asked,
             hits=self.hits,
-            requests=self.requests,
-            fetches=self.fetches,
-            fetch_seconds=self.fetch_seconds,
-            rejections=self.rejections,
-            # A copy, since other threads go on counting.
-            failures=failure_counts(dict(self.failures_by_cause)),
-            last_error=self.last_error,
             status=self.status(now),
             seconds_to_expiry=self.seconds_to_expiry(now),
             seconds_to_next_try=0.0 if failure is None else max(0.0, failure.until - now),

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
+
+from .exceptions import TokenRequestError, code_of
+from .keywords import Unpack
 
 #: A client without failures, one whose token is valid while its renewal fails, and one without a token to be had.
 Status = Literal["fine", "degraded", "failing"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+#: Kinds of failures that are counted apart. A code is the token service's word, and it may have a new one each time.
+MAX_CAUSES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What tokens were asked for, as figures and events tell it: in which client's name, and which."""
+
+    client: str
+    scope: str | None = None
+    resource: tuple[str, ...] = ()
+    audience: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +94,56 @@ def counted_together(older: ClientStats, latest: ClientStats) -> ClientStats:
         fetches=older.fetches + latest.fetches,
         fetch_seconds=older.fetch_seconds + latest.fetch_seconds,
         rejections=older.rejections + latest.rejections,
-        failures=failure_counts(failures),
+        failures=_failure_counts(failures),
         last_error=latest.last_error or older.last_error,
     )
 
 
-def failure_counts(failures: Mapping[tuple[str, str | None], int]) -> tuple[FailureCount, ...]:
-    """Counts by class name and code, as values."""
+class Counts:
+    """What is counted of one token as time goes by. Changed by one thread at a time."""
+
+    __slots__ = ("_causes", "fetch_seconds", "fetches", "last_error", "rejections", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.fetches = 0
+        self.fetch_seconds = 0.0
+        self.rejections = 0
+        self.last_error: str | None = None
+        self._causes: dict[tuple[str, str | None], int] = {}
+
+    def failed(self, error: TokenRequestError) -> None:
+        """Count a fetch that failed."""
+        cause = type(error).__name__, code_of(error)
+        if cause not in self._causes and len(self._causes) >= MAX_CAUSES:
+            cause = cause[0], None
+        self._causes[cause] = self._causes.get(cause, 0) + 1
+        self.last_error = str(error)
+
+    def told(self, asked: Asked, **others: Unpack[_Others]) -> ClientStats:
+        """The figures as a value."""
+        return ClientStats(
+            client=asked.client,
+            scope=asked.scope,
+            resource=asked.resource,
+            audience=asked.audience,
+            requests=self.requests,
+            fetches=self.fetches,
+            fetch_seconds=self.fetch_seconds,
+            rejections=self.rejections,
+            # A copy, since other threads go on counting.
+            failures=_failure_counts(dict(self._causes)),
+            last_error=self.last_error,
+            **others,
+        )
+
+
+class _Others(TypedDict, total=False):
+    hits: int
+    status: Status
+    seconds_to_expiry: float | None
+    seconds_to_next_try: float
+
+
+def _failure_counts(failures: Mapping[tuple[str, str | None], int]) -> tuple[FailureCount, ...]:
     return tuple(FailureCount(error=error, code=code, count=count) for (error, code), count in failures.items())

@@ -139,7 +139,7 @@ class TokenSource:
 
         def on_sent() -> None:
             # In the thread of the try, which may be one that nobody waits for any more.
-            slot.requests += 1
+            slot.counts.requests += 1
 
         return request_token(
             demand,

@@ -47,6 +47,7 @@ from requests_cc_token.endpoint.token_answer import MAX_EXTRA, read_token_answer
 from requests_cc_token.exceptions import MAX_TEXT
 from requests_cc_token.expiry import Moment
 from requests_cc_token.slots import Slot
+from requests_cc_token.stats import Asked
 
 from .internet import certificates
 from .scripted_server import Action, ScriptedServer, answer, error_answer, hang, reset, token_answer
@@ -561,7 +562,7 @@ def test_f32_a_refusal_without_a_code_may_pass(status: int, body: bytes) -> None
     """What a gateway says while the token service is replaced is tried again within a second."""
     refused = refusal(body, status)
     assert refused.transient
-    slot = Slot("k", "w")
+    slot = Slot("k", Asked("w"))
     flight = slot.step(0.0).start
     assert flight is not None
     assert slot.begin(flight)

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from requests_cc_token import AccessToken, FailureCount, TokenEndpointError, TokenRequestError
 from requests_cc_token.expiry import lifetime_bounds
 from requests_cc_token.flights import BEGIN_WITHIN
-from requests_cc_token.slots import CALM, MAX_CAUSES, MAX_DEAD, MAX_HANGING, Failure, Slot, TokenFlight
+from requests_cc_token.slots import CALM, MAX_DEAD, MAX_HANGING, Failure, Slot, TokenFlight
+from requests_cc_token.stats import MAX_CAUSES, Asked
 from requests_cc_token.waits import PERMANENT_HOLD_OFF
 
 BUSY = TokenRequestError("busy")
@@ -46,7 +47,7 @@ def fetched(slot: Slot, now: float, brought: AccessToken | TokenRequestError, **
 
 @pytest.fixture
 def slot() -> Slot:
-    return Slot("k", "worker")
+    return Slot("k", Asked("worker"))
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ class TestRenewal:
     @given(lifetime=st.floats(1.0, 1e6))
     def test_t11_a_token_is_used_for_most_of_its_life(self, lifetime: float) -> None:
         """One flight gives a token that is used for 95 % of its life, and until soft expiry causes no other."""
-        slot = Slot("k", "worker")
+        slot = Slot("k", Asked("worker"))
         fetched(slot, 0.0, token("one", lifetime=lifetime))
         assert slot.step(lifetime * 0.79).start is None
         assert isinstance(outcome(slot, lifetime * 0.949), AccessToken)
@@ -376,7 +377,7 @@ class SlotMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.slot = Slot("k", "worker")
+        self.slot = Slot("k", Asked("worker"))
         self.now = 1_000.0
         self.flights: list[TokenFlight] = []
         self.numbers: Iterator[int] = iter(range(100_000))
