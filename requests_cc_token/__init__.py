@@ -8,6 +8,8 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from requests.auth import AuthBase
+
 from .exceptions import (
     CCTokenError,
     ConfigurationError,
@@ -23,8 +25,6 @@ from .pickling import managements
 from .tracebacks import sealed
 
 if TYPE_CHECKING:
-    from requests.auth import AuthBase
-
     from .adapter import AccessTokenAdapter
     from .authentication.ambient import AmbientAssertion
     from .authentication.assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
