@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -44,17 +45,15 @@ class FakeServer(SteeredService[RecordT], LoopbackHTTPServer):
         super().close()
 
     def _listen(self, port: int) -> Connections:
-        answer = self._answer
-
-        class Handler(_Handler):
-            def handle_request(self) -> None:
-                self.send(answer(self.request_as_it_came()))
-
-        return _Server(("127.0.0.1", port), Handler)
+        return _Server(port, self._answer)
 
 
 class _Server(Connections, http.server.ThreadingHTTPServer):
     """The standard library's server, on whose connections this process has a hand."""
+
+    def __init__(self, port: int, answer: Callable[[HttpRequest], Answer]) -> None:
+        self.answer = answer
+        super().__init__(("127.0.0.1", port), _Handler)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -64,17 +63,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
 
-    def handle_request(self) -> None:
-        """Read one request and send its answer."""
-        raise NotImplementedError
+    server: _Server
 
     def __getattr__(self, name: str) -> object:
         # http.server looks for a method per HTTP method; here all of them are one.
         if name.startswith("do_"):
-            return self.handle_request
+            return lambda: self._send(self.server.answer(self._request()))
         raise AttributeError(name)
 
-    def request_as_it_came(self) -> HttpRequest:
+    def _request(self) -> HttpRequest:
         """The request; its body is read to the end, so that the next one on this connection starts where it should."""
         url = urlsplit(self.path)
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -94,7 +91,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             pass  # trailers
         return body
 
-    def send(self, answer: Answer) -> None:
+    def _send(self, answer: Answer) -> None:
         """Send an answer; one to HEAD without its body."""
         self.send_response(answer.status)
         for name, value in answer.headers:

@@ -83,6 +83,11 @@ class Connections(socketserver.TCPServer):
         self._connections_lock = threading.Lock()
         super().__init__(*args, **kwargs)
 
+    def server_bind(self) -> None:
+        """Bind, without asking a name server what 127.0.0.1 is called, as ``http.server`` does."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address
+
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection, and count it."""
         connection, address = super().get_request()
