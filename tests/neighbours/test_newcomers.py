@@ -34,7 +34,7 @@ def run(folder: Path, suite: str, *options: str, **environment: str) -> None:
         timeout=PATIENCE,
         check=False,
     )
-    tests = (folder / f"{suite}.py").read_text().count("\ndef test_")
+    tests = (folder / f"{suite}.py").read_text().count("def test_")
     assert f"{tests} passed" in done.stdout, done.stdout[-6000:]
 
 
@@ -46,6 +46,13 @@ def test_a_suite_that_mocks(library: str, tmp_path: Path) -> None:
     if library == "httpretty":
         where = {"LOGIN_URL": "http://127.0.0.1:8001/connect/token", "API_URL": "http://127.0.0.1:8002/api/"}
     run(tmp_path, f"with_{library.replace('-', '_')}", **where)
+
+
+@pytest.mark.xfail(reason="its global mocker replaces all adapters, ours too", strict=True)
+def test_requests_mock_sees_the_token(tmp_path: Path) -> None:
+    """What a session of ours sends under a global mocker carries the token. An auth object's does already."""
+    needed("requests-mock")
+    run(tmp_path, "headers_with_requests_mock")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +75,7 @@ def test_a_suite_that_records(library: str, options: list[str], services: Servic
 
 def test_no_line_is_for_us() -> None:
     """The suites name neither this package nor anything of it; the worker alone does."""
-    suites = sorted(SUITES.glob("with_*.py"))
-    assert len(suites) == 7
+    suites = sorted(SUITES.glob("*with_*.py"))
+    assert len(suites) == 8
     for suite in suites:
         assert not re.search(r"cc_token|AccessToken|ClientCred|backchannel|inner=", suite.read_text())

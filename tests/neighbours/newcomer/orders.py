@@ -16,7 +16,7 @@ def make_session():
 
 def claims(session=None):
     """What the API knows of the worker, one claim a line."""
-    with session or make_session() as session:
-        answer = session.get("test")
+    with session or make_session() as api:
+        answer = api.get("test")
         answer.raise_for_status()
         return sorted(claim["type"] for claim in answer.json())

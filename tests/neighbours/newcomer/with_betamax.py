@@ -1,9 +1,9 @@
-import os
+from pathlib import Path
 
 import orders
 from betamax import Betamax
 
-os.makedirs("cassettes", exist_ok=True)
+Path("cassettes").mkdir(exist_ok=True)
 
 with Betamax.configure() as config:
     config.cassette_library_dir = "cassettes"
