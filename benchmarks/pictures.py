@@ -6,12 +6,14 @@ Their colours are legible on a light page and on a dark one.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 STATIC = Path(__file__).parent.parent / "docs" / "_static"
 
 GREY, BLUE, GREEN, ORANGE, RED = "#7d7d7d", "#3b82c4", "#2f9e63", "#c77d1a", "#d04a4a"
 FONT = 'font-family="sans-serif" font-size="14"'
+SMALL = 'font-family="sans-serif" font-size="11"'
 
 
 def text(x: float, y: float, words: str, colour: str = GREY, anchor: str = "middle") -> str:
@@ -58,9 +60,6 @@ def life_of_a_token() -> str:
 def one_request() -> str:
     """Who talks to whom when a session's call needs a new token."""
     where = {"your code": 70, "session": 230, "token cache": 390, "token service": 550, "API": 690}
-    parts = []
-    for words, x in where.items():
-        parts += [text(x, 24, words, BLUE), line(x, 34, x, 365, GREY, 'stroke-dasharray="2 4"')]
     steps = (
         ("your code", "session", "get(&quot;test&quot;)", BLUE),
         ("session", "token cache", "a token?", GREY),
@@ -72,11 +71,7 @@ def one_request() -> str:
         ("API", "session", "answer", GREEN),
         ("session", "your code", "response", BLUE),
     )
-    for number, (sender, receiver, words, colour) in enumerate(steps):
-        y = 66 + 35 * number
-        x1, x2 = where[sender], where[receiver]
-        parts += [arrow(x1, x2, y, colour), text((x1 + x2) / 2, y - 6, words, colour)]
-    return svg(760, 375, "One request whose token has to be fetched", parts)
+    return sequence("One request whose token has to be fetched", where, steps, 760)
 
 
 def icon() -> str:
@@ -88,7 +83,78 @@ def icon() -> str:
     return svg(32, 32, "requests_cc_token", [whole, due])
 
 
-PICTURES = {"icon.svg": icon, "life-of-a-token.svg": life_of_a_token, "one-request.svg": one_request}
+def sequence(title: str, where: Mapping[str, float], steps: tuple[tuple[str, str, str, str], ...], width: int) -> str:
+    """What is said, one line after the other; what one says to itself stands beside its own line."""
+    bottom = 66 + 35 * len(steps)
+    parts = []
+    for words, x in where.items():
+        parts += [text(x, 24, words, BLUE), line(x, 34, x, bottom - 16, GREY, 'stroke-dasharray="2 4"')]
+    for number, (sender, receiver, words, colour) in enumerate(steps):
+        y = 66 + 35 * number
+        x1, x2 = where[sender], where[receiver]
+        if sender == receiver:
+            dot = f'<circle cx="{x1}" cy="{y - 5}" r="4" fill="{colour}"/>'
+            parts += [dot, text(x1 + 10, y, words, colour, "start")]
+        else:
+            parts += [arrow(x1, x2, y, colour), text((x1 + x2) / 2, y - 6, words, colour)]
+    return svg(width, bottom, title, parts)
+
+
+def one_fetch_of_a_fleet() -> str:
+    """Two processes that need a token at the same moment, and the store between them."""
+    where = {"process A": 70, "store": 270, "process B": 470, "token service": 670}
+    steps = (
+        ("process A", "store", "a token?", GREY),
+        ("process B", "store", "a token?", GREY),
+        ("store", "process A", "none; lease 7", ORANGE),
+        ("store", "process B", "none; A has the lease", GREY),
+        ("process A", "token service", "client id, secret", ORANGE),
+        ("process B", "store", "a token now?", GREY),
+        ("token service", "process A", "token", ORANGE),
+        ("process A", "store", "keep it, by lease 7", GREEN),
+        ("process B", "store", "a token now?", GREY),
+        ("store", "process B", "token", GREEN),
+        ("store", "store", "from now on lease 6, of a process that froze, writes nothing", RED),
+    )
+    return sequence("One token request for a fleet", where, steps, 760)
+
+
+def house() -> str:
+    """The rooms of the package by floor, and that imports point downward."""
+    from tests.test_rooms import FLOORS
+
+    across, width, height = 5, 132, 22
+    names = ("decisions", "stores, endpoint", "tokens", "requests", "sessions", "registrations", "doors")
+    parts: list[str] = []
+    y = 20
+    for number in reversed(range(len(FLOORS))):
+        rooms = sorted(FLOORS[number])
+        rows = -(-len(rooms) // across)
+        parts.append(text(14, y + 15, f"{number}", BLUE, "start"))
+        parts.append(text(34, y + 15, names[number], GREY, "start"))
+        for place, room in enumerate(rooms):
+            x, top = 190 + width * (place % across), y + height * (place // across)
+            frame = f'width="{width - 4}" height="{height - 4}" rx="3" fill="none" stroke="{GREEN}"'
+            middle = f'text-anchor="middle" fill="{GREY}" {SMALL}'
+            parts.append(f'<rect x="{x}" y="{top}" {frame}/>')
+            parts.append(f'<text x="{x + width / 2 - 2}" y="{top + 13}" {middle}>{room}</text>')
+        y += height * rows + 12
+        if number:
+            parts.append(line(14, y - 7, 190 + width * across, y - 7, GREY, 'stroke-dasharray="2 4"'))
+    x = 175
+    parts.append(line(x, 24, x, y - 14, ORANGE))
+    parts.append(f'<path d="M{x} {y - 10} l-4 -7 h8 z" fill="{ORANGE}"/>')
+    title = "The parts of the package; each imports only from its own floor and below"
+    return svg(200 + width * across, y, title, parts)
+
+
+PICTURES = {
+    "house.svg": house,
+    "one-fetch-of-a-fleet.svg": one_fetch_of_a_fleet,
+    "icon.svg": icon,
+    "life-of-a-token.svg": life_of_a_token,
+    "one-request.svg": one_request,
+}
 
 
 def main() -> int:
