@@ -14,11 +14,13 @@ from requests_cc_token import (
     Challenge,
     ClientCredentialsClient,
     ClientStats,
+    JwtBearerGrant,
     MemoryTokenCache,
     PrivateKeyJwt,
     TokenCache,
     TokenEndpointError,
     TokenEvent,
+    TokenExchangeGrant,
     TokenRequestError,
     TokenRequestParameters,
     session_for,
@@ -58,6 +60,19 @@ def several_apis() -> None:
     token = management.service.get_access_token("erp", parameters, timeout=5)
     assert_type(token, AccessToken)
     assert_type(token.expires_at, float)
+
+
+def other_grants(management: AccessTokenManagement) -> None:
+    endpoint = "https://login.example.com/token"
+    bearer = JwtBearerGrant({"file": "/run/secrets/key.pem"}, "ES256", subject="", claims={"scope": "a", "n": [1]})
+    management.add_client("bearer", token_endpoint=endpoint, client_id="worker", grant=bearer)
+    management.add_client(
+        "exchange",
+        token_endpoint=endpoint,
+        client_id="worker",
+        client_secret=[{"file": "/run/secrets/new"}, lambda: "old"],
+        grant=TokenExchangeGrant({"client": "bearer"}, "access_token", requested_token_type="jwt"),
+    )
 
 
 def what_happens(management: AccessTokenManagement) -> None:

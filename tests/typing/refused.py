@@ -5,7 +5,15 @@ from __future__ import annotations
 import requests
 
 import requests_cc_token
-from requests_cc_token import AccessTokenAdapter, AccessTokenManagement, TokenCache, TokenRequestParameters, session_for
+from requests_cc_token import (
+    AccessTokenAdapter,
+    AccessTokenManagement,
+    JwtBearerGrant,
+    TokenCache,
+    TokenExchangeGrant,
+    TokenRequestParameters,
+    session_for,
+)
 
 management = AccessTokenManagement()
 client = {"token_endpoint": "https://login.example.com/token"}
@@ -27,6 +35,9 @@ management.service.get_acces_token("erp")  # refused
 management.subscribe(lambda: None)  # refused
 AccessTokenAdapter(management.service, "erp")  # refused
 TokenRequestParameters(scopes="api")  # refused
+JwtBearerGrant("key", subjekt="worker")  # refused
+TokenExchangeGrant("a fixed token", "jwt")  # refused
+management.add_client("erp", client_id="worker", grant="jwt_bearer")  # refused
 session_for("https://api.example.com/", client_identifier="worker")  # refused
 management.make_session("erp").get("orders", tiemout=5)  # refused
 
