@@ -19,12 +19,13 @@ from joserfc.jwk import ECKey
 
 from requests_cc_token.authentication.signing_key import signed
 
+from .scripted_server import Action, Request, ScriptedServer, answer
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
 from .test_docs import DOCS, FENCE, _anchors, _Proxy, _Tunnel, read_page, run
 
 PAGES = sorted((DOCS / "client-authentication").glob("*.md"))
 SECRET = "T41NT-a+secret%of=more than&thirty-two octets"
-LOGIN, API = "login.example.com", "api.example.com"
+LOGIN, API, VAULT = "login.example.com", "api.example.com", "vault.example.com"
 
 #: What a token request of each page looks like: a field of its form, or a header.
 SHOWN = {
@@ -61,6 +62,24 @@ class _ByHostTunnel(_Tunnel):
         super().handle()
 
 
+class Vault(ScriptedServer):
+    """A vault's key-value store of version 2, for who has the token in ``vault-token``."""
+
+    token = "T41NT-vault"
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        super().__init__(tls=tls)
+        self.respond = self._respond
+
+    def _respond(self, request: Request) -> Action:
+        if request.headers.get("x-vault-token") != self.token:
+            return answer(403, {"errors": ["permission denied"]})
+        if request.target != "/v1/secret/data/worker":
+            return answer(404, {"errors": []})
+        data = {"data": {"client_secret": SECRET}, "metadata": {"version": 3, "destroyed": False}}
+        return answer(200, {"request_id": "1", "lease_id": "", "renewable": False, "data": data})
+
+
 @dataclass
 class World:
     service: StrictTokenService
@@ -74,7 +93,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     authority = Authority(tmp_path)
     files, key = _files_of_a_reader(authority, tmp_path)
     context = _server_context(authority)
-    with StrictTokenService(tls=context) as service, StrictApi(service, tls=context) as api:
+    with StrictTokenService(tls=context) as service, StrictApi(service, tls=context) as api, Vault(context) as vault:
         service.origin, api.origin = f"https://{LOGIN}", f"https://{API}"
         service.keys["worker"] = key
         service.certificates["worker"] = files.thumbprint
@@ -84,7 +103,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             "token_endpoint": f"https://{LOGIN}/token",
             "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_jwt", "tls_client_auth"],
         }
-        proxy = _ByHost({LOGIN: service.port, API: api.port})
+        proxy = _ByHost({LOGIN: service.port, API: api.port, VAULT: vault.port})
         threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         kept = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
         yield World(
@@ -104,7 +123,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def _server_context(authority: Authority) -> ssl.SSLContext:
     context = authority.server_context()
-    issued: trustme.LeafCert = authority.ca.issue_cert(LOGIN, API)
+    issued: trustme.LeafCert = authority.ca.issue_cert(LOGIN, API, VAULT)
     issued.configure_cert(context)
     return context
 
@@ -113,6 +132,7 @@ def _files_of_a_reader(authority: Authority, folder: Path) -> tuple[ClientFiles,
     key = ECKey.generate_key("P-256")
     (folder / "worker.key").write_bytes(key.as_pem(private=True))
     (folder / "secret").write_text(SECRET + "\n")
+    (folder / "vault-token").write_text(Vault.token + "\n")
     files = authority.issue("tls")
     (folder / "worker.crt").write_bytes(files.cert_pem)
     (folder / "worker-tls.key").write_bytes(files.key_pem)
