@@ -15,6 +15,7 @@ from requests_cc_token import (
     AccessTokenSession,
     TokenEndpointConnectionError,
     TokenEndpointError,
+    TokenRequestError,
     session_for,
 )
 from requests_cc_token.demo.token_service import TokenService
@@ -145,6 +146,18 @@ class TestTheWorkersView:
             session.get("orders")
         fake.start()
         assert session.get("orders").ok
+
+    def test_an_issuer_at_whom_nobody_listens(self, session: requests.Session, fake: FakeTokenService) -> None:
+        """That the metadata cannot be read for want of a connection is a connection error, too; a 404 is none."""
+        fake.stop()
+        with pytest.raises(TokenEndpointConnectionError, match="the metadata of the issuer cannot be had"):
+            session.get("orders")
+        fake.start()
+        with AccessTokenManagement() as management:
+            management.add_client("w", issuer=fake.issuer + "/x", client_id="worker", client_secret="secret")
+            with pytest.raises(TokenRequestError, match="answered 404") as caught:
+                management.service.get_access_token()
+            assert not isinstance(caught.value, requests.ConnectionError)
 
     def test_it_is_slow(self, fake: FakeTokenService, api: FakeApi) -> None:
         """An answer that takes longer than the backchannel waits is a connection error; the close does not wait."""

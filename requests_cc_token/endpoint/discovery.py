@@ -8,7 +8,7 @@ from __future__ import annotations
 from requests_cc_token.clock import Clock
 from requests_cc_token.demand import Demand
 from requests_cc_token.events import logger
-from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
+from requests_cc_token.exceptions import ConfigurationError, TokenEndpointConnectionError, TokenRequestError
 from requests_cc_token.urls import shown_url
 
 from .backchannel import Backchannel
@@ -64,18 +64,22 @@ def _fetched(demand: Demand, backchannel: Backchannel, deadline: Deadline) -> Me
     problems: list[str] = []
     # A document that must not be used will say the same the next time; all else may pass.
     transient = True
+    # Nobody answered: what retries on connection errors of requests retries on this one.
+    kind: type[TokenRequestError] = TokenEndpointConnectionError
     for url in well_known_urls(issuer):
         try:
             answer = backchannel.get(url, deadline)
             if answer.status_code == 200:
                 return Metadata.read(answer.body, issuer, allow_http=demand.client.allow_http)
             problems.append(f"{shown_url(url)} answered {answer.status_code}")
+            kind = TokenRequestError
         except ConfigurationError as error:
             problems.append(f"{shown_url(url)}: {error}")
             transient = transient and isinstance(error, NoDocumentError)
+            kind = TokenRequestError
         except TokenRequestError as error:
             problems.append(str(error))
-    raise TokenRequestError(
+    raise kind(
         f"the metadata of the issuer cannot be had: {'; '.join(problems)}; give token_endpoint=... where it has none",
         transient=transient,
     )
