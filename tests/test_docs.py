@@ -8,13 +8,15 @@ Each page is one program: its ``python`` blocks, unchanged, in order, in a proce
 * A block that begins with a comment naming a file (``# worker.toml``) is that file.
 * A ``toml`` block, named or not, is a configuration that loads. Its absolute paths are below the test's own folder.
 * ``export NAME=value`` in an ``sh`` block holds for the page.
-* ``<!-- not executed: why -->`` above a block leaves it out.
+* ``<!-- not executed: why -->`` above a block leaves it out, ``<!-- executed with: module -->`` where there is no such
+  module; tests/hosts runs those with it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib.util
 import os
 import re
 import select
@@ -181,7 +183,9 @@ class Page:
 
 
 FENCE = re.compile(
-    r"(?P<skip>^<!-- not executed: \S.*-->\n+)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?P<skip>^<!-- not executed: \S.*-->\n+)?(?:^<!-- executed with: (?P<needs>\w+) -->\n+)?"
+    r"^```(?P<language>\w+)\n(?P<body>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -193,7 +197,7 @@ def read_page(path: Path) -> Page:
         body = block["body"]
         named = re.match(r"# ([\w/.-]+\.\w+)\n", body)
         first = text.count("\n", 0, block.start("body"))
-        if block["skip"]:
+        if block["skip"] or (block["needs"] and importlib.util.find_spec(block["needs"]) is None):
             continue
         if block["language"] == "toml":
             page.configurations[first + 1] = body
