@@ -129,7 +129,7 @@ class Scene:
         """What the operator types and sees, as the page has it."""
         code, out = self.run()
         lines = [f"$ export {name}={value}" for name, value in self.environment.items()]
-        lines += [f"$ requests-cc-token {' '.join(self.arguments)}", *out.splitlines(), "$ echo $?", str(code)]
+        lines += [f"$ requests-cc-token {' '.join(self.arguments)}", *out.splitlines(), "$ echo $?", str(int(code))]
         return self.shown("\n".join(lines)) + "\n"
 
 
