@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from requests_cc_token import AccessToken, MemoryTokenCache
+from requests_cc_token.flights import Bell
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract, TokenCacheContract
 
 from .scripted_server import PATIENCE
@@ -60,6 +61,19 @@ class TestManualClock:
         assert waiting.ended() is True
         assert clock.wait(waiting.event, timeout)
         assert clock.waits == ([] if timeout is None else [10.0])
+
+    def test_a_bell_is_woken_in_its_time(self) -> None:
+        """One that waits for a bell, whom nothing else wakes, wakes when its time has come, and not before."""
+        clock = ManualClock()
+        found: list[bool] = []
+        thread = threading.Thread(target=lambda: found.append(clock.wait(Bell(), 10.0)), daemon=True)
+        thread.start()
+        clock.until_waiting([10.0].__eq__)
+        clock.advance(9.0)
+        assert clock.waiting() == [1.0]
+        clock.advance(1.0)
+        thread.join(PATIENCE)
+        assert found == [False]
 
     def test_who_waits_for_waits_is_not_patient_for_ever(self) -> None:
         """Waits that do not come are an error that lists those there are."""

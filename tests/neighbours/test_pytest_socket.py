@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_testing_plugin import by_name
+
 from .conftest import ROOT, needed
 
 pytestmark = pytest.mark.neighbours
@@ -41,3 +43,33 @@ def test_no_socket_is_opened(tmp_path: Path) -> None:
         check=False,
     )
     assert "5 passed" in done.stdout, done.stdout
+
+
+FAKES = """
+from requests_cc_token import session_for
+
+def test_a_worker(token_service, fake_api):
+    options = {"client_id": token_service.client_id, "client_secret": token_service.client_secret}
+    with session_for(fake_api.base_url, token_endpoint=token_service.token_endpoint, **options) as session:
+        assert session.get("orders").ok
+    token_service.assert_requests(1)
+"""
+
+
+def test_the_fakes_need_loopback(tmp_path: Path) -> None:
+    """``--allow-hosts=127.0.0.1`` is what the fixtures ``token_service`` and ``fake_api`` need."""
+    needed("pytest-socket")
+    (tmp_path / "test_suite.py").write_text(FAKES)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *by_name(),
+            *("--allow-hosts=127.0.0.1", "test_suite.py"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 passed" in done.stdout, done.stdout

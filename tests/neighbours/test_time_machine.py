@@ -6,6 +6,8 @@ import datetime
 
 import pytest
 
+from requests_cc_token.testing import ManualClock
+
 from .conftest import Services, Way, needed
 
 pytestmark = pytest.mark.neighbours
@@ -32,3 +34,15 @@ def test_a_clock_that_is_moved(services: Services) -> None:
         first = management.service.get_access_token().value
         traveller.shift(5000)
         assert management.service.get_access_token().value == first
+
+
+def test_the_clock_to_move_instead(services: Services) -> None:
+    """With ``AccessTokenManagement(clock=ManualClock())`` time passes for tokens, travelled or not."""
+    needed("time-machine")
+    import time_machine
+
+    clock = ManualClock()
+    with time_machine.travel(0, tick=False), services.place.management(clock) as management:
+        first = management.service.get_access_token().value
+        clock.advance(5000)
+        assert management.service.get_access_token().value != first
