@@ -1,4 +1,4 @@
-"""What each peer does in the same four situations, over real sockets: ``python -m benchmarks.compare``.
+"""What each peer does in the same ten situations, over real sockets: ``python -m benchmarks.compare``.
 
 Prints a table in Markdown; README has it. A peer that is not installed is left out.
 """
@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import requests
+
 from . import peers
 
 #: Seconds that the token service takes, so that threads that ask at once are seen to.
 DELAY = 0.3
 THREADS = 32
+#: Seconds after which a call counts as one that waits for ever.
+PATIENCE = 40
 CALLS = 10
 
 MAKERS: dict[str, peers.Maker] = {
@@ -38,6 +42,15 @@ class World(ThreadingHTTPServer):
         #: Seconds that tokens live; 0 is an answer with status 500.
         self.lifetime = 3600
         self.token_requests = 0
+        #: What the token service answers instead of tokens: its next statuses, or one for ever.
+        self.next_statuses: list[int] = []
+        self.status = 200
+        #: Set, the token service accepts requests and does not answer.
+        self.hangs = threading.Event()
+        self.over = threading.Event()
+        #: Whether the API leads to another path of its host, and whether a token came there.
+        self.redirects = False
+        self.followed_with_token = False
         self.revoked: set[str] = set()
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -55,17 +68,32 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         lifetime, token_value = self.server.lifetime, self.server.next_token()
+        if self.server.hangs.is_set():
+            self.server.over.wait()
+            return
         time.sleep(DELAY)
+        status = self.server.next_statuses.pop(0) if self.server.next_statuses else self.server.status
+        if status != 200:
+            self.answer(status, {"error": "invalid_client"} if status == 401 else {})
+            return
         token = {"access_token": token_value, "token_type": "Bearer", "expires_in": lifetime}
         self.answer(200 if lifetime else 500, token if lifetime else {})
 
     def do_GET(self) -> None:
         token = self.headers.get("Authorization", "").partition(" ")[2]
-        self.answer(401 if not token or token in self.server.revoked else 200, {})
+        if self.path == "/elsewhere":
+            self.server.followed_with_token = bool(token)
+            self.answer(200, {})
+        elif self.server.redirects:
+            self.answer(302, {})
+        else:
+            self.answer(401 if not token or token in self.server.revoked else 200, {})
 
     def answer(self, status: int, content: object) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/elsewhere")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -85,8 +113,26 @@ def works(call: peers.Call) -> bool:
 
 def expired_in_threads(world: World, call: peers.Call) -> str:
     """The token has expired, and 32 threads call at once."""
+    expire(world)
+    return in_threads(world, call)
+
+
+def revoked_in_threads(world: World, call: peers.Call) -> str:
+    """The token is revoked, and 32 threads call at once."""
+    revoke(world)
+    return in_threads(world, call)
+
+
+def expire(world: World) -> None:
     time.sleep(2.2)  # one peer rounds the second of the end
     world.lifetime = 3600
+
+
+def revoke(world: World) -> None:
+    world.revoked = {f"t{number}" for number in range(world.token_requests + 1)}
+
+
+def in_threads(world: World, call: peers.Call) -> str:
     before, results = world.token_requests, [False] * THREADS
 
     def run(number: int) -> None:
@@ -97,13 +143,17 @@ def expired_in_threads(world: World, call: peers.Call) -> str:
         thread.start()
     for thread in threads:
         thread.join()
-    requests, failed = world.token_requests - before, results.count(False)
-    return f"{requests} token request{'s' * (requests != 1)}" + (f", {failed} failed calls" if failed else "")
+    failed = results.count(False)
+    return asked(world.token_requests - before) + (f", {failed} failed calls" if failed else "")
+
+
+def asked(requests: int) -> str:
+    return f"{requests} token request{'s' * (requests != 1)}"
 
 
 def revoked(world: World, call: peers.Call) -> str:
     """The token is revoked; the API answers 401."""
-    world.revoked = {f"t{number}" for number in range(world.token_requests + 1)}
+    revoke(world)
     return "200, with a new token" if works(call) else "the 401"
 
 
@@ -111,7 +161,7 @@ def short_lived(world: World, call: peers.Call) -> str:
     """Tokens live for 30 seconds; ten calls in a row."""
     for _ in range(CALLS - 1):
         works(call)
-    return f"{world.token_requests} token request{'s' * (world.token_requests != 1)}"
+    return asked(world.token_requests)
 
 
 def outage(world: World, call: peers.Call) -> str:
@@ -121,11 +171,65 @@ def outage(world: World, call: peers.Call) -> str:
     return f"{failed} failed"
 
 
+def blip(world: World, call: peers.Call) -> str:
+    """The token has expired, and the token service answers 503 once."""
+    expire(world)
+    world.next_statuses = [503]
+    return "200" if works(call) else "an error"
+
+
+def locked_out(world: World, call: peers.Call) -> str:
+    """The token has expired, and the token service does not know the client any more; ten calls."""
+    expire(world)
+    world.status, before = 401, world.token_requests
+    for _ in range(CALLS):
+        works(call)
+    return asked(world.token_requests - before)
+
+
+def hanging(world: World, call: peers.Call) -> str:
+    """The token has expired, and the token service accepts connections and answers nothing."""
+    expire(world)
+    world.hangs.set()
+    thread = threading.Thread(target=works, args=(call,), daemon=True)
+    begun = time.monotonic()
+    thread.start()
+    thread.join(PATIENCE)
+    took = time.monotonic() - begun
+    if thread.is_alive():
+        return f"still waits after {PATIENCE} s"
+    return "an error at once" if took < 1 else f"an error after {took:.0f} s"
+
+
+def redirected(world: World, call: peers.Call) -> str:
+    """The API leads to a path of its host that is not the API's."""
+    world.redirects = True
+    works(call)
+    return "the token goes along" if world.followed_with_token else "the token stays"
+
+
+def kind_of_error(world: World, call: peers.Call) -> str:
+    """The token has expired, and the token service answers 500: what is raised."""
+    expire(world)
+    world.status = 500
+    try:
+        call()
+    except Exception as error:
+        return "yes" if isinstance(error, requests.RequestException) else f"no, `{type(error).__name__}`"
+    return "nothing is raised"
+
+
 SITUATIONS: dict[str, tuple[int, Callable[[World, peers.Call], str]]] = {
     f"the token has expired, {THREADS} threads call": (1, expired_in_threads),
     "the token was revoked, the API says 401": (3600, revoked),
     f"tokens live 30 s, {CALLS} calls": (30, short_lived),
     f"the token service is down, the token has 50 s left, {CALLS} calls": (50, outage),
+    f"the token was revoked, {THREADS} threads call": (3600, revoked_in_threads),
+    "the token has expired, the token service says 503 once": (1, blip),
+    f"the token has expired, the token service says `invalid_client`, {CALLS} calls": (1, locked_out),
+    "the token has expired, the token service does not answer": (1, hanging),
+    "the API redirects to another path of its host": (3600, redirected),
+    "without a token, is the error a `requests.RequestException`": (1, kind_of_error),
 }
 
 
@@ -138,6 +242,7 @@ def cell(maker: peers.Maker, lifetime: int, measure: Callable[[World, peers.Call
         works(call)
         return measure(world, call)
     finally:
+        world.over.set()
         world.shutdown()
         world.server_close()
 
