@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import secrets
+import selectors
 import subprocess
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
@@ -29,9 +31,10 @@ _FINGERPRINT_KEY = os.urandom(32)
 SCRYPT_COST = 2**14
 #: Where Docker and Podman put secrets.
 CONTAINER_SECRETS = Path("/run/secrets")
-#: Seconds for which a command may run, and bytes that it may print.
+#: Bytes of a secret that a file holds or a command prints.
+MAX_SECRET = 64 * 1024
+#: Seconds for which a command may run.
 COMMAND_TIME = 10.0
-MAX_PRINTED = 64 * 1024
 #: Slow hashes that are kept at most: those of a program with thousands of tenants.
 MAX_SLOW_HASHES = 10_000
 _slow_hashes: dict[tuple[bytes, str], bytes] = {}
@@ -177,15 +180,8 @@ class FileSecret(SecretSource):
 
     def read(self) -> str:
         """The content of the file now, else the last good one."""
-        reason = "is empty"
         path = self.path()
-        try:
-            # Not read_text, which would change line breaks within the secret.
-            text = path.read_bytes().decode("utf-8")
-        except (OSError, UnicodeError) as error:
-            text = ""
-            reason = "is not UTF-8 text" if isinstance(error, UnicodeError) else error.strerror or "cannot be read"
-        text = _without_line_break(text)
+        text, reason = _text_of(path)
         if text.strip():
             self._last_good = text
         elif self._last_good is None:
@@ -314,26 +310,19 @@ class CommandSecret(SecretSource):
         reason = "printed nothing"
         text = ""
         try:
-            ended = subprocess.run(  # noqa: S603 - the command is the configuration's own, and no shell reads it
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=COMMAND_TIME,
-                check=False,
-            )
+            code, printed = _run(self._command, time.monotonic() + COMMAND_TIME)
         except subprocess.TimeoutExpired:
             reason = f"took longer than {COMMAND_TIME:.0f} s"
         except OSError as error:
             reason = f"cannot be started: {error.strerror}"
         else:
-            if ended.returncode:
-                reason = f"ended with exit code {ended.returncode}; run it by hand, as the same user"
-            elif len(ended.stdout) > MAX_PRINTED:
-                reason = f"printed more than {MAX_PRINTED} bytes"
+            if len(printed) > MAX_SECRET:
+                reason = f"printed more than {MAX_SECRET} bytes"
+            elif code:
+                reason = f"ended with exit code {code}; run it by hand, as the same user"
             else:
                 try:
-                    text = _without_line_break(ended.stdout.decode("utf-8"))
+                    text = _without_line_break(printed.decode("utf-8"))
                 except UnicodeError:
                     reason = "printed what is not UTF-8 text"
         if text.strip():
@@ -394,6 +383,57 @@ class SecretList(SecretSource):
                 yield at, secret
         if len(problems) == number:
             raise problems[0]
+
+
+def _text_of(path: Path) -> tuple[str, str]:
+    """The secret in a file, or why there is none. Errors are returned: they and the frame here hold what was read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET + 1)
+        if len(content) > MAX_SECRET:
+            return "", f"has more than {MAX_SECRET} bytes"
+        # Not opened as text, which would change line breaks within the secret.
+        return _without_line_break(content.decode("utf-8")), "is empty"
+    except UnicodeError:
+        return "", "is not UTF-8 text"
+    except OSError as error:
+        return "", error.strerror or "cannot be read"
+
+
+def _run(command: Sequence[str], until: float) -> tuple[int, bytes]:
+    """The exit code of a command, and what it printed; one that prints too much is ended.
+
+    ``until`` is a moment on Python's monotonic clock. Raises ``subprocess.TimeoutExpired`` and ``OSError``.
+    """
+    with subprocess.Popen(  # noqa: S603 - the command is the configuration's own, and no shell reads it
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            if os.name == "posix":
+                printed = _printed(process, until)
+            else:  # pragma: no cover - Windows waits for sockets only
+                printed = process.communicate(timeout=until - time.monotonic())[0]
+            if len(printed) <= MAX_SECRET:
+                process.wait(max(0.0, until - time.monotonic()))
+        finally:
+            process.kill()
+    return process.returncode, printed
+
+
+def _printed(process: subprocess.Popen[bytes], until: float) -> bytes:
+    """What the process prints, and not much more of it than a secret may have: others print without end."""
+    assert process.stdout is not None
+    printed = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while len(printed) <= MAX_SECRET:
+            if not selector.select(max(0.0, until - time.monotonic())):
+                raise subprocess.TimeoutExpired(process.args, COMMAND_TIME)
+            piece = os.read(process.stdout.fileno(), MAX_SECRET)
+            if not piece:
+                break
+            printed += piece
+    return printed
 
 
 def _without_line_break(text: str) -> str:

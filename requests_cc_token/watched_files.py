@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +19,8 @@ _T = TypeVar("_T")
 #: Seconds. A file younger than this is read again at each use: two writes within one tick of the file system's clock
 #: cannot be told apart.
 SETTLED_AFTER = 2.0
+#: Bytes of a key, certificate or assertion that are read: chains of certificates have some ten thousand.
+MAX_FILE = 1_048_576
 #: Device, inode, size, and the times of the inode's change and, last, of the last write, both in nanoseconds.
 Stamp: TypeAlias = tuple[int, int, int, int, int]
 
@@ -49,6 +52,25 @@ def is_settled(stamp: Stamp) -> bool:
 
 class UnusableFileError(Exception):
     """Why the content of files is of no use; its text holds nothing of the content. Stays within the package."""
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file that can be read again and again, at once: no pipe, no device, no more than ``MAX_FILE``.
+
+    Raises ``UnusableFileError`` and ``OSError``.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise UnusableFileError("it is no regular file")
+        content = file.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise UnusableFileError(f"it has more than {MAX_FILE} bytes")
+    return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open it. A pipe would be waited for until somebody writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 class WatchedFiles(Generic[_T]):
@@ -99,7 +121,7 @@ class WatchedFiles(Generic[_T]):
     def _read(self, stamp: tuple[Stamp | None, ...]) -> None:
         contents: tuple[bytes, ...] | None = None
         try:
-            contents = tuple(path.read_bytes() for path in self.paths)
+            contents = tuple(map(read_regular, self.paths))
             if contents != self._contents:
                 if not all(content.strip() for content in contents):
                     raise UnusableFileError("empty")

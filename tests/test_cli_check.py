@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,14 @@ class TestFiles:
         """Nothing to tell."""
         assert check(config, self.secret(config, 0o600)) == 0
         assert told(capsys, "warning") == []
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+    def test_a_pipe_is_not_waited_for(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A key has to be a file that can be read again."""
+        os.mkfifo(config.parent / "pipe")
+        assert check(config, client(secret='auth = "private_key_jwt"\nkey = { file = "pipe" }')) == 2
+        (line,) = told(capsys, "warning")
+        assert "it is no regular file, so it was not looked at" in line
 
     def test_a_file_that_is_not_there(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Is a problem, with its path and the reason."""

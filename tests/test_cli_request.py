@@ -67,6 +67,18 @@ def test_status_and_headers_are_printed_where_asked(capfd: pytest.CaptureFixture
     assert "Bearer" not in head
 
 
+@pytest.mark.parametrize("arguments", [["-i"], []])
+def test_what_an_api_says_steers_no_terminal(
+    odd: ScriptedServer, arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by its reason nor by its headers."""
+    odd.default = broken_off(b"HTTP/1.1 500 \x1b[2Jgone\r\nX: \x1b]0;title\x07\r\nContent-Length: 0\r\n\r\n")
+    assert run(["request", "odd", "x", *arguments]) == 1
+    said = "".join(capfd.readouterr())
+    assert "gone" in said
+    assert "\x1b" not in said
+
+
 def test_a_body_makes_it_a_post(odd: ScriptedServer, capfd: pytest.CaptureFixture[str]) -> None:
     """-d, with headers of one's own, and --json for what says of itself that it is JSON."""
     odd.default = answer(201, b"made")

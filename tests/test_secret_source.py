@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import traceback
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,17 @@ def test_a_file_without_a_secret(file: Path, content: bytes | None, reason: str)
     assert str(failure.value) == f"the secret's file {str(file)!r}: {reason}"
     assert (source.stamp() is None) == (content is None)
     assert TAINT not in shown_below(failure.value)
+
+
+def test_a_file_that_is_no_secret(file: Path) -> None:
+    """No more is read than a secret has; the last good one is used meanwhile."""
+    source = secret_source({"file": file}, "x")
+    assert source.read() == TAINT
+    with file.open("wb") as opened:
+        opened.truncate(100_000)
+    assert source.read() == TAINT
+    with pytest.raises(TokenRequestError, match="has more than 65536 bytes"):
+        secret_source({"file": file}, "x").read()
 
 
 def test_an_environment_variable_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,6 +385,23 @@ class TestCommand:
         monkeypatch.setattr("requests_cc_token.secret_source.COMMAND_TIME", 0.05)
         with pytest.raises(TokenRequestError, match="took longer than 0 s"):
             self.command("import time; time.sleep(60)").read()
+
+    def test_one_that_prints_without_end_is_ended(self) -> None:
+        """Before it has printed much more than a secret may have."""
+        source = self.command("import os\nwhile True: os.write(1, b'x' * 65536)")
+        tracemalloc.start()
+        try:
+            with pytest.raises(TokenRequestError, match="printed more than 65536 bytes"):
+                source.read()
+            assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+        finally:
+            tracemalloc.stop()
+
+    def test_one_that_prints_its_secret_and_stays_is_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What it printed does not count: it may still say that it failed."""
+        monkeypatch.setattr("requests_cc_token.secret_source.COMMAND_TIME", 0.5)
+        with pytest.raises(TokenRequestError, match="took longer than 0 s"):
+            self.command(f"import os, time; os.write(1, {TAINT.encode()!r}); os.close(1); time.sleep(60)").read()
 
     def test_one_that_is_not_there(self) -> None:
         """The program's name is said, and why it cannot be started."""

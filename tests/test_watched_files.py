@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from requests_cc_token import TokenRequestError
-from requests_cc_token.watched_files import SETTLED_AFTER, UnusableFileError, WatchedFiles
+from requests_cc_token.watched_files import MAX_FILE, SETTLED_AFTER, UnusableFileError, WatchedFiles
 
 
 class Made:
@@ -170,3 +170,25 @@ def test_what_a_child_is_told_to_do(tmp_path: Path) -> None:
         assert not files._lock.locked()
         settled(path, b"bad")
         assert files.get() is made
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe that nobody writes to is told at once, and a good file in its place is used."""
+    path = tmp_path / "a"
+    os.mkfifo(path)
+    files = watched(path)
+    with pytest.raises(TokenRequestError, match="it is no regular file"):
+        files.get()
+    path.unlink()
+    path.write_bytes(b"1")
+    assert files.get().contents == (b"1",)
+
+
+def test_a_file_of_any_size(tmp_path: Path) -> None:
+    """No more is read than keys and certificates have."""
+    path = tmp_path / "a"
+    with path.open("wb") as file:
+        file.truncate(MAX_FILE + 1)
+    with pytest.raises(TokenRequestError, match=f"it has more than {MAX_FILE} bytes"):
+        watched(path).get()

@@ -63,9 +63,9 @@ def request(
         try:
             answer = stack.enter_context(caller.request(verb, path, headers=fields, data=body, stream=True))
             if include:
-                click.echo(f"{answer.status_code} {answer.reason}")
+                click.echo(printable(f"{answer.status_code} {answer.reason}"))
                 for name, value in answer.headers.items():
-                    click.echo(f"{name}: {value}")
+                    click.echo(printable(f"{name}: {value}"))
                 click.echo()
             _write(answer, output, quiet=common.verbosity < 0)
         except TokenRequestError:
@@ -74,7 +74,7 @@ def request(
             click.echo(f"{PROGRAM}: {printable(str(error))}", err=True)
             return Exit.FAILED
     if answer.status_code >= 400 and not include:
-        click.echo(f"{answer.status_code} {answer.reason}", err=True)
+        click.echo(printable(f"{answer.status_code} {answer.reason}"), err=True)
     return exit_code_of_status(answer.status_code)
 
 

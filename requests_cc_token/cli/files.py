@@ -10,6 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from requests_cc_token.watched_files import UnusableFileError, read_regular
+
 from .outcome import Exit
 from .report import Finding
 
@@ -23,10 +25,14 @@ def judged_files(about: str, entry: Mapping[str, Any], folder: Path) -> Iterator
     """What there is to say of the files that an entry names."""
     for key, path, is_secret in _files(entry, folder):
         try:
-            content = path.read_bytes()
+            content = read_regular(path)
         except OSError as error:
             reason = error.strerror or "it cannot be read"
             yield Finding("problem", about, f"{key}: {path}: {reason}", exit_code=Exit.CONFIGURATION)
+            continue
+        except UnusableFileError as error:
+            # A pipe, say, which gives its secret to one reader only.
+            yield Finding("warning", about, f"{key}: {path}: {error}, so it was not looked at")
             continue
         private = is_secret or b"PRIVATE KEY-----" in content
         mode = stat.S_IMODE(path.stat().st_mode)
