@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from requests_cc_token import AccessToken, TokenRequestError
 from requests_cc_token.expiry import lifetime_bounds
 from requests_cc_token.slots import Failure, Slot
+from requests_cc_token.stats import Asked
 
 #: Seconds: the token's lifetime, the time over which the fleet starts, the outage's begin and end, the replay's end.
 LIFETIME = 3600
@@ -54,7 +55,7 @@ def replay(processes: int = 100, service: TokenService = with_an_outage, *, ever
     """Run the fleet through its life, each process called ``every`` so many seconds."""
     result = Replay(processes, per_process=[0] * processes)
     for process in range(processes):
-        slot = Slot("key", "worker")
+        slot = Slot("key", Asked("worker"))
         now = float(process * START // processes)
         while now < END:
             if not _called(slot, now, process, service, result):

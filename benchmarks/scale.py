@@ -18,6 +18,7 @@ from requests_cc_token import AccessToken
 from requests_cc_token.caches.store import POLL_BOUNDS, POLL_SHARE
 from requests_cc_token.expiry import Moment, lifetime_bounds, localized
 from requests_cc_token.slots import Slot
+from requests_cc_token.stats import Asked
 
 #: Seconds: a token's lifetime, a token request, the time over which the fleet starts, and the replay's end.
 LIFETIME = 3600.0
@@ -77,7 +78,7 @@ def alone(processes: int) -> Cost:
     """Each process fetches its own token."""
     cost = Cost(processes, owners=processes)
     for phase in starts(processes):
-        slot, now, before = Slot("key", "worker"), phase, None
+        slot, now, before = Slot("key", Asked("worker")), phase, None
         while now < END:
             step = slot.step(now)
             assert step.start is not None
@@ -95,7 +96,7 @@ def alone(processes: int) -> Cost:
 def together(processes: int) -> Cost:
     """All processes share one store: the first whose renewal is due fetches, the others take what it has left."""
     cost = Cost(processes, owners=1)
-    slots = [Slot("key", "worker") for _ in range(processes)]
+    slots = [Slot("key", Asked("worker")) for _ in range(processes)]
     due = starts(processes)
     phases = [start % 1 for start in due]
     stored, landed, before = None, -math.inf, None

@@ -132,7 +132,7 @@ class Worker:
             text += f", try {event.attempt}"
         if event.expires_in is not None:
             text += f", usable for {event.expires_in:.1f} s"
-        if event.error is not None:
+        if event.error is not None and event.kind != "requested":
             text += f": {event.error}"
         if event.wait is not None:
             text += f"; none is asked for within {event.wait:.1f} s"
