@@ -134,7 +134,10 @@ class Demand:
             granted = None if client.grant is None else client.grant.proof(client, others)
         except TokenRequestError as error:
             raise TokenRequestError(
-                f"token client {client.name!r}: {error.args[0]}", client=client.name, transient=error.transient
+                f"token client {client.name!r}: {error.args[0]}",
+                client=client.name,
+                transient=error.transient,
+                retry_after=error.retry_after,
             ) from None
         functions = [
             None if function is None else importable_name(function) or client.mark

@@ -415,6 +415,15 @@ class TestChained:
         assert not refused.value.transient
         assert refused.value.client == "w"
 
+    def test_the_first_one_may_be_told_to_wait(self, chained: AccessTokenManagement, service: GrantingService) -> None:
+        """For how long, is known to who waits for both; nothing more is sent until then."""
+        service.script.append(answer(429, {"error": "slow_down"}, (("Retry-After", "60"),)))
+        for _ in range(2):
+            with pytest.raises(TokenRequestError, match="the subject token: token client 'first'") as refused:
+                fetch(chained)
+            assert (refused.value.transient, refused.value.retry_after) == (True, 60.0)
+        assert len(service.requests) == 1
+
     def test_a_client_that_nobody_registered(
         self, management: AccessTokenManagement, service: GrantingService
     ) -> None:

@@ -29,7 +29,10 @@ _MIN_PART = 16
 
 #: Parts of the names of members whose values are not repeated.
 _TELLTALE = ("token", "secret", "assertion", "password", "credential", "jwt", "apikey", "api_key")
-_NOT_SECRET = frozenset({"token_type", "tokentype", "token_endpoint", "client_assertion_type", "requested_token_type"})
+_NOT_SECRET = frozenset(
+    "token_type tokentype token_type_hint subject_token_type actor_token_type requested_token_type issued_token_type "
+    "client_assertion_type token_endpoint".split()
+)
 #: What a JWT may be a part of. It matches wherever it begins, so that a text is read once, whatever is in it.
 _DOTTED = re.compile(r"[\w.-]+")
 #: How a JWT begins, and how many more characters its header has at least.
