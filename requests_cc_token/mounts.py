@@ -21,6 +21,9 @@ _ENCODED_SLASH = re.compile(r"%(?=2f|5c)", re.IGNORECASE)
 #: A segment that is dots to the servers that cut something off, at its end or before it, and a name to the others.
 _ALMOST_DOTS = re.compile(r"[/\\](?:[\x00-\x20]+\.{1,2}|\.{1,2}[;\x00-\x20])")
 
+#: Two dots with nothing between them that can be seen.
+_PARTED_DOTS = re.compile(r"[/\\]\.[\x00-\x20\x7f\xad\u200b-\u200d\ufeff]+\.(?:[/\\;\x00-\x20]|$)")
+
 _SLASHES = re.compile(r"/+")
 
 
@@ -94,6 +97,8 @@ def _could_leave(path: str, mount: str) -> bool:
     decoded = _decodings(path)
     if decoded is None:
         return True
+    if any(map(_PARTED_DOTS.search, decoded)):
+        return True  # a server that drops what stands between them finds two dots
     if not any(".." in text for text in decoded):
         return False  # whatever else is in it, nothing in it leads upward
     if any(map(_ALMOST_DOTS.search, decoded)):
