@@ -382,15 +382,21 @@ def test_a_host_that_asks_twice_for_one_request(
 ) -> None:
     """With the same auth object or one like it, a refusal is still one renewal and one more try."""
     api.fail_next(401, times=5)
-    session = requests.Session()
+    session, auth, seen = requests.Session(), management.auth("worker", api.base_url), list[int]()
+
+    def hook(response: requests.Response, **_: Any) -> None:
+        seen.append(response.status_code)
+
+    like_it = management.auth("worker", api.base_url)
     request = session.prepare_request(
-        requests.Request("GET", api.base_url + "test", auth=management.auth("worker", api.base_url))
+        requests.Request("GET", api.base_url + "test", auth=like_it, hooks={"response": hook})
     )
-    auth = management.auth("worker", api.base_url)
     assert session.send(auth(auth(request)), timeout=30).status_code == 401
     assert (len(api.requests), len(token_service.requests)) == (2, 2)
+    # Hooks of others stay.
+    assert seen == [401]
     other = management.auth(None, api.origin + "/open/")
-    assert len(other(auth(request)).hooks["response"]) == 2
+    assert len(other(auth(request)).hooks["response"]) == 3
 
 
 def test_the_auth_object_of_a_session_that_was_described(
