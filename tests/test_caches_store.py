@@ -190,6 +190,37 @@ def test_an_interrupt_leaves_nothing_behind(calls: BoundedCalls) -> None:
     assert undone.wait(PATIENCE)
 
 
+def test_an_interrupt_while_the_thread_starts(calls: BoundedCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that is taken away before it waits: what is granted then is given back as well."""
+    gate, undone = threading.Event(), threading.Event()
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        calls.call("lease from", lambda: gate.wait(PATIENCE), patient(), undo=lambda _: undone.set())
+    monkeypatch.undo()
+    gate.set()
+    assert undone.wait(PATIENCE)
+
+
+def test_no_memory_for_a_thread_holds_nothing_up(calls: BoundedCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often none can be had, none of these operations counts as one that hangs."""
+
+    def without_memory(thread: threading.Thread) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(threading.Thread, "start", without_memory)
+    for _ in range(MAX_HANGING + 1):
+        with pytest.raises(TokenCacheError, match="no thread can be started to read it"):
+            calls.call("read", lambda: None, patient())
+    monkeypatch.undo()
+    assert calls.call("read", lambda: 1, patient()) == 1
+
+
 class SlowStore(StoreTokenCache[str]):
     """A store that answers a claim when its gate opens, and notes what it gets back."""
 

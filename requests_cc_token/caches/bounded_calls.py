@@ -87,13 +87,15 @@ class BoundedCalls:
             target=self._run, args=(operation, outcome, undo), daemon=True, name="requests_cc_token cache"
         )
         try:
-            thread.start()
-        except RuntimeError:
-            raise TokenCacheError(f"{self._store}: no thread can be started to {doing} it") from None
-        try:
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError):
+                outcome.done.set()
+                raise TokenCacheError(f"{self._store}: no thread can be started to {doing} it") from None
             allowance.wait(outcome.done)
         finally:
-            # Also where a signal's handler raises meanwhile: what is granted late has to be given back.
+            # Also where a signal's handler raises, be it while the thread starts: what is granted late has to be
+            # given back.
             with self._lock:
                 if not outcome.done.is_set():
                     outcome.left = True
