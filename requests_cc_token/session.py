@@ -13,10 +13,11 @@ from requests.adapters import BaseAdapter
 
 from .adapter import AccessTokenAdapter
 from .clock import is_duration
+from .events import logger
 from .exceptions import ConfigurationError
 from .netrc import NoNetrc, strip_authorization
 from .shortcuts.session import ShortcutSession
-from .urls import canonical_url, without_query
+from .urls import canonical_url, shown_url, without_query
 
 #: Seconds (connect, read) of an API call that names none: requests itself would wait for ever.
 DEFAULT_TIMEOUT = (5.0, 30.0)
@@ -44,6 +45,8 @@ class AccessTokenSession(ShortcutSession):
 
     #: Those of this session alone, closed with it.
     _managements: tuple[Closeable, ...] = ()
+
+    _warned_of_leaving = False
 
     def __init__(self, base_url: str, *, timeout: Any = DEFAULT_TIMEOUT) -> None:
         super().__init__()
@@ -74,7 +77,21 @@ class AccessTokenSession(ShortcutSession):
             url = str(url)
         if url.startswith(("https://", "http://")):
             return url
-        return _join(self.base_url, url)
+        joined = _join(self.base_url, url)
+        if not joined.startswith(self.base_url) and not self._warned_of_leaving:
+            self._warn_of_leaving(joined)
+        return joined
+
+    def _warn_of_leaving(self, url: str) -> None:
+        """Say once that a relative URL leads to where no token goes, which a slash at its beginning does."""
+        if url.startswith(("https://", "http://")) and not isinstance(self.get_adapter(url), AccessTokenAdapter):
+            self._warned_of_leaving = True
+            logger.warning(
+                "a request to %s carries no token: it is relative, and outside of the session's base_url %s; without "
+                "a slash at its beginning it would be under it",
+                shown_url(url),
+                shown_url(self.base_url),
+            )
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As in requests, with the default timeout for a prepared request that is sent without one."""

@@ -259,6 +259,7 @@ def test_the_scope_of_a_token_that_is_forgotten(management: AccessTokenManagemen
     token = AccessToken("T41NT", expires_at=0.0, key="none of ours")
     management.service.insufficient_scope(token, Challenge("bearer"))
     management.service.token_rejected(token)
+    management.service.token_accepted(token)
     assert seen == []
 
 

@@ -122,6 +122,35 @@ def test_every_verb_takes_a_relative_url(session: AccessTokenSession, recorder: 
     assert recorder.sent[-1][0].method == method.upper()
 
 
+def test_a_relative_url_that_leaves_the_base_address_is_told(
+    management: AccessTokenManagement, api: ProtectedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once per session, and only where no token goes: a slash at the beginning is the usual reason."""
+    management.add_session("deep", base_url=api.base_url + "deeper/")
+    with management.make_session("deep") as session:
+        for url in ("x", "/other?page=2", "../other", f"{api.base_url}absolute"):
+            session.get(url)
+        with pytest.raises(requests.exceptions.InvalidSchema):
+            session.get("ftp:x")
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    origin = api.base_url.split("/api/")[0]
+    assert warning == (
+        f"a request to {origin}/other carries no token: it is relative, and outside of the session's base_url "
+        f"{api.base_url}deeper/; without a slash at its beginning it would be under it"
+    )
+
+
+def test_a_relative_url_to_where_another_token_goes_is_not_told(
+    management: AccessTokenManagement, api: ProtectedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The session may have a further mount."""
+    management.add_session("deep", base_url=api.base_url + "deeper/")
+    with management.make_session("deep") as session:
+        management.mount(session, api.base_url)
+        assert session.get("../test").ok
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 @pytest.mark.parametrize(
     ("given", "used"),
     [

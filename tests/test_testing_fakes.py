@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -351,3 +357,24 @@ def test_a_server_has_methods_of_http_only(api: FakeApi) -> None:
     answer = requests.request("PROPFIND", api.base_url, timeout=PATIENCE)
     assert answer.status_code == 401
     assert api.requests[0].method == "PROPFIND"
+
+
+def test_a_program_of_its_own_to_try_against(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``python -m requests_cc_token.testing`` prints the configuration of a worker, and serves it until Ctrl-C."""
+    command = [sys.executable, "-m", "requests_cc_token.testing"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        text = "".join(itertools.takewhile(lambda line: line != "# end\n", process.stdout))
+        secret = re.search(r"export M2M_SECRET=(\S+)", text)
+        assert secret is not None
+        monkeypatch.setenv("M2M_SECRET", secret[1])
+        file = tmp_path / "worker.toml"
+        file.write_text(text, encoding="utf-8")
+        with AccessTokenManagement.from_config(file) as management, management.make_session("client") as session:
+            assert session.get("orders", timeout=PATIENCE).json()["path"] == "/orders"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.communicate()
