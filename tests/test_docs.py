@@ -183,7 +183,7 @@ class Page:
 
 
 FENCE = re.compile(
-    r"(?P<skip>^<!-- not executed: \S.*-->\n+)?(?:^<!-- executed with: (?P<needs>\w+) -->\n+)?"
+    r"(?P<skip>^<!-- not executed: \S.*-->\n+)?(?:^<!-- executed with: (?P<needs>[\w.]+) -->\n+)?"
     r"^```(?P<language>\w+)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -197,7 +197,7 @@ def read_page(path: Path) -> Page:
         body = block["body"]
         named = re.match(r"# ([\w/.-]+\.\w+)\n", body)
         first = text.count("\n", 0, block.start("body"))
-        if block["skip"] or (block["needs"] and importlib.util.find_spec(block["needs"]) is None):
+        if block["skip"] or (block["needs"] and not _is_installed(block["needs"])):
             continue
         if block["language"] == "toml":
             page.configurations[first + 1] = body
@@ -209,6 +209,13 @@ def read_page(path: Path) -> Page:
             page.environment.update(re.findall(r"^export (\w+)=(\S+)$", body, re.MULTILINE))
     page.program = "\n".join(lines) + "\n"
     return page
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # Not even the package that it is in.
+        return False
 
 
 def runnable() -> list[Path]:

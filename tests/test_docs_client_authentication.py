@@ -19,6 +19,7 @@ from joserfc.jwk import ECKey
 
 from requests_cc_token.authentication.signing_key import signed
 
+from .cloud_platforms import GOOGLE_HOSTS, ROLE, Aws, Google
 from .scripted_server import Action, Request, ScriptedServer, answer
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
 from .test_docs import DOCS, FENCE, _anchors, _Proxy, _Tunnel, read_page, run
@@ -85,6 +86,8 @@ class World:
     service: StrictTokenService
     api: StrictApi
     environment: dict[str, str]
+    aws: Aws
+    google: Google
 
 
 @pytest.fixture
@@ -93,9 +96,16 @@ def world(tmp_path: Path) -> Iterator[World]:
     authority = Authority(tmp_path)
     files, key = _files_of_a_reader(authority, tmp_path)
     context = _server_context(authority)
-    with StrictTokenService(tls=context) as service, StrictApi(service, tls=context) as api, Vault(context) as vault:
+    with (
+        StrictTokenService(tls=context) as service,
+        StrictApi(service, tls=context) as api,
+        Vault(context) as vault,
+        Aws(SECRET) as aws,
+        Google(SECRET, context) as google,
+    ):
         service.origin, api.origin = f"https://{LOGIN}", f"https://{API}"
         service.keys["worker"] = key
+        service.keys[ROLE] = aws.key.as_dict(private=False)
         service.certificates["worker"] = files.thumbprint
         service.secret = SECRET
         service.documents["/.well-known/oauth-authorization-server"] = {
@@ -103,7 +113,8 @@ def world(tmp_path: Path) -> Iterator[World]:
             "token_endpoint": f"https://{LOGIN}/token",
             "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_jwt", "tls_client_auth"],
         }
-        proxy = _ByHost({LOGIN: service.port, API: api.port, VAULT: vault.port})
+        ports = {LOGIN: service.port, API: api.port, VAULT: vault.port, **dict.fromkeys(GOOGLE_HOSTS, google.port)}
+        proxy = _ByHost(ports)
         threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         kept = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
         yield World(
@@ -115,7 +126,11 @@ def world(tmp_path: Path) -> Iterator[World]:
                 "HTTPS_PROXY": f"http://127.0.0.1:{proxy.server_address[1]}",
                 "REQUESTS_CA_BUNDLE": authority.file,
                 "PYTHONPATH": str(DOCS.parent),
+                **aws.environment,
+                **google.write_credentials(tmp_path / "service-account.json"),
             },
+            aws,
+            google,
         )
         proxy.shutdown()
         proxy.server_close()
@@ -123,7 +138,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def _server_context(authority: Authority) -> ssl.SSLContext:
     context = authority.server_context()
-    issued: trustme.LeafCert = authority.ca.issue_cert(LOGIN, API, VAULT)
+    issued: trustme.LeafCert = authority.ca.issue_cert(LOGIN, API, VAULT, *GOOGLE_HOSTS)
     issued.configure_cert(context)
     return context
 
@@ -143,6 +158,10 @@ def _files_of_a_reader(authority: Authority, folder: Path) -> tuple[ClientFiles,
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs_as_printed(path: Path, world: World, tmp_path: Path) -> None:
     """The blocks of a page, in order, get tokens by the page's method and use them."""
+    check_page(path, world, tmp_path)
+
+
+def check_page(path: Path, world: World, tmp_path: Path) -> None:
     page = read_page(path)
     for name, content in page.files.items():
         (tmp_path / name).write_text(content)
