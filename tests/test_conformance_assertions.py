@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from requests_cc_token.authentication.assertions import ASSERTION_LIFETIME, JWT_
 
 from .scripted_server import Action, answer, error_answer, reset
 from .skipping_clock import SkippingClock
-from .strict_fixtures import KEY, fetch, service_that_knows_the_key  # noqa: F401 - fixtures
-from .strict_service import Authority, StrictTokenService, unverified
+from .strict_fixtures import KEY, fetch, plain_api, service_that_knows_the_key  # noqa: F401 - fixtures
+from .strict_service import Authority, StrictApi, StrictTokenService, unverified
 
 SECRET = "T41NT-" + "s3cret" * 10
 ISSUER = "https://login.example.com"
@@ -202,6 +202,53 @@ def test_a_refused_assertion(management: AccessTokenManagement, service: StrictT
     management.service.retry_at_once()
     assert fetch(management) == "T41NT-token-1"
     assert len(service.requests) == 3
+
+
+def replaced_by_a_helper(folder: Path, token: str) -> None:
+    """As helpers of SPIFFE put an SVID in place: written beside it, and renamed."""
+    (folder / "token.new").write_text(token)
+    (folder / "token.new").replace(folder / "token")
+
+
+def replaced_by_the_kubelet(folder: Path, token: str) -> None:
+    """As the kubelet does: ``token`` leads through ``..data``, which is swapped for a new folder; the old one goes."""
+    data, new = folder / "..data", folder / f"..{os.urandom(4).hex()}"
+    old = data.resolve() if data.is_symlink() else None
+    new.mkdir()
+    (new / "token").write_text(token)
+    (folder / "..data_tmp").symlink_to(new.name)
+    (folder / "..data_tmp").rename(data)
+    if old is None:
+        (folder / "token").symlink_to("..data/token")
+    else:
+        (old / "token").unlink()
+        old.rmdir()
+
+
+@pytest.mark.conformance("C42")
+@pytest.mark.parametrize("replace", [replaced_by_a_helper, replaced_by_the_kubelet])
+def test_an_identity_that_is_rotated_under_a_running_worker(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    api: StrictApi,
+    clock: SkippingClock,
+    tmp_path: Path,
+    replace: Callable[[Path, str], None],
+) -> None:
+    """The session goes on; each token request carries what the file holds then, none what it held before."""
+    identities = [KEY.sign({}, {"sub": "worker", "jti": os.urandom(8).hex()}) for _ in range(3)]
+    replace(tmp_path, identities[0])
+    add(management, service, auth=ClientAssertion({"file": tmp_path / "token"}))
+    management.add_session("api", base_url=api.url, client="w")
+    with management.make_session("api") as session:
+        session.get("orders").raise_for_status()
+        for identity in identities[1:]:
+            replace(tmp_path, identity)
+            session.get("orders").raise_for_status()
+            clock.now += service.lifetime + 1
+            session.get("orders").raise_for_status()
+    assert [request.form["client_assertion"] for request in service.requests] == [[known] for known in identities]
+    assert len(api.requests) == 5
 
 
 @pytest.mark.conformance("C42")
