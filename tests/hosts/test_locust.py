@@ -15,8 +15,9 @@ PROGRAM = """
 import gevent, json, os
 from locust import HttpUser, constant, task
 from locust.env import Environment
+import requests
 from requests_cc_token.clock import SystemClock
-from tests.neighbours.worker import Place
+from tests.neighbours.worker import SECRET, Place
 
 class HandMovedClock(SystemClock):
     ahead = 0.0
@@ -50,6 +51,11 @@ with gevent.Timeout(60):
     clock.ahead = 3601.0
     while environment.stats.total.num_requests < 80:
         gevent.sleep(0.05)
+    # The token service forgets the token; the API says 401 to it from now on.
+    token = management.service.get_access_token().value
+    requests.post(os.environ["REVOKE"], data={"token": token}, auth=("worker", SECRET), timeout=30).raise_for_status()
+    while environment.stats.total.num_requests < 120:
+        gevent.sleep(0.05)
 runner.quit()
 total = environment.stats.total
 print(json.dumps([sorted(name for name, method in environment.stats.entries), total.num_failures]))
@@ -57,8 +63,9 @@ print(json.dumps([sorted(name for name, method in environment.stats.entries), to
 
 
 def test_all_users_share_one_token(services: Services) -> None:
-    """Four users, forty calls with one token, forty with the next one after it has expired; no failure."""
+    """Four users: forty calls with one token, forty after it has expired, forty after it was revoked; no failure."""
     needed("locust")
-    names, failures = json.loads(run(PROGRAM, PLACE=as_environment(services.place)).splitlines()[-1])
+    place = {"PLACE": as_environment(services.place), "REVOKE": services.tokens.revocation_endpoint}
+    names, failures = json.loads(run(PROGRAM, **place).splitlines()[-1])
     assert (names, failures) == (["/api/test"], 0)
-    assert len(services.tokens.requests) == 2
+    assert len(services.tokens.requests) == 3
