@@ -86,12 +86,16 @@ class World:
     service: StrictTokenService
     api: StrictApi
     environment: dict[str, str]
+
+
+@dataclass
+class CloudWorld(World):
     aws: Aws
     google: Google
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[CloudWorld]:
     """The hosts of the pages, and the files that their readers have: a secret, a key, a certificate, an assertion."""
     authority = Authority(tmp_path)
     files, key = _files_of_a_reader(authority, tmp_path)
@@ -117,7 +121,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         proxy = _ByHost(ports)
         threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         kept = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
-        yield World(
+        yield CloudWorld(
             service,
             api,
             {

@@ -11,7 +11,7 @@ import pytest
 
 from tests.neighbours.conftest import needed
 from tests.test_docs import DOCS
-from tests.test_docs_client_authentication import World, check_page, world
+from tests.test_docs_client_authentication import CloudWorld, check_page, world
 
 __all__ = ["world"]
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.hosts
 PAGES = DOCS / "client-authentication"
 
 
-def test_the_identity_of_an_aws_role(world: World, tmp_path: Path) -> None:
+def test_the_identity_of_an_aws_role(world: CloudWorld, tmp_path: Path) -> None:
     """What STS says of the role authenticates the client, whose signature the token service verifies."""
     needed("boto3")
     check_page(PAGES / "assertions.md", world, tmp_path)
@@ -29,7 +29,7 @@ def test_the_identity_of_an_aws_role(world: World, tmp_path: Path) -> None:
     assert (header["alg"], claims["sub"]) == ("ES384", "arn:aws:iam::123456789012:role/worker")
 
 
-def test_secrets_of_aws_and_google(world: World, tmp_path: Path) -> None:
+def test_secrets_of_aws_and_google(world: CloudWorld, tmp_path: Path) -> None:
     """Both secret managers are asked, once for the one token request, and the token service takes the secret."""
     needed("boto3")
     needed("google-auth")
