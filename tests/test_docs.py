@@ -183,7 +183,7 @@ class Page:
 
 
 FENCE = re.compile(
-    r"(?P<skip>^<!-- not executed: \S.*-->\n+)?(?:^<!-- executed with: (?P<needs>[\w.]+) -->\n+)?"
+    r"(?P<skip>^<!-- not executed: \S[^\n]*-->\n+)?(?:^<!-- executed with: (?P<needs>[\w.]+) -->\n+)?"
     r"^```(?P<language>\w+)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )

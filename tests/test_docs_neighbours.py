@@ -16,8 +16,9 @@ def test_each_library_of_the_table_has_its_tests_and_the_other_way_round() -> No
 
 
 def test_each_host_of_the_page_has_a_test() -> None:
-    """The page about hosts names each of ``tests/hosts``."""
-    page = (TESTS.parent / "docs" / "hosts.md").read_text(encoding="utf-8").lower()
+    """The pages about jobs, SDKs and shells name each of ``tests/hosts``."""
+    pages = (TESTS.parent / "docs" / f"{name}.md" for name in ("jobs", "sdks", "shells"))
+    page = "".join(path.read_text(encoding="utf-8") for path in pages).lower()
     for path in (TESTS / "hosts").glob("test_*.py"):
         words = path.stem.removeprefix("test_").split("_")
         assert all(word in page for word in words), path.name

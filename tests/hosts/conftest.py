@@ -58,8 +58,8 @@ class Api(LoopbackServer):
 
 
 def recipe(heading: str) -> dict[str, Any]:
-    """What the Python code below a heading of the page about hosts defines."""
-    page = (ROOT / "docs" / "hosts.md").read_text(encoding="utf-8")
+    """What the Python code below a heading of the pages about jobs and SDKs defines."""
+    page = "".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("jobs", "sdks"))
     section = re.search(rf"^## {re.escape(heading)}\n(.*?)(^## |\Z)", page, re.MULTILINE | re.DOTALL)
     assert section is not None, heading
     names: dict[str, Any] = {}
