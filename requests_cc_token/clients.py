@@ -161,6 +161,12 @@ class ClientCredentialsClient(_Registration):
         """Whether neither key nor certificate can change, so that each ``Demand`` for it is as the one before."""
         return self.cert is None and (self.dpop is None or self.dpop.is_fixed)
 
+    @property
+    def makes_dated_proofs(self) -> bool:
+        """Whether something that its token requests carry is signed with the time, so that a wrong clock shows."""
+        dated_grant = self.grant is not None and self.grant.makes_dated_proofs
+        return self.auth.makes_dated_proofs or dated_grant or self.dpop is not None
+
     def __repr__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
         # A query may hold a key.

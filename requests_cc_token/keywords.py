@@ -6,7 +6,9 @@ import sys
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-__all__ = ["Unpack", "did_you_mean", "refuse_unknown"]
+from .exceptions import ConfigurationError
+
+__all__ = ["Unpack", "did_you_mean", "refuse_unknown", "refuse_unknown_keys"]
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -26,6 +28,16 @@ def refuse_unknown(given: Iterable[str], known: Collection[str], what: str) -> N
     for name in given:
         if name not in known:
             raise TypeError(f"{what} has no keyword {name!r}{did_you_mean(name, known)}")
+
+
+def refuse_unknown_keys(given: Iterable[object], known: Collection[str], what: str) -> None:
+    """Raise ``ConfigurationError`` for a key of a table that there is not."""
+    for key in given:
+        if key not in known:
+            raise ConfigurationError(
+                f"{what} has no {ascii(key)[:40]}; known are {', '.join(known) or 'none'}"
+                f"{did_you_mean(str(key), known)}"
+            )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from .clients import ClientCredentialsClient
 from .demand import Demand
@@ -43,8 +42,7 @@ class SlotTable:
             # pop and insert, both under the lock: statistics and revocation walk the table and must find every slot.
             slot = self._recent.pop(demand, None) or self._by_key.get(key)
             if slot is None:
-                asked = Asked(demand.name, demand.scope_text, demand.resource, demand.audience)
-                slot = self._by_key[key] = Slot(key or demand.cache_key, asked, demand.binding)
+                slot = self._by_key[key] = Slot(key or demand.cache_key, Asked.of(demand), demand.binding)
             self._recent[demand] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
@@ -84,7 +82,7 @@ class SlotTable:
             asked, figures = slot.asked, slot.figures(now)
             lines[asked] = counted_together(lines[asked], figures) if asked in lines else figures
         latest = {demand.name: slot for demand, slot in recent if demand.parameters is None}
-        registered = {Asked(c.name, " ".join(c.scope) or None, c.resource, c.audience) for c in clients}
+        registered = set(map(Asked.of, clients))
         for asked in registered.difference(lines):
             lines[asked] = _uncounted(asked, latest.get(asked.client), now)
         order = sorted(lines, key=lambda asked: (asked.client, asked not in registered, repr(asked)))
@@ -98,13 +96,14 @@ class SlotTable:
 
 def _uncounted(asked: Asked, slot: Slot | None, now: float) -> ClientStats:
     """A client that was not used yet, or one whose token is counted for another that is registered alike."""
+    counts = Counts()
     if slot is None:
-        return Counts().told(asked)
+        return counts.told(asked)
     shared = slot.figures(now)
-    line = Counts().told(
+    counts.last_error = shared.last_error
+    return counts.told(
         asked,
         status=shared.status,
         seconds_to_expiry=shared.seconds_to_expiry,
         seconds_to_next_try=shared.seconds_to_next_try,
     )
-    return replace(line, last_error=shared.last_error)

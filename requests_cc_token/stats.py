@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict, get_args
+from typing import Literal, Protocol, TypedDict, get_args
 
 from .exceptions import TokenRequestError, code_of
 from .keywords import Unpack
@@ -18,6 +18,26 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 MAX_CAUSES = 32
 
 
+class Asking(Protocol):
+    """Something that asks for tokens."""
+
+    @property
+    def name(self) -> str:
+        """The token client's name."""
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The scopes asked for."""
+
+    @property
+    def resource(self) -> tuple[str, ...]:
+        """The resource indicators."""
+
+    @property
+    def audience(self) -> str | None:
+        """The audience."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What tokens were asked for, as figures and events tell it: in which client's name, and which."""
@@ -26,6 +46,11 @@ class Asked:
     scope: str | None = None
     resource: tuple[str, ...] = ()
     audience: str | None = None
+
+    @classmethod
+    def of(cls, source: Asking) -> Asked:
+        """What a registration asks for, or a demand."""
+        return cls(source.name, " ".join(source.scope) or None, source.resource, source.audience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

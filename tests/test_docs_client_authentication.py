@@ -165,23 +165,30 @@ def test_the_code_of_a_page_runs_as_printed(path: Path, world: World, tmp_path: 
     check_page(path, world, tmp_path)
 
 
-def check_page(path: Path, world: World, tmp_path: Path) -> None:
+def run_page(path: Path, world: World, tmp_path: Path) -> None:
+    """Run the blocks of a page, in order; they call the API."""
     page = read_page(path)
     for name, content in page.files.items():
         (tmp_path / name).write_text(content)
     program = tmp_path / "page.py"
     program.write_text(page.program)
+
+    done = run([str(program)], tmp_path, world.environment)
+
+    assert done.returncode == 0, f"{path.name} (the line numbers are the page's):\n{done.stdout}{done.stderr}"
+    assert world.api.requests
+
+
+def check_page(path: Path, world: World, tmp_path: Path) -> None:
     if path.stem == "client-secret-jwt":
         world.service.keys["worker"] = {"kty": "oct", "k": _base64(SECRET)}
     if path.stem == "assertions":
         world.service.takes_assertions_again = True
 
-    done = run([str(program)], tmp_path, world.environment)
+    run_page(path, world, tmp_path)
 
-    assert done.returncode == 0, f"{path.name} (the line numbers are the page's):\n{done.stdout}{done.stderr}"
     token_requests = [request for request in world.service.requests if request.method == "POST"]
     assert token_requests
-    assert world.api.requests
     for number, request in enumerate(token_requests):
         shown = {*request.form, *request.headers}
         if world.service.issued[number].certificate:

@@ -12,8 +12,8 @@ from joserfc.jwk import ECKey
 
 from .granting_service import EXCHANGE, JWT_BEARER, TYPE, GrantingService
 from .strict_service import Authority, StrictApi
-from .test_docs import DOCS, read_page, run
-from .test_docs_client_authentication import API, LOGIN, SECRET, World, _ByHost, _server_context
+from .test_docs import DOCS
+from .test_docs_client_authentication import API, LOGIN, SECRET, World, _ByHost, _server_context, run_page
 
 PAGES = sorted((DOCS / "grants").glob("*.md"))
 GRANTS = {"jwt-bearer": JWT_BEARER, "token-exchange": EXCHANGE}
@@ -57,16 +57,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs_as_printed(path: Path, world: World, tmp_path: Path) -> None:
     """The blocks of a page, in order, get tokens by the page's grant and use them."""
-    page = read_page(path)
-    for name, content in page.files.items():
-        (tmp_path / name).write_text(content)
-    program = tmp_path / "page.py"
-    program.write_text(page.program)
-
-    done = run([str(program)], tmp_path, world.environment)
-
-    assert done.returncode == 0, f"{path.name} (the line numbers are the page's):\n{done.stdout}{done.stderr}"
-    assert world.api.requests
+    run_page(path, world, tmp_path)
     forms = [request.form for request in world.service.requests if request.method == "POST"]
     by_grant = [form for form in forms if form["grant_type"] == [GRANTS[path.stem]]]
     assert len(by_grant) >= 4

@@ -729,3 +729,18 @@ def test_keywords_are_those_of_the_classes() -> None:
     """A table has the keywords of the class, and needs those without a default."""
     needed = {name: [k for k, is_needed in keywords_of(name).items() if is_needed] for name in GRANTS}
     assert needed == {"jwt_bearer": ["key"], "token_exchange": ["subject_token", "subject_token_type"]}
+
+
+def test_who_signs_with_the_time() -> None:
+    """A method, a grant or a DPoP key that does makes a wrong clock matter; nothing else of a client does."""
+    options: dict[str, Any] = {"token_endpoint": "https://t.example.com/", "client_id": "m2m"}
+    secret: dict[str, Any] = {**options, "client_secret": "T41NT"}
+    exchange = TokenExchangeGrant({"client": "other"}, "access_token")
+    for given, signs in (
+        (secret, False),
+        ({**options, "auth": PrivateKeyJwt(KEY)}, True),
+        ({**options, "grant": JwtBearerGrant(KEY)}, True),
+        ({**secret, "dpop": DPoPKey.generate()}, True),
+        ({**options, "grant": exchange}, False),
+    ):
+        assert ClientCredentialsClient("worker", **given).makes_dated_proofs is signs

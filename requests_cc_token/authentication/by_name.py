@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any, Union
 
 from requests_cc_token.exceptions import ConfigurationError
-from requests_cc_token.keywords import did_you_mean
+from requests_cc_token.keywords import did_you_mean, refuse_unknown_keys
 
 from .ambient import AmbientAssertion
 from .assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
@@ -89,12 +89,7 @@ def client_authentication(given: object, what: str) -> ClientAuthentication:
             f"{what}: auth{shown} is no known method; one of {', '.join(METHODS)}, a table with method=... and its "
             f"keywords, or an object such as PrivateKeyJwt(...){hint}"
         )
-    for keyword in options:
-        if keyword not in method.keywords:
-            raise ConfigurationError(
-                f"{what}: {name} has no {ascii(keyword)[:40]}; known are {', '.join(method.keywords) or 'none'}"
-                f"{did_you_mean(str(keyword), method.keywords)}"
-            )
+    refuse_unknown_keys(options, method.keywords, f"{what}: {name}")
     # A certificate may be the client's own.
     if method.needed is not None and method.needed not in ("cert", *options):
         key = method.beside_auth.get(method.needed, method.needed)

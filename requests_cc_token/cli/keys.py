@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from datetime import datetime, timedelta, timezone
 from json import dumps
@@ -91,16 +90,17 @@ def _certificate_in(content: bytes) -> dict[str, Any] | None:
     from cryptography.hazmat.primitives.hashes import SHA1, SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
 
+    from requests_cc_token.authentication.signing_key import sha256_url
+
     begin = content.find(b"-----BEGIN CERTIFICATE-----")
     if begin < 0:
         return None
     certificate = x509.load_pem_x509_certificate(content[begin:])
-    sha256 = certificate.fingerprint(SHA256())
     return {
         "pem": certificate.public_bytes(Encoding.PEM).decode(),
         "sha1": certificate.fingerprint(SHA1()).hex().upper(),  # noqa: S303 - it is how Entra names certificates
-        "sha256": sha256.hex().upper(),
-        "x5t#S256": base64.urlsafe_b64encode(sha256).rstrip(b"=").decode(),
+        "sha256": certificate.fingerprint(SHA256()).hex().upper(),
+        "x5t#S256": sha256_url(certificate.public_bytes(Encoding.DER)),
         "expires_at": round(certificate.not_valid_after_utc.timestamp()),
     }
 

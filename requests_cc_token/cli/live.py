@@ -130,8 +130,7 @@ class _Client:
             return
         side = "ahead of" if ahead > 0 else "behind"
         text = f"this machine's clock is {abs(ahead):.0f} s {side} the token service's"
-        signs = self._client.auth.makes_dated_proofs or self._client.dpop is not None
-        if signs and abs(ahead) > MAX_CORRECTION:
+        if self._client.makes_dated_proofs and abs(ahead) > MAX_CORRECTION:
             # Whatever the token service says to it now: it is a fault of this machine, and is to be mended here.
             advice = f"set it, by NTP: this client signs with the time, and {MAX_CORRECTION / 60:.0f} minutes at most"
             self._tell("problem", text, f"{advice} are made up for", code=Exit.CONFIGURATION)

@@ -270,10 +270,7 @@ class Attempt:
     def _learn_time(self, answer: Answer) -> bool:
         """Take the token service's time from an answer that it made just now; whether proofs are dated anew then."""
         demand = self._demand
-        client = demand.client
-        dated_grant = client.grant is not None and client.grant.makes_dated_proofs
-        is_dated = client.auth.makes_dated_proofs or dated_grant or demand.dpop is not None
-        if not is_dated or answer.headers.get("Age", "0") != "0":
+        if not demand.client.makes_dated_proofs or answer.headers.get("Age", "0") != "0":
             return False
         server = self._backchannel.servers.of(answer.request.url)
         before = server.clock_offset

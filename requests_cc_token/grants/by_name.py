@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Union
 
 from requests_cc_token.exceptions import ConfigurationError
-from requests_cc_token.keywords import did_you_mean
+from requests_cc_token.keywords import did_you_mean, refuse_unknown_keys
 
 from .grant import Grant
 from .jwt_bearer import JwtBearerGrant
@@ -42,12 +42,7 @@ def grant_of(given: object, what: str) -> Grant | None:
             f"type = one of {', '.join(GRANTS)}{hint}"
         )
     known = keywords_of(name)
-    for keyword in options:
-        if keyword not in known:
-            raise ConfigurationError(
-                f"{what}: the grant {name} has no {ascii(keyword)[:40]}; known are {', '.join(known)}"
-                f"{did_you_mean(str(keyword), known)}"
-            )
+    refuse_unknown_keys(options, known, f"{what}: the grant {name}")
     missing = [keyword for keyword, is_needed in known.items() if is_needed and keyword not in options]
     if missing:
         raise ConfigurationError(f"{what}: the grant {name} lacks {', '.join(missing)}")

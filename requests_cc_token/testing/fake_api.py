@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
-
-from requests.structures import CaseInsensitiveDict
 
 from .fake_server import FakeServer, HttpRequest
 from .steering import Answer, answer_of
@@ -21,15 +19,9 @@ class TokenFinder(Protocol):
 
 
 @dataclass(frozen=True)
-class ApiRequest:
+class ApiRequest(HttpRequest):
     """A request as it arrived."""
 
-    method: str
-    path: str
-    #: The values of each name.
-    query: dict[str, list[str]]
-    headers: CaseInsensitiveDict[str] = field(repr=False)
-    body: bytes = field(repr=False)
     #: The token that it carried; None where it carried none.
     token: str | None
 

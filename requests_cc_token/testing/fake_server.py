@@ -23,6 +23,7 @@ class HttpRequest:
 
     method: str
     path: str
+    #: The values of each name.
     query: dict[str, list[str]]
     headers: CaseInsensitiveDict[str] = field(repr=False)
     body: bytes = field(repr=False)

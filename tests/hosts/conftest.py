@@ -16,7 +16,7 @@ from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.loopback import LoopbackServer
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.testing import ManualClock
-from tests.neighbours.conftest import ROOT, Services
+from tests.neighbours.conftest import ROOT, Services, configuration
 from tests.neighbours.worker import SECRET
 
 if TYPE_CHECKING:
@@ -141,17 +141,4 @@ def check_short_lived(call: Callable[[], object], services: Services) -> None:
 @pytest.fixture
 def config(services: Services, tmp_path: Path) -> Path:
     """A configuration file, with a store that processes share."""
-    path = tmp_path / "worker.toml"
-    path.write_text(
-        f"""
-        cache = {{ url = "{(tmp_path / "tokens").as_uri()}" }}
-        [clients.worker]
-        token_endpoint = "{services.tokens.token_endpoint}"
-        client_id = "worker"
-        client_secret = "{SECRET}"
-        [sessions.erp]
-        base_url = "{services.api.base_url}"
-        """,
-        encoding="utf-8",
-    )
-    return path
+    return configuration(services, tmp_path)

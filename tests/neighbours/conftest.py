@@ -67,6 +67,24 @@ def services() -> Iterator[Services]:
         yield Services(tokens, api)
 
 
+def configuration(services: Services, folder: Path) -> Path:
+    """A configuration file in the folder, with a store that processes share."""
+    path = folder / "worker.toml"
+    path.write_text(
+        f"""
+        cache = {{ url = "{(folder / "tokens").as_uri()}" }}
+        [clients.worker]
+        token_endpoint = "{services.tokens.token_endpoint}"
+        client_id = "worker"
+        client_secret = "{SECRET}"
+        [sessions.erp]
+        base_url = "{services.api.base_url}"
+        """,
+        encoding="utf-8",
+    )
+    return path
+
+
 def run(program: str, *arguments: str, **environment: str) -> str:
     """What a program prints, in a process of its own; its errors are the test's."""
     done = subprocess.run(

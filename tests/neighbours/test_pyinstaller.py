@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Services, needed
-from .worker import CALLS, SECRET, WAYS, as_environment
+from .conftest import ROOT, Services, configuration, needed
+from .worker import CALLS, WAYS, as_environment
 
 pytestmark = pytest.mark.neighbours
 
@@ -60,18 +60,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("program", ["folder/starter", "one-file"])
 def test_a_frozen_worker(services: Services, built: Path, tmp_path: Path, program: str) -> None:
     """What is imported late is in it: every public name, a configuration file with its store, and all ways to call."""
-    config = tmp_path / "worker.toml"
-    config.write_text(
-        f"""
-        cache = {{ url = "{(tmp_path / "tokens").as_uri()}" }}
-        [clients.worker]
-        token_endpoint = "{services.tokens.token_endpoint}"
-        client_id = "worker"
-        client_secret = "{SECRET}"
-        [sessions.erp]
-        base_url = "{services.api.base_url}"
-        """
-    )
+    config = configuration(services, tmp_path)
     done = subprocess.run(
         [built / program],
         cwd=tmp_path,
