@@ -122,7 +122,7 @@ SecretsLike = Union[SecretLike, Sequence[SecretLike]]
 class StaticSecret(SecretSource):
     """A secret given as a string."""
 
-    description = "the program"
+    description = "plain text"
 
     def __init__(self, value: str) -> None:
         self._value = value

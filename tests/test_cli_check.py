@@ -273,3 +273,90 @@ def test_each_secret_of_a_list_is_looked_at(config: Path, capsys: pytest.Capture
     out = capsys.readouterr().out
     assert "client_secret: " + str(config.parent / "new") + ": No such file" in out
     assert "others than its owner may use " + str(config.parent / "old") in out
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\\ns3cret-of-the-test\\n-----END PRIVATE KEY-----"
+ENVIRONMENT = '{ env = "NAME" }'
+FILE_OR_ENVIRONMENT = '{ file = "PATH" } or { env = "NAME" }'
+
+
+@pytest.mark.parametrize(
+    ("text", "about", "key", "instead"),
+    [
+        (client(), "client erp", "client_secret", FILE_OR_ENVIRONMENT),
+        (
+            client(secret='client_secret = [{ file = "x" }, "s3cret-of-the-test"]'),
+            "client erp",
+            "client_secret",
+            FILE_OR_ENVIRONMENT,
+        ),
+        (client(secret=f'auth = "private_key_jwt"\nkey = "{PEM}"'), "client erp", "key", FILE_OR_ENVIRONMENT),
+        (
+            client(secret=f'auth = {{ method = "private_key_jwt", key = "{PEM}" }}'),
+            "client erp",
+            "auth.key",
+            FILE_OR_ENVIRONMENT,
+        ),
+        (
+            client(secret='grant = { type = "jwt_bearer", key = { kty = "EC", d = "s3cret-of-the-test" } }'),
+            "client erp",
+            "grant.key",
+            FILE_OR_ENVIRONMENT,
+        ),
+        (
+            client(secret='auth = "private_key_jwt"\nkey = { file = "k" }\npassword = "s3cret-of-the-test"'),
+            "client erp",
+            "password",
+            FILE_OR_ENVIRONMENT,
+        ),
+        (
+            client(secret='parameters = { password = "s3cret-of-the-test", tenant = "7" }'),
+            "client erp",
+            "parameters.password",
+            ENVIRONMENT,
+        ),
+        ('[cache]\nurl = "file:tokens"\nkey = "s3cret-of-the-test"', "cache", "key", FILE_OR_ENVIRONMENT),
+        ('[cache]\nurl = "file:tokens"\nkey = ["s3cret-of-the-test"]', "cache", "key", FILE_OR_ENVIRONMENT),
+        ('[cache]\nurl = "redis://:s3cret-of-the-test@store.example"', "cache", "url", FILE_OR_ENVIRONMENT),
+        (
+            '[backchannel]\nproxies = { https = "http://user:s3cret-of-the-test@proxy.example" }',
+            "backchannel",
+            "proxies.https",
+            ENVIRONMENT,
+        ),
+    ],
+)
+def test_a_secret_that_stands_in_the_file(
+    config: Path, text: str, about: str, key: str, instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is warned of, by its key, with what to write instead; whatever else is wrong."""
+    check(config, text)
+    (line,) = [line for line in told(capsys, "warning") if "stands in" in line]
+    assert line == f"{about}: {key}: the secret stands in {config} itself; write {key} = {instead} instead"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        client(secret='client_secret = { env = "S3CRET" }'),
+        client(secret='client_secret = [{ file = "new" }, { file = "old" }]'),
+        client(secret='auth = "private_key_jwt"\nkey = { file = "key" }'),
+        client(secret='auth = { method = "tls_client_auth", cert = "worker.pem", key = "worker.key" }'),
+        client(secret='parameters = { tenant = "7" }\nheaders = { Accept = "x" }'),
+        '[cache]\nurl = "file:tokens"\nkey = { env = "S3CRET" }',
+        '[cache]\nurl = "redis://store.example"\nkey = 7',
+        '[backchannel]\nproxies = { https = "http://proxy.example", http = "http://[" }',
+    ],
+)
+def test_a_secret_that_stands_elsewhere(config: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is not said to stand in the file."""
+    check(config, text)
+    assert [line for line in told(capsys, "warning") if "stands in" in line] == []
+
+
+def test_a_secret_in_the_file_is_no_failure(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check passes, with -q it is all that is told, and the client's own line does not name the program for it."""
+    assert check(config, client()) == 0
+    assert "secret from plain text" in capsys.readouterr().out
+    assert run(["-q", "check", "--config", str(config)]) == 0
+    assert capsys.readouterr().out.count("\n") == 1

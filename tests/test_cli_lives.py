@@ -110,6 +110,30 @@ def test_json_is_a_line_for_each_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert (summary["calls"], summary["ok"]) == (2, 2)
 
 
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_quiet_prints_failures_and_the_summary(
+    as_json: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -q no call that went well is printed, no token, no bar and no word of the demo's; the picture has them."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    picture = tmp_path / "demo.svg"
+    demo = ["-q", "demo", "--interval", "0.001", "--svg", str(picture), *as_json]
+    assert run([*demo, "--calls", "2"]) == 0
+    (summary,) = capsys.readouterr().out.splitlines()
+    assert "2" in summary
+    assert "call 2: 200" in lines_of_calls(picture)
+    assert run([*demo, "--calls", "1", "--path", "nowhere"]) == 1
+    failure, summary = capsys.readouterr().out.splitlines()
+    assert "call 1: 404" in failure
+    assert "━" not in failure
+
+
+def lines_of_calls(picture: Path) -> str:
+    """The texts of a picture, as they follow each other."""
+    texts = re.findall(r"<text [^>]*>([^<]*)</text>", picture.read_text(encoding="utf-8"))
+    return " ".join(html.unescape(text).replace("\xa0", " ") for text in texts)
+
+
 # The picture
 
 

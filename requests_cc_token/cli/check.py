@@ -24,6 +24,7 @@ from requests_cc_token.registry import listed
 from requests_cc_token.urls import shown_url
 
 from .files import judged_files
+from .literals import literal_secrets
 from .options import Common, config_option, option
 from .outcome import Exit
 from .report import Finding, Report
@@ -42,9 +43,9 @@ _NEEDED = ("token_endpoint", "client_id", "base_url")
 
 
 @click.command()
-@option("--live", is_flag=True, help="Ask the token services, step by step; without it nothing is sent.")
-@option("--session", metavar="NAME", help="With --live: call the API of this session too.")
-@option("--path", default="", help="What to get there, relative to the session's base URL.")
+@option("--live", is_flag=True, help="Ask the token services, step by step; no API, unless --session names one.")
+@option("--session", metavar="NAME", help="With --live: send a GET to the API of this session too, with a token.")
+@option("--path", default="", help="Where that GET goes, relative to the session's base URL; to that URL by default.")
 @option("--json", is_flag=True, help="Print the findings as JSON.")
 @config_option
 @click.argument("clients", nargs=-1, metavar="[CLIENT]...")
@@ -52,7 +53,10 @@ _NEEDED = ("token_endpoint", "client_id", "base_url")
 def check(common: Common, clients: tuple[str, ...], live: bool, session: str | None, path: str, json: bool) -> int:
     """Check a configuration: all problems of all token clients and sessions, or of those named.
 
-    Without --live nothing is sent. Secrets are read, to see that they are there, and not shown.
+    Without --live nothing is sent. With it, each token client has one token request. With --session too, the API of
+    that session gets one GET, which is a real call: name a --path where a GET changes nothing. Other APIs get none.
+
+    Secrets are read, to see that they are there, and not shown.
     """
     configuration = Configuration.read(common.path())
     report = Report(json, common.verbosity < 0)
@@ -106,6 +110,8 @@ class Configuration:
             attempt = partial(self._try_other, name)
             for fault in _faults(attempt, table) if is_table else filter(None, [_fault(attempt, table)]):
                 report.add(_problem("configuration", fault))
+            for finding in literal_secrets(name, table, self.path) if is_table else ():
+                report.add(finding)
         for name, entry in self.table("clients").items():
             if clients and name not in clients:
                 continue
@@ -120,7 +126,7 @@ class Configuration:
         faults = list(_faults(attempt, entry))
         for fault in faults:
             report.add(_problem(about, fault))
-        for finding in judged_files(about, entry, self.path.parent):
+        for finding in chain(judged_files(about, entry, self.path.parent), literal_secrets(about, entry, self.path)):
             report.add(finding)
         if not faults:
             backchannel = self._backchannel() if about.startswith("client") else {}

@@ -18,7 +18,7 @@ from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.management import AccessTokenManagement
 
 from .lives import Output
-from .options import option
+from .options import Common, option
 from .outcome import INTERRUPTED, Exit
 
 #: Stands among the worker's lines for Ctrl-C or SIGTERM.
@@ -55,7 +55,9 @@ def _said_before() -> str | None:
 @option("--path", default="test", show_default=True, help="What to get, relative to the base URL of the session.")
 @option("--json", is_flag=True, help="Print each line as a JSON object, and what was done as the last one.")
 @option("--svg", type=click.Path(dir_okay=False), help="Write what was seen to this file, as a picture.")
+@click.pass_obj
 def demo(
+    common: Common,
     calls: int,
     forever: bool,
     interval: float,
@@ -68,7 +70,8 @@ def demo(
     """Run a worker that calls a protected API, and watch its tokens come and go.
 
     Without --config, a token service and an API start on this machine for the time of the demo. On a terminal the life
-    of each token is a bar that runs out.
+    of each token is a bar that runs out. With -q before the command, calls that fail and the last line are all that is
+    printed.
 
     Exit code 0 if every call succeeded, 1 if one failed. Ctrl-C ends the worker after the call under way, which is
     code 0 with --forever and 130 without; a second one ends it at once.
@@ -84,7 +87,7 @@ def demo(
             about = f"services of {config}"
         name = session_name(management, session)
         base_url, _ = management.sessions[name]
-        output = stack.enter_context(Output(as_json=json, svg=svg))
+        output = stack.enter_context(Output(as_json=json, svg=svg, quiet=common.verbosity < 0))
         output.note(about)
         output.note(f"session {name!r} calls {base_url}{path}")
         run = _Run(management, name, calls=None if forever else calls, interval=interval, path=path)

@@ -61,18 +61,20 @@ class Output:
     """The demo's lines on standard output, or in JSON, and in a picture.
 
     On a terminal, and in the picture, each line has the bar of its moment; on a terminal the last line is a bar that
-    runs out while nothing else happens. A context manager.
+    runs out while nothing else happens. Where it is quiet, calls that fail and the summary are all that is printed; the
+    picture has everything. A context manager.
     """
 
-    def __init__(self, *, as_json: bool = False, svg: str | None = None) -> None:
+    def __init__(self, *, as_json: bool = False, svg: str | None = None, quiet: bool = False) -> None:
         self._as_json = as_json
+        self._quiet = quiet
         self._svg = svg
         # Answers and errors are foreign text: neither markup nor to be cut to a width.
         self._console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
         self._picture = Console(
             record=True, file=io.StringIO(), width=PICTURE_WIDTH, force_terminal=True, color_system="truecolor"
         )
-        self._has_bars = self._console.is_terminal and not as_json
+        self._has_bars = self._console.is_terminal and not as_json and not quiet
         #: When the token came, and for how many seconds it was usable then.
         self._life: tuple[float, float] | None = None
         self._until_the_end = contextlib.ExitStack()
@@ -106,17 +108,23 @@ class Output:
             self._life = line.time, line.event.expires_in or 0.0
         elif line.event is not None and line.event.kind == "rejected":
             self._life = None
+        if not self._quiet or line.kind == "error":
+            self._print(line)
+        self._picture.print(self._row(line))
+
+    def _print(self, line: Line) -> None:
         if self._as_json:
             click.echo(json.dumps({"time": line.time, "kind": line.kind, "text": line.text}))
         elif self._has_bars:
             self._console.print(self._row(line))
         else:
             self._console.print(f"{_moment(line)}  {line.text}", style=_STYLES[line.kind])
-        self._picture.print(self._row(line))
 
     def note(self, text: str) -> None:
         """Show what the demo itself has to say."""
-        if self._as_json:
+        if self._quiet:
+            pass
+        elif self._as_json:
             click.echo(json.dumps({"time": time.time(), "kind": "note", "text": printable(text)}))
         else:
             self._console.print(printable(text), style="dim")
