@@ -18,6 +18,8 @@ from requests_cc_token.expiry import lifetime_bounds
 from requests_cc_token.slots import Failure, Slot
 from requests_cc_token.stats import Asked
 
+from .pictures import BLUE, GREY, RED, pyplot
+
 #: Seconds: the token's lifetime, the time over which the fleet starts, the outage's begin and end, the replay's end.
 LIFETIME = 3600
 START = 600
@@ -79,31 +81,23 @@ def _called(slot: Slot, now: float, process: int, service: TokenService, result:
 
 def plot(result: Replay, path: str) -> None:
     """Draw the token requests per second and the failed calls, in colours for light pages and dark ones."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    grey = "#7d7d7d"
-    plt.rcParams.update({"svg.fonttype": "none", "text.color": grey, "axes.labelcolor": grey, "axes.edgecolor": grey})
-    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(8, 4.5))
+    figure, (above, below) = pyplot().subplots(2, 1, sharex=True, figsize=(8, 4.5))
     minutes = [second / 60 for second in range(0, END, 10)]
     per_second = [sum(result.requests[s : s + 10]) / 10 for s in range(0, END, 10)]
     failed = [sum(result.failed_calls[s : s + 10]) / 10 for s in range(0, END, 10)]
     for axes in (above, below):
-        axes.axvspan(OUTAGE[0] / 60, OUTAGE[1] / 60, color=grey, alpha=0.25, linewidth=0, label="token service down")
-    above.plot(minutes, per_second, color="tab:blue", linewidth=1)
+        axes.axvspan(OUTAGE[0] / 60, OUTAGE[1] / 60, color=GREY, alpha=0.25, linewidth=0, label="token service down")
+    above.plot(minutes, per_second, color=BLUE, linewidth=1)
     above.set_ylabel("token requests/s")
     above.legend(loc="upper left", frameon=False)
-    below.plot(minutes, failed, color="tab:red", linewidth=1)
+    below.plot(minutes, failed, color=RED, linewidth=1)
     below.set_ylabel("calls without token/s")
     below.set_xlabel("minutes")
     for axes in (above, below):
         axes.set_ylim(bottom=0)
-        axes.tick_params(colors=grey)
     figure.suptitle(f"{result.processes} processes, one call a second each, tokens of an hour", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, transparent=True, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

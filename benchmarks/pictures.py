@@ -8,10 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 STATIC = Path(__file__).parent.parent / "docs" / "_static"
 
 GREY, BLUE, GREEN, ORANGE, RED = "#7d7d7d", "#3b82c4", "#2f9e63", "#c77d1a", "#d04a4a"
+#: For bars and lines of what is compared with.
+PALE = "#9aa4b2"
 FONT = 'font-family="sans-serif" font-size="14"'
 SMALL = 'font-family="sans-serif" font-size="11"'
 
@@ -36,6 +39,23 @@ def svg(width: int, height: int, title: str, parts: list[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">\n'
         f"<title>{title}</title>\n{lines}\n</svg>\n"
     )
+
+
+def pyplot() -> Any:
+    """The module ``matplotlib.pyplot``, set up for plots without a ground, in the same colours.
+
+    Raises ``ImportError`` where there is no matplotlib.
+    """
+    import matplotlib
+
+    matplotlib.use("svg")
+    lines = ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color", "xtick.color", "ytick.color")
+    # Text stays text, and one figure is drawn alike each time.
+    drawn = {"svg.fonttype": "none", "svg.hashsalt": "requests_cc_token", "savefig.transparent": True}
+    matplotlib.rcParams.update({**dict.fromkeys(lines, GREY), **drawn, "font.size": 9})
+    import matplotlib.pyplot as plt
+
+    return plt
 
 
 def life_of_a_token() -> str:

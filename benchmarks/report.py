@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .pictures import BLUE, GREY, PALE, pyplot
 from .worker import BASE, ENVIRONMENTS, MANY, OURS, THREADS
 
 #: Load average over five minutes from which a run is said to share its machine; the benchmark itself makes about two.
@@ -208,28 +209,24 @@ def _throughput(ways: Mapping[str, Any]) -> list[str]:
 def plots(measured: Mapping[str, Any], folder: Path) -> None:
     """Two small drawings: the peers, and the environment."""
     try:
-        import matplotlib as mpl
+        plt = pyplot()
     except ImportError:
         print("matplotlib is not installed: no plots")
         return
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "requests_cc_token", "font.size": 9, "svg.fonttype": "none"})
-    from matplotlib import pyplot as plt
-
     results = measured["results"]
     times = sorted(results["p1_p2_one_get"].items(), key=lambda item: -item[1]["ratio"])
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
     names = [name for name, _ in times]
-    colours = ["#1f6feb" if name.startswith("requests_cc_token") else "#9aa4b2" for name in names]
+    colours = [BLUE if name.startswith("requests_cc_token") else PALE for name in names]
     bars = axes.barh(names, [found["ratio"] for _, found in times], color=colours)
     axes.bar_label(bars, fmt="%.2f", padding=3)
-    axes.axvline(1, color="#57606a", linewidth=0.8)
+    axes.axvline(1, color=GREY, linewidth=0.8)
     axes.set_title(f"CPU of one GET on a warm connection, {BASE} = 1")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(folder / "performance-peers.svg", metadata={"Date": None})
 
     figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
-    for name, colour in (("requests", "#9aa4b2"), ("requests_cc_token", "#1f6feb")):
+    for name, colour in (("requests", PALE), ("requests_cc_token", BLUE)):
         found = [results["p5_environment"][f"{name}, {count}"]["us"] for count in ENVIRONMENTS]
         axes.plot(ENVIRONMENTS, found, marker="o", color=colour, label=name)
     axes.set(xscale="log", xlabel="environment variables", ylabel="µs of CPU per GET", ylim=(0, None))

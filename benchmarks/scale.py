@@ -20,6 +20,8 @@ from requests_cc_token.expiry import Moment, lifetime_bounds, localized
 from requests_cc_token.slots import Slot
 from requests_cc_token.stats import Asked
 
+from .pictures import BLUE, GREEN, RED, pyplot
+
 #: Seconds: a token's lifetime, a token request, the time over which the fleet starts, and the replay's end.
 LIFETIME = 3600.0
 REQUEST = 0.2
@@ -142,29 +144,21 @@ def pause(waited: float) -> float:
 
 def plot(without: list[Cost], shared: list[Cost], path: str) -> None:
     """Draw both, in colours for light pages and dark ones."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    grey, blue, green, red = "#7d7d7d", "#3b82c4", "#2f9e63", "#d04a4a"
-    plt.rcParams.update({"svg.fonttype": "none", "text.color": grey, "axes.labelcolor": grey, "axes.edgecolor": grey})
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4))
-    left.loglog(FLEETS, [cost.per_second for cost in without], "o-", color=blue, label="each its own token")
-    left.loglog(FLEETS, [cost.per_second for cost in shared], "o-", color=green, label="with a shared store")
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(8, 3.4))
+    left.loglog(FLEETS, [cost.per_second for cost in without], "o-", color=BLUE, label="each its own token")
+    left.loglog(FLEETS, [cost.per_second for cost in shared], "o-", color=GREEN, label="with a shared store")
     left.set_ylabel("token requests per second")
-    right.loglog(FLEETS, [cost.busiest_second for cost in shared], "o-", color=green)
-    right.axhline(100_000, color=red, linestyle="--")
-    right.text(1, 110_000, "about what one Redis can do", color=red, fontsize=9)
+    right.loglog(FLEETS, [cost.busiest_second for cost in shared], "o-", color=GREEN)
+    right.axhline(100_000, color=RED, linestyle="--")
+    right.text(1, 110_000, "about what one Redis can do", color=RED, fontsize=9)
     right.set_ylim(top=500_000)
     right.set_ylabel("store commands, busiest second")
     left.legend(frameon=False, fontsize=9)
     for axes in (left, right):
         axes.set_xlabel("processes")
-        axes.tick_params(colors=grey, which="both")
         axes.set_facecolor("none")
     figure.tight_layout()
-    figure.savefig(path, transparent=True, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main(arguments: list[str]) -> int:

@@ -331,6 +331,16 @@ def test_a_drawing_is_as_the_command_draws_it(name: str) -> None:
     assert any(f"_static/{name}" in path.read_text(encoding="utf-8") for path in [*PAGES, DOCS / "conf.py"])
 
 
+@pytest.mark.parametrize("plot", ["outage", "scale", "performance-peers", "performance-environment"])
+def test_a_plot_has_the_ground_of_its_page(plot: str) -> None:
+    """It has none of its own and no black letters, so it is legible on a light page and on a dark one."""
+    drawn = (DOCS / "_static" / f"{plot}.svg").read_text(encoding="utf-8")
+    assert re.findall("fill: (?:#ffffff|white)", drawn) == []
+    letters = re.findall("<text [^>]*>", drawn)
+    assert letters
+    assert [each for each in letters if "fill: #" not in each or "fill: #000000" in each] == []
+
+
 def test_the_reference_names_every_public_name_once() -> None:
     """docs/api.md documents exactly what requests_cc_token exports."""
     text = (DOCS / "api.md").read_text(encoding="utf-8")
