@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,3 +82,59 @@ def test_readme_begins_with_the_two_commands() -> None:
         lines = block.splitlines()
         assert lines[0] == "python3 -m venv .venv"
         assert lines[-1] == f".venv/bin/{last}"
+
+
+@pytest.fixture(scope="module")
+def setup_py() -> Any:
+    """The module setup.py, which sets nothing up when it is imported."""
+    spec = importlib.util.spec_from_file_location("setup_of_the_package", ROOT / "setup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+FILES, PICTURES = "https://forge.example/blob/v1/", "https://forge.example/raw/v1/"
+
+
+def targets(text: str) -> list[str]:
+    return re.findall(r"\]\(([^)]*)\)", text)
+
+
+def test_with_an_address_readme_leads_there(setup_py: Any) -> None:
+    """Each link of the long description is absolute: those to files, with their anchors, and the pictures."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = setup_py.long_description(readme, FILES, PICTURES)
+    assert len(targets(text)) == len(targets(readme))
+    assert [target for target in targets(text) if not target.startswith("https://")] == []
+    assert f"[Quickstart]({FILES}docs/quickstart.md)" in text
+    assert f"]({PICTURES}docs/_static/demo.svg)" in text
+
+
+def test_without_an_address_readme_leads_nowhere_dead(setup_py: Any) -> None:
+    """What would be a dead link or picture is not there; the words are, and links to elsewhere."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = setup_py.long_description(readme)
+    assert "Quickstart" in text
+    assert "demo.svg" not in text
+    assert targets(text) == [target for target in targets(readme) if target.startswith("https://")] != []
+
+
+def test_links_are_told_from_what_is_none(setup_py: Any) -> None:
+    """A link within the page, one to elsewhere and brackets in code stay as they are."""
+    text = "[a](#b) [c](https://d.example/e) `f[0](g)`\n```python\nf[0](g)\n```\n"
+    more = "![h](i.svg) [`j`](k.md#l)"
+    absolute = f"{text}![h]({PICTURES}i.svg) [`j`]({FILES}k.md#l)"
+    assert setup_py.long_description(text + more, FILES, PICTURES) == absolute
+    assert setup_py.long_description(text + more) == f"{text} `j`"
+
+
+def test_the_addresses_name_the_version(setup_py: Any, setup_cfg: configparser.RawConfigParser) -> None:
+    """So the links of a release lead to what was released; both are given, or none is."""
+    found = setup_py.addresses()
+    assert set(found) == {"files", "pictures"}
+    assert bool(found["files"]) == bool(found["pictures"])
+    for address in filter(None, found.values()):
+        assert setup_cfg["metadata"]["version"] in address
+        assert address.endswith("/")
