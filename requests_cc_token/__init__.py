@@ -1,4 +1,22 @@
-"""Client-credentials access tokens for ``requests``: obtained, cached, renewed and shared under the covers."""
+"""OAuth 2.0 client-credentials access tokens for ``requests`` (RFC 6749 section 4.4).
+
+The requests of a session to one API carry an access token, which is requested, cached, renewed and shared between
+threads automatically::
+
+    from requests_cc_token import session_for
+
+    session = session_for(
+        "https://api.example.com/",
+        token_endpoint="https://login.example.com/token",
+        client_id="worker",
+        client_secret={"file": "/run/secrets/worker"},
+        scope="orders",
+    )
+    session.get("orders")
+
+For several APIs or token clients, create an ``AccessTokenManagement``. ``make_session``, ``make_auth`` and
+``get_access_token`` use a default one, which is read from a TOML file or set by ``configure``.
+"""
 
 from __future__ import annotations
 
@@ -191,9 +209,13 @@ managements.make = _made_of
 def configure(
     management: AccessTokenManagement | str | os.PathLike[str] | Mapping[str, Any],
 ) -> AccessTokenManagement:
-    """Set the module's default management: a management, the path of a TOML file, or a mapping of its shape.
+    """Set the default management that ``make_session``, ``make_auth`` and ``get_access_token`` use; returns it.
 
-    Returns it. Raises ``ConfigurationError``.
+    ``management`` is an ``AccessTokenManagement``, the path of a TOML file, or a mapping with the same structure as
+    such a file. Without this call, the file that the environment variable ``REQUESTS_CC_TOKEN_CONFIG`` names is read
+    when it is first needed.
+
+    Raises ``ConfigurationError``.
     """
     from .management import AccessTokenManagement
 
@@ -205,12 +227,20 @@ def configure(
 
 
 def make_session(name: str) -> AccessTokenSession:
-    """A session of the default management; see ``AccessTokenManagement.make_session``."""
+    """Create a session for the API that the default management has under this name.
+
+    See ``AccessTokenManagement.make_session`` and ``configure``. Raises ``ConfigurationError`` if there is no default
+    management, ``UnknownClientError`` if it has no session of that name.
+    """
     return _default.get().make_session(name)
 
 
 def make_auth(name: str) -> AuthBase:
-    """An auth object of the default management; see ``AccessTokenManagement.make_auth``."""
+    """Create a ``requests`` auth object for the API that the default management has under this name.
+
+    See ``AccessTokenManagement.make_auth`` and ``configure``. Raises ``ConfigurationError`` if there is no default
+    management, ``UnknownClientError`` if it has no session of that name.
+    """
     return _default.get().make_auth(name)
 
 
@@ -220,5 +250,9 @@ def get_access_token(
     *,
     timeout: float | None = None,
 ) -> AccessToken:
-    """A token of the default management; see ``AccessTokenService.get_access_token``."""
+    """Get a token from the default management that can be used now.
+
+    The parameters and errors are those of ``AccessTokenService.get_access_token``; also raises ``ConfigurationError``
+    if there is no default management (see ``configure``).
+    """
     return _default.get().service.get_access_token(client, parameters, timeout=timeout)

@@ -27,14 +27,14 @@ _REDIRECTS = SessionRedirectMixin()
 
 
 class AccessTokenAuth(AuthBase):
-    """``requests.get(url, auth=management.auth("client", prefix))``: the client's token, under the prefix only.
+    """What ``management.auth(client, prefix)`` returns: sends the client's token to URLs under the prefix.
 
-    A response that refuses the token renews it, and the request is sent once more. The token follows redirects that
-    stay under the prefix; where one comes back to it from elsewhere, the API has to ask for the token by a 401.
-    ``response.request`` is the request without the token.
+    If the API refuses the token, it is renewed and the request sent once more. The token goes along with redirects that
+    stay under the prefix; after a redirect that comes back to it from elsewhere, it is sent once the API asks for it
+    with a 401. ``response.request`` is the request without the token.
 
-    It does not choose a client certificate (give ``cert=`` to the request for tokens that are bound to one), and an
-    error of the connection is raised by ``requests`` itself, with the variables of its frames.
+    Two things only the adapter can do: choose the client certificate (pass ``cert=`` to the request if tokens are bound
+    to one), and keep the token out of tracebacks of connection errors that are printed with local variables.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AccessTokenAuth(AuthBase):
 
     @sealed
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Called by ``requests`` with the request being prepared. Raises ``TokenRequestError`` without a token."""
+        """Called by ``requests`` while it prepares a request. Raises ``TokenRequestError`` if there is no token."""
         # Once, however often a host asks for one request (Singer's taps do it twice): a refusal is one renewal.
         hooks = r.hooks["response"]
         hooks[:] = [hook for hook in hooks if not self._is_like(getattr(hook, "__self__", None))]

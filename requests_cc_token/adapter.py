@@ -1,4 +1,4 @@
-"""The transport adapter, as a delegating handler is in .NET: authorize a copy, send, renew once on a 401."""
+"""The transport adapter, the counterpart of .NET's delegating handler: authorize a copy, send, renew once on a 401."""
 
 from __future__ import annotations
 
@@ -36,19 +36,27 @@ class AdapterOptions(HTTPAdapterOptions, PolicyOptions, total=False):
 
 
 class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
-    """An ``HTTPAdapter`` that gives the requests under its prefix the token of one client.
+    """A transport adapter that sends a client's access token with the requests to URLs under one prefix.
 
-    ``client`` may be left out while there is one token client. ``prefix`` is where the token may go: origin and path,
-    with a final slash. A request to anywhere else is sent without it, wherever the adapter is mounted.
+    ``session.mount(api, AccessTokenAdapter(management.service, "worker", prefix=api))``, or shorter
+    ``management.mount(session, api, "worker")``.
 
-    ``inner`` is an adapter that sends in this one's place (caching, retrying, a unix socket). ``renew_on`` is the
-    statuses that mean that the token is dead, or a function that says so of a response; with ``()`` no refusal renews
-    it. ``keep_authorization=False`` overwrites an ``Authorization`` header of the caller; one that requests took from
-    ``.netrc`` is always overwritten. ``token_patience`` is for how many seconds a request waits through failed token
-    requests rather than fail. ``token_parameters`` is what all requests ask for instead of what the client is
-    registered with; a request's own go before it.
+    - ``service``: the ``service`` of an ``AccessTokenManagement``
+    - ``client``: the name of the token client; may be left out if only one is registered
+    - ``prefix``: scheme, host and path, ending with a slash. A request to any other URL is sent without the token,
+      wherever the adapter is mounted
+    - ``inner``: an adapter that sends the requests, such as a caching one; by default this adapter sends them
+    - ``allow_http``: True permits an API on another machine over plain http
+    - ``renew_on``: the statuses for which the token is renewed and the request sent once more, ``(401,)`` by default;
+      or a function of the response that returns whether to do so. ``()`` never renews a token because of a response
+    - ``keep_authorization``: False replaces an ``Authorization`` header that the caller has set; by default such a
+      request keeps its own. A header that ``requests`` took from ``.netrc`` is always replaced
+    - ``token_patience``: for how many seconds a request goes on waiting for a token while token requests fail; by
+      default it fails with the first of them
+    - ``token_parameters``: ``TokenRequestParameters`` for all requests; those of a single request take precedence
+    - all other keywords: see ``requests.adapters.HTTPAdapter``
 
-    Other keywords are those of ``HTTPAdapter``. Raises ``ConfigurationError``.
+    Raises ``ConfigurationError``.
     """
 
     __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_inner"]
@@ -90,7 +98,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         return f"<AccessTokenAdapter client={self._policy.client!r} {self._policy.mount.prefix}>"
 
     def warn_of_mounts(self, adapters: Mapping[str, BaseAdapter]) -> None:
-        """Log once where one of these, by their prefixes, takes requests that would carry the token."""
+        """Log a warning, once, if one of these adapters receives requests that would carry the token."""
         for prefix, adapter in adapters.items():
             if not isinstance(adapter, AccessTokenAdapter):
                 self._policy.warn_of_mount(prefix, adapter)
@@ -105,7 +113,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Send one request with the token.
+        """Send one request with the token; called by ``requests.Session.send``.
 
         1. ``session.get("test")`` has joined ``base_url`` and prepared the request.
         2. ``Session.get_adapter`` has picked this adapter by prefix; origin **and** path are checked here.
@@ -117,8 +125,9 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         8. A 401 for this token: the service renews if it still holds that token; the body is rewound and the
            request sent once more.
 
-        ``timeout`` bounds the wait for a token too, by its read part. Raises what ``HTTPAdapter.send`` raises,
-        and ``TokenRequestError`` where no token can be had: the request was not sent then.
+        The parameters are those of ``HTTPAdapter.send``; the (read) ``timeout`` also limits the wait for a token.
+        Raises what ``HTTPAdapter.send`` raises, and ``TokenRequestError`` if no token can be obtained; the request is
+        not sent then.
         """
         options = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
         if not self._policy.authorizes(request):
@@ -164,13 +173,13 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         return super().send(request, **options)
 
     def close(self) -> None:
-        """Close the pooled connections, the inner adapter's too."""
+        """Close all connections, those of the inner adapter too."""
         super().close()
         if self._inner is not None:
             self._inner.close()
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent's sockets alone: new pools."""
+        """Start with empty connection pools in a forked child, since the open sockets are the parent's."""
         super().after_fork_in_child()
         if isinstance(self._inner, HTTPAdapter):
             leave_to_parent(self._inner)

@@ -124,11 +124,13 @@ _ADDRESSES = ("token_endpoint", "issuer", "revocation_endpoint", "introspection_
 
 
 class ClientCredentialsClient(_Registration):
-    """One token client: who asks, where, how it authenticates, and for what (RFC 6749 sections 4.4 and 4.5).
+    """A token client's registration: its token service, its credentials and what it requests. Immutable.
 
-    The keywords are those of ``AccessTokenManagement.add_client``, which says what each means. Raises
-    ``ConfigurationError`` for a registration that cannot work, ``TypeError`` for a keyword that there is not. Never
-    shows its secret, and is not pickled.
+    ``name`` is the name it is registered by; the keywords are those of ``AccessTokenManagement.add_client``, which
+    explains them. Return one from a resolver (``AccessTokenManagement.add_client_resolver``). Its ``repr`` does not
+    show the secret, and it cannot be pickled. See RFC 6749 sections 4.4 and 4.5.
+
+    Raises ``ConfigurationError`` for a registration that cannot work, and ``TypeError`` for an unknown keyword.
     """
 
     __slots__ = ()
@@ -153,17 +155,17 @@ class ClientCredentialsClient(_Registration):
             )
 
     def named(self, name: str) -> ClientCredentialsClient:
-        """The same registration under another name."""
+        """A copy of this registration with another name."""
         return dataclasses.replace(self, name=name)
 
     @property
     def is_fixed(self) -> bool:
-        """Whether neither key nor certificate can change, so that each ``Demand`` for it is as the one before."""
+        """Whether its DPoP key and certificate cannot change while the program runs, as those in files can."""
         return self.cert is None and (self.dpop is None or self.dpop.is_fixed)
 
     @property
     def makes_dated_proofs(self) -> bool:
-        """Whether something that its token requests carry is signed with the time, so that a wrong clock shows."""
+        """Whether its token requests contain signed timestamps, so that a wrong clock makes them fail."""
         dated_grant = self.grant is not None and self.grant.makes_dated_proofs
         return self.auth.makes_dated_proofs or dated_grant or self.dpop is not None
 

@@ -43,16 +43,16 @@ class Waitable(Protocol):
 
 
 class Clock(Protocol):
-    """What a clock must do; give one to ``AccessTokenManagement(clock=...)``."""
+    """The interface of a source of time, for ``AccessTokenManagement(clock=...)``; for tests above all."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment; never goes back, counts suspend."""
+        """Seconds since an arbitrary moment. Never goes back, and goes on while the machine is suspended."""
 
     def time(self) -> float:
         """Seconds since the epoch (POSIX)."""
 
     def wait(self, event: Waitable, timeout: float | None) -> bool:
-        """Wait until the event is set, at most ``timeout`` seconds; whether it was set."""
+        """Wait until ``event`` is set, for at most ``timeout`` seconds; returns whether it is set."""
 
 
 class SystemClock:

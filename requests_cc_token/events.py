@@ -31,45 +31,46 @@ EventKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """Something that happened to the token of one client.
+    """Something that happened to the token of one client; see ``AccessTokenManagement.subscribe``. Immutable.
 
-    By ``kind``:
+    A fetch is one attempt to get a token from a shared cache or from the token service, retries included. ``kind`` is
 
-    - ``requested``: a fetch begins to ask the token service; ``attempt`` counts its tries from 1. From the second on,
-      ``error`` says how the one before failed, and ``waited`` for how many seconds nothing was done since
-    - ``obtained``: a token came, from the token service or from a shared cache, for callers who waited
-    - ``renewed``: a token came in the background, while callers went on with the old one
-    - ``served_stale``: a background renewal failed; callers go on with the old token, valid for ``expires_in`` seconds
-    - ``failed``: a fetch failed; ``error`` says how, ``wait`` for how many seconds none is tried again
-    - ``held_off``: a caller got the error of the last failed fetch at once; ``wait`` says for how many seconds more
-    - ``rejected``: the API refused the current token, which is renewed with the next call; ``challenge`` says why
-    - ``insufficient_scope``: the API knows the token and wants one of a wider scope; ``challenge`` says which
+    - ``"requested"``: a request is about to be sent to the token service; ``attempt`` counts the tries of a fetch
+      from 1. From the second try on, ``error`` is the failure of the one before and ``waited`` the pause since then
+    - ``"obtained"``: a fetch brought a token, and callers waited for it
+    - ``"renewed"``: a fetch in the background brought a token; meanwhile callers used the old one
+    - ``"served_stale"``: a fetch in the background failed; callers use the old token for another ``expires_in`` seconds
+    - ``"failed"``: a fetch failed with ``error``; the next one may start in ``wait`` seconds
+    - ``"held_off"``: a caller got the error of the fetch before, because the next one may start in ``wait`` seconds
+      only
+    - ``"rejected"``: the API refused the token, which the next call replaces; ``challenge`` is what the API said
+    - ``"insufficient_scope"``: the API wants a token with more scope; ``challenge`` says which
     """
 
     kind: EventKind
     #: The name of the token client.
     client: str
-    #: The scope asked for, space-separated; None where none was.
+    #: The scope requested, space-separated; None if none was.
     scope: str | None = field(default=None, kw_only=True)
-    #: Seconds until the token's hard expiry, where the event is about a token.
+    #: For how many more seconds the token can be used.
     expires_in: float | None = field(default=None, kw_only=True)
-    #: What a fetch, or a try of it, failed with.
+    #: The error of the fetch, or of the try before.
     error: TokenRequestError | None = field(default=None, kw_only=True)
-    #: Seconds until the next token request may be made.
+    #: Seconds until the next fetch may start.
     wait: float | None = field(default=None, kw_only=True)
     #: Seconds between the end of the try before and this one.
     waited: float | None = field(default=None, kw_only=True)
-    #: The number of the try.
+    #: The number of this try, from 1.
     attempt: int | None = field(default=None, kw_only=True)
-    #: Seconds that the fetch took, or has taken until this try.
+    #: Seconds since the fetch started.
     duration: float | None = field(default=None, kw_only=True)
-    #: Why the fetch was made.
+    #: Why there was a fetch: ``"cold"`` (no token yet), ``"renewal"``, ``"rejected"`` or ``"forced"``.
     reason: Reason | None = field(default=None, kw_only=True)
-    #: Where the outcome of a fetch that ended comes from.
+    #: Where the token or error came from: ``"service"`` or ``"shared cache"``.
     source: Source | None = field(default=None, kw_only=True)
-    #: How many times a fetch that ended has tried to get a token from the token service; 0 where it did not need to.
+    #: How many tries the fetch took; 0 if the token came from a shared cache.
     attempts: int | None = field(default=None, kw_only=True)
-    #: What the API said of the token in ``WWW-Authenticate``, without the token itself (RFC 6750 section 3).
+    #: What the API said about the token in ``WWW-Authenticate``, without the token itself (RFC 6750 section 3).
     challenge: Challenge | None = field(default=None, kw_only=True)
 
 

@@ -45,13 +45,13 @@ def one_line(text: str, limit: int = MAX_TEXT, *, hide: Iterable[str] = ()) -> s
 
 
 class CCTokenError(Exception):
-    """The root of every error that this package raises on purpose."""
+    """The base class of all errors of this package."""
 
 
 class ConfigurationError(CCTokenError, ValueError):
-    """A registration or an option that cannot work. Raised when it is given, before anything is sent.
+    """A registration or an option that cannot work; also a ``ValueError``.
 
-    Its message may repeat what was given, so it is made fit for a log line and a terminal.
+    Raised when the value is given, before anything is sent. The message names the option and what it accepts.
     """
 
     def __init__(self, message: str) -> None:
@@ -59,14 +59,17 @@ class ConfigurationError(CCTokenError, ValueError):
 
 
 class TokenCacheError(CCTokenError):
-    """A token cache could not be used; its text holds no secret.
+    """A token cache could not be used; the text contains no secret.
 
-    The token service never raises it: it logs the text once per cool-down and goes on without the cache.
+    The token service catches it, logs the text once per cool-down and goes on without the cache.
     """
 
 
 class UnknownClientError(CCTokenError, LookupError):
-    """No token client (or session) of that name; the message lists the names there are."""
+    """There is no token client, or no session, of that name; the message lists those that there are.
+
+    Also a ``LookupError``.
+    """
 
     def __init__(self, message: str, names: Iterable[str] = ()) -> None:
         super().__init__(message)
@@ -78,12 +81,13 @@ class UnknownClientError(CCTokenError, LookupError):
 
 
 class TokenRequestError(CCTokenError, requests.RequestException):
-    """No token could be had, so the API request was not sent.
+    """No access token could be obtained, so the API request was not sent. Its subclasses say what went wrong.
 
-    A ``requests.RequestException``: scripts that catch those keep working.
+    Also a ``requests.RequestException``, so existing handlers for those catch it. ``request`` is the API request, never
+    the token request, which contains the secret.
     """
 
-    #: Whether asking again later may help; permanent errors are held off for longer.
+    #: Whether trying again later may help. After an error that will not go away by itself, the next try comes later.
     transient = True
 
     def __init__(
@@ -96,13 +100,12 @@ class TokenRequestError(CCTokenError, requests.RequestException):
         response_text: str | None = None,
     ) -> None:
         super().__init__(message)
-        #: The name of the token client.
+        #: The name of the token client, or None.
         self.client = client
-        #: Seconds that the token service asked to be left alone for (RFC 9110 section 10.2.3), or None.
+        #: How many seconds the token service asked to wait (``Retry-After``, RFC 9110 section 10.2.3), or None.
         self.retry_after = retry_after
-        #: What the token service answered, at most 4 KiB of it, without control characters and without the
-        #: credentials that it was sent. Of an answer that may hold a token only names and types. None where it
-        #: answered nothing.
+        #: The token service's answer: at most 4 KiB, without control characters and without the client's credentials.
+        #: Of an answer that may contain a token, only the names and types of its members. None if there was none.
         self.response_text = response_text
         if transient is not None:
             self.transient = transient
@@ -116,9 +119,9 @@ class TokenRequestError(CCTokenError, requests.RequestException):
         return _restore, (type(self), self.args, state)
 
     def for_caller(self: _E, request: requests.PreparedRequest | None = None) -> _E:
-        """A copy to raise in one caller's thread.
+        """A copy of this error for one caller, with its ``request``.
 
-        One failed fetch answers many threads; a shared instance would collect the tracebacks of all of them.
+        Several threads may wait for the fetch that failed; one shared instance would collect all their tracebacks.
         """
         error: _E = _restore(type(self), self.args, self.__dict__)
         error.request = request
@@ -126,22 +129,21 @@ class TokenRequestError(CCTokenError, requests.RequestException):
         return error
 
     def reword(self, message: str) -> None:
-        """Say this instead: the same error, where more is known of it."""
+        """Replace the message."""
         self.args = (message, *self.args[1:])
 
 
 class TokenEndpointConnectionError(TokenRequestError, requests.ConnectionError):
-    """The token endpoint could not be reached, or the connection broke before its answer was complete.
+    """The token service could not be reached, or the connection broke before its answer was complete.
 
-    A ``requests.ConnectionError``: what retries on those retries on this one.
+    Also a ``requests.ConnectionError``.
     """
 
 
 class TokenEndpointError(TokenRequestError):
-    """The token endpoint answered with an error (RFC 6749 section 5.2), or with a status that is no success.
+    """The token service answered with an error (RFC 6749 section 5.2) or an HTTP status that is not a success.
 
-    ``args`` are the message, the status, and what the answer's members ``error``, ``error_description`` and
-    ``error_uri`` say.
+    ``args`` are the message, ``status_code``, ``error``, ``error_description`` and ``error_uri``.
     """
 
     def __init__(
@@ -161,24 +163,24 @@ class TokenEndpointError(TokenRequestError):
             message, client=client, retry_after=retry_after, transient=transient, response_text=response_text
         )
         self.args = (message, status_code, error, error_description, error_uri)
-        #: The HTTP status.
+        #: The HTTP status of the answer.
         self.status_code = status_code
-        #: The ``error`` code of the answer, or None where there was none.
+        #: The ``error`` code in the answer, such as ``"invalid_client"``, or None.
         self.error = error
-        #: What the token service says of the error, without control characters and cut at 4 KiB, or None.
+        #: The ``error_description`` in the answer, without control characters and at most 4 KiB, or None.
         self.error_description = error_description
-        #: Where the token service says more of the error, treated in the same way, or None.
+        #: The ``error_uri`` in the answer, an address with more about the error, or None.
         self.error_uri = error_uri
 
 
 class InvalidTokenResponseError(TokenRequestError):
-    """The token endpoint answered 200 with something that is no usable token (RFC 6749 section 5.1)."""
+    """The token service's answer is a success, but contains no token that can be used (RFC 6749 section 5.1)."""
 
 
 class TokenRequestTimeout(TokenRequestError, requests.Timeout):
-    """The caller's time was over before the token came. The fetch goes on for those who still wait.
+    """The caller's timeout was over before the token was there. The token request goes on for other callers.
 
-    A ``requests.Timeout``: what retries on those retries on this one.
+    Also a ``requests.Timeout``.
     """
 
 

@@ -43,19 +43,23 @@ REVOCATION_TIME = 5.0
 
 
 class AccessTokenManagement:
-    """Token clients and sessions by name, and the token service over them.
+    """Registers token clients and APIs by name, and gets, caches and renews the access tokens for them.
 
-    ``cache`` is where tokens stay; the memory of this process by default. ``clock`` is for tests. Safe in
-    threads; configure it once, early, and share it. A context manager: leaving it calls ``close``.
+    Create one when the program starts, register everything, and share it between threads. It is a context manager that
+    calls ``close`` at the end.
 
-    ``name`` is for other processes: pickled sessions and adapters hold the name only, and find the management
-    that the other process made under it, the newest of that name. A management of a TOML file travels by the
-    file's path, the module's default management as such; any other one refuses to be pickled.
+    - ``cache``: where tokens are kept, a ``TokenCache``; by default in the memory of this process
+    - ``clock``: where the time comes from, a ``Clock``; replace it in tests
+    - ``name``: a name by which other processes find their own counterpart of this management. Sessions and adapters
+      are pickled as a reference to their management; unpickling uses the newest management that the other process
+      created under the same name. A management that was read from a TOML file is found by the path of the file without
+      a name, and the default management needs none. Any other management cannot be pickled.
+    - ``revoke_on_close``: whether ``close`` revokes the tokens of this process (RFC 7009). Not allowed with a cache
+      that other processes share, because they use the same tokens.
 
-    ``revoke_on_close=True`` revokes the tokens of this process when it is closed (RFC 7009); not with a cache that
-    other processes share, for the tokens are theirs too.
+    Raises ``ConfigurationError``.
 
-    The class is more than 300 lines long, because all that can be configured is documented here, method by method.
+    (More than 300 lines, because every option is documented here, at the method that takes it.)
     """
 
     _path: str | None = None
@@ -97,9 +101,11 @@ class AccessTokenManagement:
     def from_config(
         cls, config: str | os.PathLike[str] | Mapping[str, Any], *, clock: Clock | None = None
     ) -> AccessTokenManagement:
-        """A management as a TOML file or a mapping of the same shape describes it.
+        """Create a management from a TOML file, or from a mapping with the same structure.
 
-        Raises ``ConfigurationError`` that names the file and the entry.
+        ``config`` is the path of the file, or the mapping. ``clock`` is as for ``AccessTokenManagement``.
+
+        Raises ``ConfigurationError``, which names the file and the table in it.
         """
         from .config import read_plan, said_of
 
@@ -144,51 +150,51 @@ class AccessTokenManagement:
 
     @sealed
     def add_client(self, name: str, **options: Unpack[ClientOptions]) -> ClientCredentialsClient:
-        """Register a token client under a name of its own.
+        """Register a token client under ``name``, and return the registration.
 
-        Where it asks, and as whom:
+        The token service and the client's credentials:
 
-        - ``token_endpoint``: the URL; or ``issuer``, from whose metadata it is taken (RFC 8414)
-        - ``client_id``
-        - ``client_secret``: text, a callable, ``{"file": path}``, ``{"env": name}``, ``{"env_or_file": name}`` (or the
-          file that ``NAME_FILE`` names), ``{"credential": name}`` (of systemd, Docker, Podman) or
-          ``{"command": [program, argument...]}``; or a list of those, newest first, of which the next one is tried once
-          after ``invalid_client``
-        - ``auth``: how it authenticates, an IANA method name or an object such as ``PrivateKeyJwt(...)``;
+        - ``token_endpoint``: the URL to request tokens from; or ``issuer``, whose metadata names it (RFC 8414)
+        - ``client_id``: the client's id at the token service
+        - ``client_secret``: a string, a callable that returns one, ``{"file": path}``, ``{"env": name}``,
+          ``{"env_or_file": name}`` (the variable, or the file that ``NAME_FILE`` names), ``{"credential": name}``
+          (systemd, Docker, Podman) or ``{"command": [program, argument...]}``; all but a string are read again for each
+          token request. Or a list of these, newest first: after ``invalid_client`` the next one is tried once
+        - ``auth``: how the client authenticates: an IANA method name, or an object such as ``PrivateKeyJwt(...)``;
           ``"client_secret_basic"`` by default
-        - ``allow_http=True``: permits a token endpoint over plain http that is not on this machine
+        - ``allow_http``: True permits a token endpoint on another machine over plain http
 
-        What it asks for:
+        What is requested:
 
-        - ``scope``, ``resource`` (RFC 8707): text or several texts; ``allow_any_resource=True`` takes a resource that
-          is no URI
-        - ``audience``: text
-        - ``authorization_details``: an object or several, or their JSON (RFC 9396)
-        - ``parameters``: further form fields by name
-        - ``grant_type``: another name for this grant, of a vendor's; ``"client_credentials"`` by default
-        - ``grant``: what is exchanged for the token beside the client's own credentials, a ``JwtBearerGrant`` or a
-          ``TokenExchangeGrant``; a client without ``client_secret`` and ``auth`` does not authenticate then
-        - ``headers``: further headers of the token request, a gateway's key for example
-        - ``dpop``: the ``DPoPKey`` that tokens are to be bound to (RFC 9449)
-        - ``cert``: the client certificate, a PEM file's path or (certificate, key), for tokens bound to it with another
-          method than mutual TLS (RFC 8705 section 3)
+        - ``scope``, ``resource`` (RFC 8707): a string or several; ``allow_any_resource=True`` permits a resource that
+          is not a URI
+        - ``audience``: a string
+        - ``authorization_details``: one object or several, or their JSON (RFC 9396)
+        - ``parameters``: further form fields, by name
+        - ``grant_type``: the vendor's own name for the client credentials grant; ``"client_credentials"`` by default
+        - ``grant``: a ``JwtBearerGrant`` or ``TokenExchangeGrant``, to request tokens by another grant; the client then
+          authenticates only if ``client_secret`` or ``auth`` is given
+        - ``headers``: further headers of the token request, such as a gateway's key
+        - ``dpop``: the ``DPoPKey`` to bind the tokens to (RFC 9449)
+        - ``cert``: the client certificate to bind the tokens to if ``auth`` is not mutual TLS (RFC 8705 section 3): the
+          path of a PEM file, or (certificate, key)
 
-        What is taken for an answer:
+        How the answer is read:
 
-        - ``default_lifetime``: seconds that a token without ``expires_in`` lives; 300 by default
-        - ``strict_scope=True``: an error where less was granted than asked for
-        - ``token_type="Bearer"``: what tokens are whose answer does not say so, or in words of its own
+        - ``default_lifetime``: how many seconds a token lives if the answer does not say; 300 by default
+        - ``strict_scope``: True raises an error if less scope is granted than was requested
+        - ``token_type``: ``"Bearer"`` accepts an answer that names no token type, or a type of the vendor's own
 
-        For a token service that wants something else still:
+        For token services with an API of their own:
 
-        - ``customize_request``: a function that gets each token request, a ``requests.PreparedRequest``, before it is
-          sent, and changes it or returns another one
-        - ``read_answer``: a function that gets the answer, a ``requests.Response``, and returns its members by the
-          names of RFC 6749 section 5.1
-        - ``revocation_endpoint``, ``introspection_endpoint``: for ``revoke_on_close`` and ``introspect``, where the
-          metadata of the ``issuer`` does not tell them
+        - ``customize_request``: a function that is called with each token request, a ``requests.PreparedRequest``,
+          before it is sent; it changes the request, or returns another one
+        - ``read_answer``: a function that is called with the ``requests.Response`` and returns a mapping with the
+          members of RFC 6749 section 5.1
+        - ``revocation_endpoint``, ``introspection_endpoint``: the URLs for ``revoke`` and ``introspect``, if the
+          issuer's metadata does not name them
 
-        Raises ``ConfigurationError``, also for a name that is taken, and ``TypeError`` for a keyword that there is not.
+        Raises ``ConfigurationError``, also if the name is taken, and ``TypeError`` for an unknown keyword.
         """
         client = ClientCredentialsClient(checked_name(name, "token client"), **options)
         self._registry.add(client)
@@ -196,10 +202,13 @@ class AccessTokenManagement:
         return client
 
     def add_client_resolver(self, resolver: ClientResolver) -> None:
-        """Ask ``resolver(name)`` for a token client that nobody registered, a tenant's for example.
+        """Look up token clients that were not registered, such as those of tenants, by calling ``resolver(name)``.
 
-        It returns a ``ClientCredentialsClient``, or None where it knows none; several are asked in turn. Its
-        answers are used for ``RESOLVED_CLIENT_LIFETIME`` seconds.
+        The resolver returns a ``ClientCredentialsClient``, or None if it has none of that name; then the next resolver
+        is called. A client that it returns is used for five minutes before it is asked again. It has 30 seconds to
+        answer. What it raises reaches the caller that needed the client.
+
+        Raises ``ConfigurationError`` for something that cannot be called.
         """
         self._registry.add_resolver(resolver)
 
@@ -214,15 +223,20 @@ class AccessTokenManagement:
         verify: bool | str | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> None:
-        """Change how token requests are sent; what is left out stays as it is.
+        """Change how token requests are sent. Options that are left out keep their value.
 
-        ``wait`` is the seconds between the tries, used exactly, or a wait generator as `backoff` defines them;
-        without it the waits are drawn at random below 1, 2, 4 … seconds. ``session`` is a session of your own,
-        with its CA, proxies, certificate and headers; netrc, its auth, and redirects still do not count.
-        ``timeout`` is in seconds, or (connect, read) seconds. ``max_time`` bounds a fetch with all its tries.
-        ``max_tries`` counts the first one too. ``verify`` and ``proxies`` are as in requests.
+        - ``wait``: the seconds between tries, used exactly, such as ``(1, 2, 3)``; or a wait generator of `backoff`. By
+          default a random time of up to 1, 2, 4 … seconds
+        - ``timeout``: seconds, or (connect, read) seconds, for each try; (5, 10) by default
+        - ``max_time``: seconds for all tries together, including the waits; 30 by default
+        - ``max_tries``: how many tries there are, including the first; by default 4, or one more than ``wait`` has
+          entries
+        - ``session``: a ``requests.Session`` of your own to send token requests with: its adapters, CA, proxies,
+          certificate and headers are used. Its ``auth`` and cookies, ``.netrc`` and redirects are not
+        - ``verify``, ``proxies``: as in ``requests``; not together with ``session``
 
-        Raises ``ConfigurationError``.
+        Takes effect with the next token request, which is no longer delayed by earlier failures. Raises
+        ``ConfigurationError``.
         """
         options = self._backchannel.options.changed(
             wait=wait,
@@ -237,20 +251,20 @@ class AccessTokenManagement:
         self.service.retry_at_once()
 
     def add_session(self, name: str, *, base_url: str, **options: Unpack[SessionOptions]) -> None:
-        """Describe the sessions that ``make_session(name)`` makes.
+        """Register an API under ``name``, for ``make_session(name)`` and ``make_auth(name)``.
 
-        - ``base_url``: the API's address; a final slash is added where it lacks
-        - ``client``: the token client's name; may be left out while there is one
-        - ``allow_http=True``: permits an API over plain http that is not on this machine
-        - ``timeout``: what a call that names none gets, in seconds or (connect, read) seconds; (5, 30) by default
-        - ``pool_size``: connections kept per host; 64 by default
-        - ``max_retries``: a number, or a ``urllib3.Retry``, for the API calls; 0 by default
-        - ``headers``: go with each request
-        - ``adapters``: further adapters by their prefixes
-        - ``inner``, ``renew_on``, ``keep_authorization``, ``token_patience``, ``token_parameters``: as in
+        - ``base_url``: the address of the API; a missing slash at its end is added. The token is sent nowhere else
+        - ``client``: the name of the token client; may be left out if only one is registered
+        - ``allow_http``: True permits an API on another machine over plain http
+        - ``timeout``: seconds, or (connect, read) seconds, for calls without a timeout of their own; (5, 30) by default
+        - ``pool_size``: how many connections are kept per host; 64 by default
+        - ``max_retries``: how often a failed connection is retried, a number or a ``urllib3.Retry``; 0 by default
+        - ``headers``: headers to send with every request
+        - ``adapters``: further transport adapters to mount, by prefix
+        - ``inner``, ``renew_on``, ``keep_authorization``, ``token_patience``, ``token_parameters``: see
           ``AccessTokenAdapter``
 
-        Raises ``ConfigurationError``, also for a name that is taken, and ``TypeError`` for a keyword that there is not.
+        Raises ``ConfigurationError``, also if the name is taken, and ``TypeError`` for an unknown keyword.
         """
         description = described_session(self.service, checked_name(name, "session"), base_url, **options)
         if self._sessions.setdefault(name, description) is not description:
@@ -259,19 +273,20 @@ class AccessTokenManagement:
             )
 
     def make_session(self, name: str) -> AccessTokenSession:
-        """A new session as ``add_session(name, ...)`` described it; may be shared between threads.
+        """Create a session for the API that was registered under ``name``. Threads may share it.
 
-        Raises ``UnknownClientError`` for a name that nobody registered, as a session or as its token client.
+        Raises ``UnknownClientError`` if there is no API of that name, or if its token client is not registered.
         """
         return self._session(self._described(name))
 
     def make_auth(self, name: str) -> AuthBase:
-        """A ``requests`` auth object for what ``add_session(name, ...)`` described, for what takes ``auth=`` only.
+        """Create a ``requests`` auth object for the API that was registered under ``name``.
 
-        It is ``auth`` with that session's base URL, client, ``renew_on``, ``allow_http``, ``token_patience`` and
-        ``token_parameters``. The session's other options are those of something that sends.
+        Use it with libraries that accept ``auth=`` but no session. It is the same as ``auth`` with the base URL,
+        client, ``allow_http``, ``renew_on``, ``token_patience`` and ``token_parameters`` of the registration; the other
+        options of a session do not apply.
 
-        Raises ``UnknownClientError`` for a name that nobody registered.
+        Raises ``UnknownClientError`` if there is no API of that name.
         """
         description = self._described(name)
         options = {key: value for key, value in description.adapter_options.items() if key in AUTH_OPTIONS}
@@ -305,16 +320,18 @@ class AccessTokenManagement:
         inner: BaseAdapter | None = None,
         **adapter_options: Unpack[AdapterOptions],
     ) -> AccessTokenAdapter:
-        """Give a session that exists the token of a client, for the URLs under ``prefix``.
+        """Make an existing session send a client's token with its requests to URLs under ``prefix``.
 
-        ``prefix`` is origin and path and ends with a slash. ``inner`` is an adapter that does the sending, the one
-        that was mounted there before for example. Further keywords are those of ``AccessTokenAdapter``. Mount
-        before other threads use the session.
+        - ``session``: only its adapters change; mount before other threads use it
+        - ``prefix``: scheme, host and path, ending with a slash
+        - ``client``: the name of the token client; may be left out if only one is registered
+        - ``allow_http``: True permits an API on another machine over plain http
+        - ``inner``: an adapter that sends the requests, such as the one that was mounted there before
+        - all other keywords: see ``AccessTokenAdapter``
 
-        But for its adapters the session stays as it is. One that is mounted there on a longer prefix goes before this
-        one; a warning says so.
-
-        Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
+        Returns the adapter. An adapter with a longer prefix takes precedence, as always in ``requests``; if that keeps
+        the token from requests, a warning is logged. Raises ``ConfigurationError`` for a prefix that would also match
+        other hosts or paths, and for plain http.
         """
         mount = Mount(prefix, allow_http=allow_http)
         adapter = AccessTokenAdapter(
@@ -336,14 +353,18 @@ class AccessTokenManagement:
         token_patience: float | None = None,
         token_parameters: TokenRequestParameters | None = None,
     ) -> AuthBase:
-        """A ``requests`` auth object with the token of a client, for the URLs under ``prefix``.
+        """Create a ``requests`` auth object that sends a client's token to URLs under ``prefix``.
 
-        ``requests.get(url, auth=management.auth("client", prefix))``, or for what takes ``auth=`` and no session. The
-        token goes where ``mount`` would send it, and is renewed as there. ``client`` may be None while there is one.
-        ``token_timeout`` is for how many seconds a request waits for a token; None is as long as the fetch takes.
-        Other keywords are as in ``AccessTokenAdapter``.
+        For single calls, ``requests.get(url, auth=management.auth("worker", prefix))``, and for libraries that accept
+        ``auth=`` but no session.
 
-        Raises ``ConfigurationError`` for a prefix that would match more than it says, or plain http.
+        - ``client``: the name of the token client; may be None if only one is registered
+        - ``prefix``: scheme, host and path, ending with a slash
+        - ``allow_http``: True permits an API on another machine over plain http
+        - ``token_timeout``: how many seconds a request waits for a token; None waits until the fetch ends
+        - ``renew_on``, ``token_patience``, ``token_parameters``: see ``AccessTokenAdapter``
+
+        Raises ``ConfigurationError`` for a prefix that would also match other hosts or paths, and for plain http.
         """
         return AccessTokenAuth(
             self.service,
@@ -358,42 +379,50 @@ class AccessTokenManagement:
 
     @property
     def clients(self) -> dict[str, ClientCredentialsClient]:
-        """The token clients that were added, by name; a resolver's are not among them."""
+        """The registered token clients, by name; without those that a resolver returned."""
         return self._registry.clients
 
     @property
     def sessions(self) -> dict[str, tuple[str, str | None]]:
-        """Base URL and token client of the sessions that were added, by name; None is the only client there is."""
+        """Base URL and token client name of each registered API, by its name; the client is None if it was left out."""
         return {name: (session.base_url, session.client) for name, session in self._sessions.items()}
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Have ``subscriber(event)`` called for each ``TokenEvent``; the returned function ends that."""
+        """Call ``subscriber(event)`` for each ``TokenEvent`` from now on; call the returned function to stop.
+
+        A subscriber is called in the thread in which the event happens, so it should return quickly. What it raises is
+        logged and goes no further.
+        """
         return self._events.subscribe(subscriber)
 
     def stats(self) -> list[ClientStats]:
-        """The figures of each token client in this process; nothing is sent.
+        """Usage figures of each token client in this process, for metrics. Nothing is sent.
 
-        A line for each client that was added, whether or not it was used, and one for each other scope, resource or
-        audience that requests asked for; sorted by the client's name, what it is registered with first. What was not
-        asked for among the last 10,000 clients and overrides is dropped with its token.
+        There is one entry for each registered client, used or not, and one for each other scope, resource or audience
+        that was requested with it; sorted by the name of the client, its registered scope first. Entries of the 10,000
+        combinations that were used most recently are kept.
         """
         return self.service.stats()
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """How it stands with each token client that was added, for a readiness check; nothing is sent.
+        """The state of each registered token client, by name, for readiness checks. Nothing is sent.
 
-        By the client's name a mapping of ``status`` (``"fine"``; ``"degraded"``: a valid token, but its renewal fails;
-        ``"failing"``: no token, and the last fetch failed, or the file of its key or certificate is no good),
-        ``reason`` (the error, or None) and ``seconds_to_expiry`` (None without a token). A client that nobody has used
-        yet is fine.
+        Each value is a mapping with
+
+        - ``status``: ``"fine"``, also if the client was not used yet; ``"degraded"``: there is a valid token, but
+          renewing it fails; ``"failing"``: there is no token and the last fetch failed, or the key or certificate file
+          cannot be read
+        - ``reason``: the text of the last error, or None
+        - ``seconds_to_expiry``: for how long the token can be used, or None if there is none
         """
         return {name: self.service.health(name) for name in self._registry.clients}
 
     def warm_up(self, *clients: str, timeout: float | None = None) -> None:
-        """Get a token for each of the clients, or for all that were added, before there is traffic.
+        """Get a token for each of these clients, or for all registered ones, before the first request needs it.
 
-        ``timeout`` is how many seconds that may take in all. Raises ``TokenRequestError`` and its kinds for the first
-        client that has no token, after the others were tried too.
+        ``timeout`` is the number of seconds for all of them together; None means no limit. If some fail, the others are
+        still tried; then the first error is raised, a ``TokenRequestError``. Raises ``UnknownClientError`` for a name
+        that is not registered.
         """
         deadline = None if timeout is None else self._clock.monotonic() + timeout
         failures: list[TokenRequestError] = []
@@ -407,10 +436,11 @@ class AccessTokenManagement:
             raise failures[0]
 
     def revoke(self, client: str | None = None, parameters: TokenRequestParameters | None = None) -> None:
-        """Have the token service revoke the client's current token, and forget it (RFC 7009).
+        """Revoke the client's current token at the token service, and remove it from the cache (RFC 7009).
 
-        Nothing happens where there is no token. Raises ``UnknownClientError``, and ``TokenRequestError`` and its kinds
-        where the token stays valid; it is forgotten here all the same.
+        Does nothing if there is no token. ``client`` and ``parameters`` are as for
+        ``AccessTokenService.get_access_token``. Raises ``UnknownClientError``, and ``TokenRequestError`` if the token
+        could not be revoked; it is removed from the cache in any case.
         """
         demand = Demand.of(self._registry.find(client), parameters)
         token = next((token for held, token in self.service.held_tokens() if held == demand), None)
@@ -421,11 +451,11 @@ class AccessTokenManagement:
     def introspect(
         self, client: str | None = None, parameters: TokenRequestParameters | None = None
     ) -> Mapping[str, Any]:
-        """What the token service says of the client's current token, for debugging (RFC 7662).
+        """Ask the token service about the client's current token, for debugging (RFC 7662).
 
-        A mapping with ``active`` and, for an active token, what the server cares to tell: ``scope``, ``exp``, ``aud``
-        and others. An API that checks tokens does not need this. Raises ``UnknownClientError``, and
-        ``TokenRequestError`` and its kinds.
+        Returns the server's answer as a mapping: ``active`` and, for an active token, members such as ``scope``,
+        ``exp`` and ``aud``. ``client`` and ``parameters`` are as for ``AccessTokenService.get_access_token``. Raises
+        ``UnknownClientError`` and ``TokenRequestError``.
         """
         demand = Demand.of(self._registry.find(client), parameters)
         token = self.service.get_access_token(client, parameters)
@@ -443,9 +473,10 @@ class AccessTokenManagement:
                 logger.warning("%s; the token stays valid until it expires", error)
 
     def close(self) -> None:
-        """End waits and fetches, forget tokens, close the backchannel. Sessions are closed by their owners.
+        """Stop fetching tokens and forget those that there are; callers that wait for one get an error.
 
-        With ``revoke_on_close`` the tokens of this process are revoked first; what fails there is logged.
+        With ``revoke_on_close`` the tokens of this process are revoked first; failures to do so are logged. Sessions
+        stay open: close them yourself.
         """
         managements.drop(self)
         # A forked child has its parent's tokens, and they are the parent's to revoke.
@@ -474,9 +505,7 @@ class SessionForOptions(ClientOptions, SessionOptions, total=False):
 
 @sealed
 def session_for(base_url: str, **options: Unpack[SessionForOptions]) -> AccessTokenSession:
-    """One session for one API, with a token client of its own.
-
-    ::
+    """Create a session for one API, with a token client of its own::
 
         session = session_for(
             "https://api.example.com/",
@@ -487,12 +516,13 @@ def session_for(base_url: str, **options: Unpack[SessionForOptions]) -> AccessTo
         )
         session.get("orders")
 
-    ``base_url`` is the API's address. The keywords are those of ``AccessTokenManagement.add_client`` and of
-    ``add_session``; ``headers`` go with the API's requests, ``allow_http`` is for both addresses. ``cache`` is where
-    the token stays, the memory of this process by default. Closing the session ends what fetches its token.
+    ``base_url`` is the address of the API. The keywords are those of ``AccessTokenManagement.add_client`` and
+    ``AccessTokenManagement.add_session``: ``headers`` are sent to the API, and ``allow_http`` applies to the API and
+    the token service. ``cache`` is where the token is kept, by default in the memory of this process. Closing the
+    session also stops everything that fetches its token.
 
-    For several APIs or token clients, make an ``AccessTokenManagement``. Raises ``ConfigurationError``, and
-    ``TypeError`` for a keyword that there is not.
+    For several APIs or token clients, create an ``AccessTokenManagement``. Raises ``ConfigurationError``, and
+    ``TypeError`` for an unknown keyword.
     """
     given: dict[str, Any] = dict(options)
     refuse_unknown(given, SessionForOptions.__annotations__, "session_for")

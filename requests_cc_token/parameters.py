@@ -160,13 +160,18 @@ class _Overrides:
 
 
 class TokenRequestParameters(_Overrides, AuthBase):
-    """Overrides for one request: ``session.get(url, auth=TokenRequestParameters(scope="write"))``.
+    """What one request needs in its token instead of what the client is registered with; a ``requests`` auth object.
 
-    What is left out is as the token client was registered. Each distinct set has its own token in the cache.
-    ``force_renewal`` asks for a new token even where a usable one is there. ``allow_any_resource`` takes a
-    ``resource`` that is no URI, which some token services want against RFC 8707.
+    ``session.get(url, auth=TokenRequestParameters(scope="write"))``, or the ``parameters`` of ``get_access_token``.
+    Everything that is left out is as registered. Each combination has a token of its own in the cache.
 
-    Raises ``ConfigurationError``.
+    - ``scope``, ``resource``: a string or several; ``allow_any_resource=True`` permits a resource that is not a URI
+    - ``audience``: a string
+    - ``parameters``: further form fields, by name
+    - ``authorization_details``: one object or several, or their JSON (RFC 9396)
+    - ``force_renewal``: True requests a new token even if there is one that can be used
+
+    Raises ``ConfigurationError``; and as an auth object, if the session it is used with has no adapter of this package.
     """
 
     __slots__ = ()
@@ -196,7 +201,7 @@ class TokenRequestParameters(_Overrides, AuthBase):
         )
 
     def over(self, others: TokenRequestParameters) -> TokenRequestParameters:
-        """These, and those of the others that are left out here."""
+        """These parameters, with those of ``others`` for what is left out here."""
         merged = TokenRequestParameters.__new__(TokenRequestParameters)
         _Overrides.__init__(
             merged,
@@ -210,7 +215,7 @@ class TokenRequestParameters(_Overrides, AuthBase):
         return merged
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Called by ``requests`` with the request being prepared: leave a note on it for the adapter."""
+        """Called by ``requests`` while it prepares a request; the adapter finds these parameters on it."""
         r.register_hook("response", _Note(self))
         return r
 
@@ -244,7 +249,7 @@ class _Note:
 
 
 class _NoToken(AuthBase):
-    """The auth object that sends one request without a token."""
+    """A ``requests`` auth object that sends a request without a token: ``session.get(url, auth=NO_TOKEN)``."""
 
     __slots__ = ()
 

@@ -39,13 +39,13 @@ MAX_VAIN_WAITS = 3
 
 
 class AccessTokenService:
-    """Gives usable access tokens; safe in threads, in signal handlers and after forks.
+    """Provides access tokens that can be used now: the cached one, or a new one from the token service.
 
-    A cached token, else a new one: ``get_access_token`` is the main entry point of the package. Pickled by reference to
-    its management.
+    It belongs to an ``AccessTokenManagement``, as ``management.service``. Safe to use from threads, from signal
+    handlers and after a fork. It is pickled as a reference to its management; see there.
 
-    More than 300 lines, because the way of a caller, from the token that is there to the fetch that it waits for, is
-    read best in one place.
+    (More than 300 lines, because the way of a caller, from the token that is there to the fetch that it waits for, is
+    read best in one place.)
     """
 
     #: What is pickled in its place; set by the management.
@@ -75,15 +75,17 @@ class AccessTokenService:
         timeout: float | None = None,
         token_patience: float | None = None,
     ) -> AccessToken:
-        """A token that may be used now.
+        """Get an access token that can be used now.
 
-        ``client`` may be left out while there is one token client. ``parameters`` are what this call asks for instead
-        of what the client is registered for. ``timeout`` is how many seconds this caller waits at most; None waits for
-        as long as the fetch takes, which the backchannel bounds. ``token_patience`` is for how many seconds this caller
-        would rather wait through failed fetches than get their error.
+        - ``client``: the name of the token client; may be left out if only one is registered
+        - ``parameters``: a scope, resource and so on for this token instead of the registered ones
+        - ``timeout``: how many seconds to wait for the token; None waits until the fetch ends, which
+          ``configure_backchannel(max_time=...)`` limits
+        - ``token_patience``: for how many seconds to go on waiting while token requests fail; by default the first
+          failure is raised
 
-        Raises ``UnknownClientError``; ``TokenRequestTimeout`` where the time is over first; ``TokenRequestError`` and
-        its kinds where no token can be had.
+        Raises ``UnknownClientError``, ``TokenRequestTimeout`` if ``timeout`` is over before the token is there, and
+        ``TokenRequestError`` if no token can be obtained.
         """
         if parameters is None:
             slot = self._by_name.get(client)
@@ -97,10 +99,10 @@ class AccessTokenService:
     def delete_access_token(
         self, client: str | None = None, parameters: TokenRequestParameters | None = None
     ) -> None:
-        """Forget the client's token, here and in the cache; the next call asks for a new one.
+        """Remove the client's token from this process and from the cache, so that the next call requests a new one.
 
-        A fetch that runs at that moment answers those who wait for it already and nobody else. Raises
-        ``UnknownClientError``.
+        ``client`` and ``parameters`` are as for ``get_access_token``. The result of a token request that is under way
+        is given only to the callers that wait for it already. Raises ``UnknownClientError``.
         """
         demand = Demand.of(self._registry.find(client), parameters)
         slot = self._slot(demand, client)
@@ -113,11 +115,11 @@ class AccessTokenService:
         )
 
     def token_rejected(self, token: AccessToken, challenge: Challenge | None = None) -> None:
-        """Tell that the API refused this token; ``challenge`` is what it said, for the event.
+        """Report that an API refused this token, so that the next call requests a new one.
 
-        Only the current token is dropped for it: a late refusal of an older one changes nothing. An API that refuses
-        fresh tokens too does not cause a renewal for each call, but one per step of a growing hold-off; until then the
-        token stays.
+        Adapters and auth objects of this package do so for a 401. ``challenge`` is what the API said; it is passed on
+        in the ``rejected`` event. Reporting a token that has been replaced already does nothing. If an API refuses new
+        tokens as well, they are replaced at growing intervals, not at every call.
         """
         slot = self._slots.slot_of(token)
         now = self._monotonic()
@@ -125,23 +127,29 @@ class AccessTokenService:
             self._events.emit(TokenEvent("rejected", slot.name, scope=slot.asked.scope, challenge=challenge))
 
     def token_accepted(self, token: AccessToken) -> None:
-        """Tell that the API took this token: after a while its next refusal is a revocation, no more one in a row."""
+        """Report that an API accepted this token.
+
+        If a token is refused after it was accepted for a while, it is replaced at once, whatever happened before.
+        """
         slot = self._slots.slot_of(token)
         if slot is not None:
             slot.accept(token)
 
     def insufficient_scope(self, token: AccessToken, challenge: Challenge) -> None:
-        """Tell that the API knows this token and wants one of a wider scope (RFC 6750 section 3.1)."""
+        """Report that an API wants a token with more scope (RFC 6750 section 3.1); emits ``insufficient_scope``.
+
+        The token is kept: a new one would have the same scope.
+        """
         slot = self._slots.slot_of(token)
         if slot is not None:
             self._events.emit(TokenEvent("insufficient_scope", slot.name, scope=slot.asked.scope, challenge=challenge))
 
     def stats(self) -> list[ClientStats]:
-        """The figures of each token client in this process; see ``AccessTokenManagement.stats``."""
+        """Usage figures of each token client in this process; see ``AccessTokenManagement.stats``."""
         return self._slots.figures(self._monotonic(), self._registry.clients.values())
 
     def health(self, client: str | None = None) -> dict[str, Any]:
-        """How it stands with one client; see ``AccessTokenManagement.health``. Raises ``UnknownClientError``."""
+        """The state of one token client; see ``AccessTokenManagement.health``. Raises ``UnknownClientError``."""
         registered = self._registry.find(client)
         try:
             slot = self._slot(Demand.of(registered), client)
@@ -164,7 +172,7 @@ class AccessTokenService:
     # What the management asks for
 
     def held_tokens(self) -> list[tuple[Demand, AccessToken]]:
-        """Each token that may be used now, with what it was asked for by."""
+        """Each token that can be used now, with the demand that it was requested for."""
         return self._slots.held_tokens(self._monotonic())
 
     def registrations_changed(self) -> None:
@@ -182,7 +190,7 @@ class AccessTokenService:
 
     @functools.cached_property
     def api_nonces(self) -> Nonces:
-        """The newest nonce of each API that wants one in its proofs (RFC 9449 section 9)."""
+        """The latest nonce of each API that requires one in DPoP proofs (RFC 9449 section 9)."""
         from .authentication.dpop import Nonces
 
         return Nonces()

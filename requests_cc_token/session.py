@@ -35,10 +35,11 @@ class Closeable(Protocol):
 
 
 class AccessTokenSession(ShortcutSession):
-    """A ``requests.Session`` with a base address and a default timeout; the token is its adapter's matter.
+    """A ``requests.Session`` for one API, with a base URL and a default timeout; ``make_session`` creates it.
 
-    Relative URLs are joined to ``base_url`` as RFC 3986 section 5 says, so ``"test"`` is under it and ``"/test"``
-    is at the root of its host. May be shared between threads; ``.netrc`` is not read.
+    Requests to URLs under ``base_url`` carry the access token. Relative URLs are joined to ``base_url`` (RFC 3986
+    section 5): ``"test"`` is under it, while ``"/test"`` starts at the root of its host. Threads may share a session.
+    ``.netrc`` is not read.
     """
 
     __attrs__ = [*requests.Session.__attrs__, "base_url", "timeout"]
@@ -50,21 +51,24 @@ class AccessTokenSession(ShortcutSession):
 
     def __init__(self, base_url: str, *, timeout: Any = DEFAULT_TIMEOUT) -> None:
         super().__init__()
-        #: The address of the API; ends with a slash.
+        #: The address of the API, ending with a slash.
         self.base_url = base_url
-        #: What a call that names no timeout gets, in seconds or (connect, read) seconds; None waits for ever.
+        #: The timeout of calls without one of their own, in seconds or (connect, read) seconds; None waits for ever.
         self.timeout = timeout
         self.auth = NoNetrc()
 
     def request(self, method: str, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """As ``requests.Session.request``, with ``url`` relative to ``base_url`` and the default timeout."""
+        """Send a request; as ``requests.Session.request``, but ``url`` may be relative to ``base_url``.
+
+        Also raises ``TokenRequestError`` if no token can be obtained; the request is not sent then.
+        """
         # timeout is the ninth parameter of requests.Session.request: with seven after method and url it was given.
         if len(args) < 7:
             kwargs.setdefault("timeout", self.timeout)
         return super().request(method, self._joined(url), *args, **kwargs)
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """As in requests, with the URL relative to ``base_url``."""
+        """As ``requests.Session.prepare_request``, but the URL may be relative to ``base_url``."""
         joined = self._joined(request.url)
         if joined is not request.url:
             request = _copied(request, joined)
@@ -94,26 +98,26 @@ class AccessTokenSession(ShortcutSession):
             )
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """As in requests, with the default timeout for a prepared request that is sent without one."""
+        """As ``requests.Session.send``, with the default timeout for a call without one."""
         kwargs.setdefault("timeout", self.timeout)
         return super().send(request, **kwargs)
 
     def close_too(self, management: Closeable) -> None:
-        """Close this management with the session."""
+        """Also close ``management`` when this session is closed."""
         self._managements = (*self._managements, management)
 
     def close(self) -> None:
-        """Close all adapters, and what fetches the token where that belongs to this session."""
+        """Close all adapters. A session that ``session_for`` created also stops fetching its token."""
         super().close()
         for management in self._managements:
             management.close()
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """As in requests, but without asking ``.netrc`` for the host that a redirect leads to."""
+        """As ``requests.Session.rebuild_auth``, but ``.netrc`` is not read for the target of a redirect."""
         strip_authorization(self, prepared_request, response)
 
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
-        """As in requests, and safe while other threads send: they see the old set of adapters or the new one."""
+        """As ``requests.Session.mount``, but safe while other threads send requests."""
         adapters = {**self.adapters, prefix: adapter}
         self.adapters = OrderedDict(sorted(adapters.items(), key=lambda item: -len(item[0])))
         for each in adapters.values():

@@ -55,55 +55,55 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureCount:
-    """How many fetches of a token failed in one way."""
+    """How many fetches of a token failed with one kind of error. Immutable."""
 
-    #: The name of the error's class, ``"TokenEndpointError"`` for example.
+    #: The name of the error class, such as ``"TokenEndpointError"``.
     error: str
-    #: The ``error`` code of the token service's answer (RFC 6749 section 5.2), or None where it gave none.
+    #: The ``error`` code in the token service's answer (RFC 6749 section 5.2), or None.
     code: str | None = None
+    #: How many fetches failed like this.
     count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientStats:
-    """The figures of one token client in this process, for one of the things that were asked for in its name.
+    """Usage figures of one token client in this process, for one combination of scope, resource and audience.
 
-    Each client that was added has a line for what it is registered with, whether or not it was used yet. Requests that
-    asked for another scope, resource or audience have lines of their own. What differs in another way, a key that was
-    replaced for example, is counted together, and the token is the one that was used last. Clients that are registered
-    alike share a token, which is counted for the one that came first.
+    A fetch is one attempt to get a token from a shared cache or from the token service, retries included. Tokens that
+    differ in something else, such as a key that was replaced, are counted together; ``status`` and the seconds are
+    those of the token that was used last. Clients with the same registration share a token, which is counted for the
+    one that used it first. Immutable.
     """
 
     #: The name of the token client.
     client: str
-    #: The scope asked for, space-separated; None where none was.
+    #: The scope requested, space-separated; None if none was.
     scope: str | None = None
-    #: The resource indicators asked for (RFC 8707).
+    #: The resource indicators requested (RFC 8707).
     resource: tuple[str, ...] = ()
-    #: The audience asked for.
+    #: The audience requested.
     audience: str | None = None
-    #: How often a token was given at once, without waiting.
+    #: How many times a token was there when it was needed.
     hits: int = 0
-    #: Token requests that were sent to the token service. One that found no connection, or no secret to prove the
-    #: client by, was not; one that was sent once more with the server's nonce counts twice.
+    #: How many requests were sent to the token service, retries included. A try that found no connection or no secret
+    #: sent none; one that was repeated with the server's nonce sent two.
     requests: int = 0
-    #: Fetches that have ended, with a token or an error: each looks into the shared cache, and sends token requests
-    #: as far as that is needed.
+    #: How many fetches ended, with a token or an error.
     fetches: int = 0
-    #: Seconds that these fetches took together.
+    #: How many seconds these fetches took together.
     fetch_seconds: float = 0.0
-    #: Tokens that were dropped because the API refused them.
+    #: How many tokens were dropped because the API refused them.
     rejections: int = 0
-    #: Fetches that failed, by what they failed with.
+    #: How many fetches failed, by kind of error.
     failures: tuple[FailureCount, ...] = ()
     #: The text of the last error, or None.
     last_error: str | None = None
-    #: ``"fine"``; ``"degraded"``: a valid token, but its renewal fails; ``"failing"``: no token, and the last fetch
-    #: failed.
+    #: ``"fine"``; ``"degraded"``: there is a valid token, but renewing it fails; ``"failing"``: there is no token, and
+    #: the last fetch failed.
     status: Status = "fine"
-    #: Seconds for which the current token may be used; None without one that may.
+    #: For how many more seconds the token can be used; None if there is none.
     seconds_to_expiry: float | None = None
-    #: Seconds until the next token request may be made after failures; 0 while nothing keeps it from being made.
+    #: Seconds until the next fetch may start after failures; 0 if nothing delays it.
     seconds_to_next_try: float = 0.0
 
 

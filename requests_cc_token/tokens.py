@@ -31,23 +31,23 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token as the token service issued it (RFC 6749 section 5.1).
+    """An access token as the token service issued it (RFC 6749 section 5.1). Immutable.
 
-    ``value`` is the secret; it is in no repr, and the object refuses to be pickled: a cache stores
-    ``to_record()`` where it means to.
+    ``value`` is the secret. It is not in the ``repr``, and the object cannot be pickled; a cache that stores tokens
+    outside the process uses ``to_record`` and ``from_record``.
     """
 
     #: The token itself.
     value: str = field(repr=False)
-    #: How to present it: ``"Bearer"`` or ``"DPoP"``.
+    #: How it is sent: ``"Bearer"`` or ``"DPoP"``.
     token_type: str = "Bearer"
-    #: The scope granted, space-separated; None where neither the request nor the answer named one.
+    #: The scope granted, space-separated; None if neither the request nor the answer named one.
     scope: str | None = None
-    #: When it expires by its issuer, in seconds since the epoch.
+    #: When it expires, in seconds since the epoch.
     expires_at: float = field(kw_only=True)
-    #: When a renewal is wanted, in seconds since the epoch: at its expiry, unless something earlier is said.
+    #: From when on it is renewed in the background, in seconds since the epoch; at its expiry by default.
     renew_at: float = field(default=math.inf, kw_only=True)
-    #: What else the answer held, never a refresh token.
+    #: What else the answer contained; never a refresh token.
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False, kw_only=True)
     #: The cache key: a hash over what shaped the token request, no secret.
     key: str = field(default="", repr=False, compare=False, kw_only=True)
@@ -68,7 +68,7 @@ class AccessToken:
 
     @property
     def authorization(self) -> str:
-        """The value of the ``Authorization`` header (RFC 6750 section 2.1, RFC 9449 section 7.1). A secret."""
+        """The value of the ``Authorization`` header, a secret (RFC 6750 section 2.1, RFC 9449 section 7.1)."""
         return f"{self.token_type} {self.value}"
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class AccessToken:
         )
 
     def to_record(self) -> dict[str, Any]:
-        """A JSON-ready mapping that holds the secret in clear, for stores."""
+        """The token as a mapping that JSON can carry, for caches. It contains the secret in plain text."""
         return {
             "format": RECORD_FORMAT,
             "value": self.value,
@@ -101,9 +101,9 @@ class AccessToken:
 
     @classmethod
     def from_record(cls, record: Any) -> AccessToken:
-        """The token of a stored record.
+        """The token of a mapping that ``to_record`` returned.
 
-        Raises ``ValueError`` for anything that ``to_record`` would not have written.
+        Raises ``ValueError`` for anything else.
         """
         if not isinstance(record, dict) or record.get("format") != RECORD_FORMAT:
             raise ValueError("not a token record of this format")

@@ -21,13 +21,13 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Challenge(NamedTuple):
-    """What a server wants of its clients: a scheme with its parameters (RFC 9110 section 11.6.1)."""
+    """One challenge of a ``WWW-Authenticate`` header: a scheme and its parameters (RFC 9110 section 11.6.1)."""
 
-    #: ``"bearer"`` or ``"dpop"`` for example: in lower case.
+    #: The scheme in lower case, such as ``"bearer"`` or ``"dpop"``.
     scheme: str
-    #: Values by name, names in lower case.
+    #: The parameters: values by name, names in lower case.
     parameters: Mapping[str, str] = MappingProxyType({})
-    #: What stands in the place of parameters with some schemes, or None.
+    #: The single value that some schemes have instead of parameters, or None.
     token68: str | None = None
 
     @property
@@ -37,12 +37,12 @@ class Challenge(NamedTuple):
 
     @property
     def error_description(self) -> str | None:
-        """What the server says of the error, or None."""
+        """The explanation of the error for people, or None (RFC 6750 section 3)."""
         return self.parameters.get("error_description")
 
     @property
     def scope(self) -> str | None:
-        """The scope that the resource needs, space-separated, or None where the server does not say it."""
+        """The scope that the request needs, space-separated, or None if it is not named (RFC 6750 section 3)."""
         return self.parameters.get("scope")
 
 

@@ -50,13 +50,13 @@ class AmbientToken(SecretSource):
 
 
 class AmbientAssertion(ClientAssertion):
-    """The identity that a CI job or cloud workload has by itself, as client assertion (RFC 7523 section 2.2).
+    """Authenticates by the identity token that the platform gives to a CI job or cloud workload (RFC 7523 section 2.2).
 
-    For jobs of GitHub Actions, GitLab, Buildkite and CircleCI, and workloads of Google Cloud: there is no secret to
-    hand out. ``audience`` is whom the token is for, as the token service expects it. A new one is asked for at each
-    token request. Needs the extra ``ambient``.
+    Works in GitHub Actions, GitLab, Buildkite and CircleCI jobs and on Google Cloud. No secret is needed: a new
+    identity token is requested from the platform for each token request and sent as a client assertion. ``audience`` is
+    the ``aud`` claim that the token service expects in it.
 
-    Raises ``ConfigurationError``, also where the package `id` is missing.
+    Raises ``ConfigurationError``, also if the package `id` is missing (``pip install requests_cc_token[ambient]``).
     """
 
     method = "ambient_assertion"
@@ -64,7 +64,7 @@ class AmbientAssertion(ClientAssertion):
     def __init__(self, audience: str) -> None:
         check_text(audience, "AmbientAssertion: audience")
         super().__init__(AmbientToken(audience))  # type: ignore[arg-type]  # users give functions or files
-        #: Whom the token is for.
+        #: The ``aud`` claim of the identity tokens.
         self.audience = audience
 
     def __repr__(self) -> str:

@@ -42,14 +42,14 @@ class _SignedAssertion(ClientAuthentication):
         if audience is not None:
             check_text(audience, f"{what}: audience")
         check_text(header_type, f"{what}: header_type")
-        #: Whom the assertion is for, where that is not the issuer or token endpoint that the client knows.
+        #: The ``aud`` claim if it is not the client's issuer or token endpoint, else None.
         self.audience = audience
-        #: Seconds that an assertion is valid.
+        #: How many seconds an assertion is valid.
         self.lifetime = checked_seconds(lifetime, f"{what}: lifetime")
         self.header_type = header_type
 
     def claims(self, request: TokenRequest, client_id: str) -> dict[str, Any]:
-        """The claims of an assertion by which the client authenticates."""
+        """The claims of an assertion for client authentication (RFC 7523 section 3)."""
         return dated_claims(
             request, issuer=client_id, subject=client_id, audience=self.audience, lifetime=self.lifetime
         )
@@ -104,13 +104,18 @@ def _present(request: TokenRequest, client: Applicant, assertion: str, kind: str
 
 
 class ClientSecretJwt(_SignedAssertion):
-    """A JWT that is MACed with the client secret (``client_secret_jwt`` of OpenID Connect Core section 9).
+    """Authenticates by a JWT with an HMAC of the secret, ``client_secret_jwt`` (OpenID Connect Core section 9).
 
-    ``algorithm`` is ``HS256``, ``HS384`` or ``HS512``; RFC 7518 section 3.2 wants a secret of as many bits.
-    ``audience`` replaces the issuer (or, where none is known, the token endpoint) as whom the assertion is for;
-    ``"token_endpoint"`` stands for that URL. ``lifetime`` is in seconds. ``header_type`` is the ``typ`` header.
+    - ``algorithm``: ``"HS256"``, ``"HS384"`` or ``"HS512"``; the secret must have at least as many bits (RFC 7518
+      section 3.2)
+    - ``audience``: the ``aud`` claim; by default the issuer of the token client, or its token endpoint if it has no
+      issuer. ``"token_endpoint"`` means the URL of the token endpoint
+    - ``lifetime``: how many seconds the JWT is valid; 60 by default
+    - ``header_type``: the ``typ`` header; ``"JWT"`` for servers that do not accept the default,
+      ``"client-authentication+jwt"``
 
-    Raises ``ConfigurationError``, also where joserfc is missing.
+    A new JWT is made for each try. Raises ``ConfigurationError``, also if joserfc is missing
+    (``pip install requests_cc_token[jose]``).
     """
 
     method = "client_secret_jwt"
@@ -138,7 +143,7 @@ class ClientSecretJwt(_SignedAssertion):
         return f"ClientSecretJwt(algorithm={self._algorithm!r})"
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
-        """Add the form fields."""
+        """Add the assertion to the request. Raises ``TokenRequestError`` if it cannot be made or read."""
         secret = secret_of(client).read()
         request.secrets.append(secret)
         header = {"alg": self.algorithm, "typ": self.header_type}
@@ -156,20 +161,23 @@ def _maced(secret: str, header: Mapping[str, Any], claims: Mapping[str, Any]) ->
 
 
 class PrivateKeyJwt(_SignedAssertion):
-    """A JWT that is signed with the client's private key (RFC 7523, ``private_key_jwt``).
+    """Authenticates by a JWT that is signed with a private key, ``private_key_jwt`` (RFC 7523 section 2.2).
 
-    ``key`` is PEM as text or bytes, a JWK as a mapping or JSON, ``{"env": name}``, or ``{"file": path}`` with either
-    in it, read again once it changes. ``password`` is for encrypted PEM, given as a secret is. ``algorithm`` is one
-    of ``RS``, ``PS``, ``ES`` with ``256``, ``384``, ``512``, ``EdDSA`` or ``Ed25519``; by default the usual one of the
-    key's kind, ``RS256`` for RSA. ``key_id`` is the ``kid`` that
-    the server knows the key by; that of a JWK by default. A certificate in the same PEM is named in the header
-    (``x5t#S256``), for servers that know keys by their certificates.
+    - ``key``: PEM as text or bytes, a JWK as a mapping or JSON; or ``{"env": name}`` or ``{"file": path}`` with one of
+      these in it. A file is read again when it changes. If the PEM contains a certificate too, the JWT's header names
+      it (``x5t#S256``)
+    - ``algorithm``: ``RS256`` to ``RS512``, ``PS256`` to ``PS512``, ``ES256`` to ``ES512``, ``EdDSA`` or ``Ed25519``;
+      by default what fits the key, ``RS256`` for RSA
+    - ``key_id``: the ``kid`` header, by which the token service finds the public key; that of a JWK by default
+    - ``audience``: the ``aud`` claim; by default the issuer of the token client, or its token endpoint if it has no
+      issuer. ``"token_endpoint"`` means the URL of the token endpoint, which older servers require
+    - ``password``: for encrypted PEM, given as a ``client_secret`` is
+    - ``lifetime``: how many seconds the JWT is valid; 60 by default
+    - ``header_type``: the ``typ`` header; ``"JWT"`` for servers that do not accept the default,
+      ``"client-authentication+jwt"``
 
-    ``audience`` replaces the issuer (or, where none is known, the token endpoint) as whom the assertion is for;
-    ``"token_endpoint"`` stands for that URL, which older servers insist on. ``lifetime`` is in seconds.
-    ``header_type`` is the ``typ`` header, ``"JWT"`` for a server that trips over the new one.
-
-    Raises ``ConfigurationError``, also where joserfc is missing.
+    A new JWT is signed for each try. Raises ``ConfigurationError``, also if joserfc is missing
+    (``pip install requests_cc_token[jose]``).
     """
 
     method = "private_key_jwt"
@@ -193,37 +201,38 @@ class PrivateKeyJwt(_SignedAssertion):
 
     @property
     def algorithm(self) -> str:
-        """The JWS algorithm. Raises ``TokenRequestError`` where it is the key's, and the key's file is no good."""
+        """The JWS algorithm. Raises ``TokenRequestError`` if it depends on the key, and its file cannot be read."""
         return self._key.algorithm
 
     def __repr__(self) -> str:
         return f"PrivateKeyJwt(algorithm={self._key.told_algorithm!r})"
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
-        """Add the form fields."""
+        """Add the assertion to the request. Raises ``TokenRequestError`` if it cannot be made or read."""
         key = self._key.get()
         assertion = signed_assertion(key, self.header_type, self.claims(request, client.client_id))
         _present(request, client, assertion, JWT_BEARER, key.fingerprint)
 
     def identity(self, client: Applicant) -> tuple[str, ...]:
-        """Method and key, or where the key comes from."""
+        """The method, and the key or where it comes from."""
         return self.method, self._key.identity
 
     def proof(self, client: Applicant, hashed: Callable[[str], str]) -> tuple[str, ...]:
-        """Method and key; nobody has the thumbprint of a key here without the key."""
+        """The method and the thumbprint of the key."""
         return self.method, self._key.get().thumbprint
 
     def stamp(self) -> Hashable:
-        """That of the key."""
+        """Changes when the key's file changes."""
         return self._key.stamp()
 
 
 class ClientAssertion(ClientAuthentication):
-    """An assertion that somebody else makes: a projected Kubernetes token, a SPIFFE JWT-SVID, a vault.
+    """Authenticates by an assertion that something else issues, such as a projected Kubernetes token (RFC 7523).
 
-    ``source`` is a callable that returns it, or ``{"file": path}``; it is asked for each try. While the file is empty
-    or half written, the last good assertion is used until it expires. ``type`` is the ``client_assertion_type``, for
-    a JWT-SVID ``urn:ietf:params:oauth:client-assertion-type:jwt-spiffe``.
+    - ``source``: a callable that returns the assertion, or ``{"file": path}``. It is called, or the file read, for each
+      try. While the file is empty or half written, the last assertion is used until it expires
+    - ``type``: the ``client_assertion_type``, a URI; by default that of a JWT (RFC 7523 section 2.2). For a SPIFFE
+      JWT-SVID it is ``"urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"``
 
     Raises ``ConfigurationError``.
     """
@@ -253,7 +262,7 @@ class ClientAssertion(ClientAuthentication):
             )
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
-        """Add the form fields."""
+        """Add the assertion to the request. Raises ``TokenRequestError`` if it cannot be made or read."""
         assertion = self._read(request.now)
         _present(request, client, assertion, self.type, fingerprint(assertion))
 
@@ -280,19 +289,19 @@ class ClientAssertion(ClientAuthentication):
         return assertion
 
     def identity(self, client: Applicant) -> tuple[str, ...]:
-        """Method, type, and where assertions come from: each is another one, so what one holds tells nothing."""
+        """The method, the type, and where the assertions come from: each one is different."""
         if self._source is not None:
             return self.method, self.type, self._source.identity
         assert self._files is not None
         return self.method, self.type, f"file {self._files.paths[0]}"
 
     def proof(self, client: Applicant, hashed: Callable[[str], str]) -> tuple[str, ...]:
-        """The same; other processes share tokens for a file of the same path, or a function of the same name."""
+        """As ``identity``: processes share tokens if they read the same path or call the same importable function."""
         name = importable_name(self._function)
         return self.identity(client) if name is None else (self.method, self.type, name)
 
     def stamp(self) -> Hashable:
-        """That of the file."""
+        """Changes when the file changes."""
         return self._files.stamp() if self._files is not None else None
 
     def __repr__(self) -> str:

@@ -12,10 +12,12 @@ from .method import Applicant, ClientAuthentication, TokenRequest, secret_of
 
 
 class ClientSecretBasic(ClientAuthentication):
-    """The secret in the ``Authorization`` header (RFC 6749 section 2.3.1).
+    """Sends the client secret in the ``Authorization`` header, ``client_secret_basic`` (RFC 6749 section 2.3.1).
 
-    ``encoding="form"`` form-encodes id and secret first, as the RFC says; ``"raw"`` does not, for servers that
-    take the header literally. Which one a server wants is never tried out: a wrong try counts as a failed login.
+    ``encoding="form"`` encodes the id and the secret as forms do, as the RFC requires; ``"raw"`` does not, for servers
+    that do not decode them. It makes a difference only if they contain special characters.
+
+    Raises ``ConfigurationError``.
     """
 
     method = "client_secret_basic"
@@ -27,7 +29,7 @@ class ClientSecretBasic(ClientAuthentication):
         self.encoding = encoding
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
-        """Set the header."""
+        """Set the ``Authorization`` header. Raises ``TokenRequestError`` if the secret cannot be read."""
         secret = secret_of(client).read()
         request.note_secret(secret)
         pair = [client.client_id, secret]
@@ -36,7 +38,7 @@ class ClientSecretBasic(ClientAuthentication):
         request.headers["Authorization"] = "Basic " + base64.b64encode(":".join(pair).encode()).decode("ascii")
 
     def check(self, client: Applicant) -> None:
-        """Also refuse an id that the raw form cannot carry."""
+        """Raise ``ConfigurationError`` without a secret, or for a ``client_id`` that ``"raw"`` cannot carry."""
         super().check(client)
         if self.encoding == "raw" and ":" in client.client_id:
             raise ConfigurationError(
@@ -49,13 +51,13 @@ class ClientSecretBasic(ClientAuthentication):
 
 
 class ClientSecretPost(ClientAuthentication):
-    """The secret in the request body (RFC 6749 section 2.3.1: for clients that cannot use the header)."""
+    """Sends the client secret in the body of the token request, ``client_secret_post`` (RFC 6749 section 2.3.1)."""
 
     method = "client_secret_post"
     needs_secret = True
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
-        """Add the form fields."""
+        """Add ``client_id`` and ``client_secret``. Raises ``TokenRequestError`` if the secret cannot be read."""
         secret = secret_of(client).read()
         request.note_secret(secret)
         request.form["client_id"] = client.client_id

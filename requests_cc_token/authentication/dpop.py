@@ -56,14 +56,15 @@ def usable_nonce(given: str | None) -> str | None:
 
 
 class DPoPKey:
-    """The key that tokens are bound to: ``add_client(..., dpop=DPoPKey.generate())``.
+    """A private key that access tokens are bound to (DPoP, RFC 9449): ``add_client(..., dpop=DPoPKey.generate())``.
 
-    ``key`` is PEM as text or bytes, a JWK as a mapping or JSON, ``{"env": name}``, or ``{"file": path}`` with either
-    in it. ``password`` is for encrypted PEM, given as a secret is. ``algorithm`` is what fits the key by default:
-    ``ES256`` for a key on P-256. Keep one key as long as the tokens that are bound to it; a file that is replaced
-    makes for new tokens, while the old ones are still used with the old key.
+    - ``key``: PEM as text or bytes, a JWK as a mapping or JSON; or ``{"env": name}`` or ``{"file": path}`` with one of
+      these in it. A file is read again when it changes; tokens that are bound to the old key are still used with it
+    - ``algorithm``: the JWS algorithm; by default what fits the key, such as ``"ES256"`` for a key on P-256
+    - ``password``: for encrypted PEM, given as a ``client_secret`` is
 
-    Raises ``ConfigurationError``, also where joserfc is missing.
+    A token is of use only with its key, so keep a key at least as long as its tokens. Raises ``ConfigurationError``,
+    also if joserfc is missing (``pip install requests_cc_token[jose]``).
     """
 
     @sealed
@@ -74,7 +75,7 @@ class DPoPKey:
 
     @classmethod
     def generate(cls, algorithm: str = "ES256") -> DPoPKey:
-        """A new key for this process. Raises ``ConfigurationError``."""
+        """Create a new key, for this process only. Raises ``ConfigurationError``."""
         return cls(generated(algorithm, "DPoPKey"))
 
     def __repr__(self) -> str:
@@ -85,26 +86,26 @@ class DPoPKey:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the key never changes; one in a file may."""
+        """Whether the key cannot change, as one in a file can."""
         return self._source.is_fixed
 
     @property
     def algorithm(self) -> str:
-        """The JWS algorithm. Raises ``TokenRequestError`` where the key's file is no good."""
+        """The JWS algorithm, such as ``"ES256"``. Raises ``TokenRequestError`` if the key's file cannot be read."""
         return self._key().algorithm
 
     @property
     def thumbprint(self) -> str:
-        """The JWK thumbprint of the public key (RFC 7638), ``jkt`` of RFC 9449 section 6.1.
+        """The JWK thumbprint of the public key (RFC 7638); the ``jkt`` of RFC 9449 section 6.1.
 
-        Raises ``TokenRequestError`` where the key's file is no good.
+        Raises ``TokenRequestError`` if the key's file cannot be read.
         """
         return self._key().thumbprint
 
     def current(self) -> DPoPKey:
-        """The key as it is now, one that never changes; the same object while the file does not change.
+        """The key as it is now, as a ``DPoPKey`` that does not change; the same object until the file changes.
 
-        Raises ``TokenRequestError`` where the key's file is no good.
+        Raises ``TokenRequestError`` if the key's file cannot be read.
         """
         if self._signing_key is not None:
             return self
@@ -118,17 +119,20 @@ class DPoPKey:
         return current
 
     def stamp(self) -> Hashable:
-        """Something that differs once the key is known to have changed."""
+        """A value that changes when the key has changed."""
         return self._source.stamp()
 
     def proof(
         self, method: str, url: str, *, now: float, nonce: str | None = None, access_token: str | None = None
     ) -> str:
-        """The value of one ``DPoP`` header, for one request (RFC 9449 section 4.2).
+        """Create the value of the ``DPoP`` header for one request (RFC 9449 section 4.2).
 
-        ``now`` is in seconds since the epoch, by the clock of the token service as far as that is known.
-        ``access_token`` is the token that goes with the request, None at the token endpoint. Raises
-        ``TokenRequestError``.
+        - ``method``, ``url``: those of the request
+        - ``now``: seconds since the epoch, by the token service's clock as far as it is known
+        - ``nonce``: the server's nonce, if it has sent one
+        - ``access_token``: the token that is sent along; None for a token request
+
+        Raises ``TokenRequestError`` if the key cannot be read or used.
         """
         key = self._key()
         claims: dict[str, object] = {

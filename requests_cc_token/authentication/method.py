@@ -108,51 +108,61 @@ def confidential_values(headers: Mapping[str, str | bytes]) -> set[str]:
 
 
 class ClientAuthentication:
-    """What every method has in common; derive from it for a method of your own."""
+    """The base class of client authentication methods; derive from it for a method of your own.
+
+    A subclass sets ``method``, its IANA name, and implements ``authenticate``. It sets ``needs_secret`` if it uses the
+    client's ``client_secret``, and otherwise overrides ``identity`` and ``proof``. See RFC 6749 section 2.3.
+    """
 
     #: The method's IANA name.
     method: ClassVar[str]
     #: Whether the client needs a ``client_secret``.
     needs_secret: ClassVar[bool] = False
-    #: Whether the proof holds the time, so that a wrong clock makes it invalid.
+    #: Whether the proof contains the time, so that a wrong clock makes it invalid.
     makes_dated_proofs: ClassVar[bool] = False
 
     @property
     def algorithm(self) -> str | None:
-        """The JWS algorithm of the proof, where it has one."""
+        """The JWS algorithm of the proof, or None if the method has none."""
         return None
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
-        """Put the proof into the request; called for each try, since some proofs may be used once only."""
+        """Add the credentials to the request; called for each try, since some can be used only once.
+
+        Raises ``TokenRequestError`` if the credentials cannot be read or made.
+        """
         raise NotImplementedError
 
     def identity(self, client: Applicant) -> tuple[str, ...]:
-        """What the client proves itself by, within this process; never a secret.
+        """What tells the client's credentials from others within this process, without the secret itself.
 
-        Two that may prove different things differ, since each has tokens of its own. By default it is where the secret
-        comes from, and this very object where the method uses none.
+        Clients with different identities never share a token. By default it is where the secret comes from, or this
+        very object if the method uses no secret.
         """
         if self.needs_secret:
             return self.method, secret_of(client).identity
         return self.method, own_mark(self)
 
     def proof(self, client: Applicant, hashed: Callable[[str], str]) -> tuple[str, ...]:
-        """What the client proves itself by at this moment: a cache gives its tokens to nobody else.
+        """What a shared cache stores the client's tokens under: the same for all who have the same credentials now.
 
-        Every process that can prove the same has the same, and only those; with what stays the same for this object
-        only, tokens stay in this process. ``hashed`` makes of a secret what may be stored. Called in the thread that
-        fetches. Raises ``TokenRequestError``.
+        Pass secrets through ``hashed``, which makes them safe to store. By default a hash of the secret; or something
+        that only this object has if the method uses no secret, which keeps its tokens in this process. Called in the
+        thread that fetches the token. Raises ``TokenRequestError``.
         """
         if self.needs_secret:
             return self.method, hashed(secret_of(client).proof())
         return self.method, own_mark(self)
 
     def stamp(self) -> Hashable:
-        """Something that differs once a key or file is known to have changed; costs no more than a stat."""
+        """A value that changes when a key or file has changed, after which failed requests are tried again at once.
+
+        Called often: it should cost no more than a ``stat``.
+        """
         return None
 
     def check(self, client: Applicant) -> None:
-        """Raise ``ConfigurationError`` where the client lacks what this method needs."""
+        """Raise ``ConfigurationError`` if the client lacks something that this method needs."""
         if self.needs_secret and client.client_secret is None:
             raise ConfigurationError(
                 f"token client {client.name!r}: {self.method} needs a client_secret; "

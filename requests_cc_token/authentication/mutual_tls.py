@@ -14,14 +14,16 @@ from .method import Applicant, ClientAuthentication, TokenRequest
 
 
 class TlsClientAuth(ClientAuthentication):
-    """The client's TLS certificate proves who it is (RFC 8705 section 2).
+    """Authenticates by a TLS client certificate: ``tls_client_auth`` or ``self_signed_tls_client_auth`` (RFC 8705).
 
-    ``cert`` is the path of a PEM file with the certificate and its chain, ``key`` that of the private key where it is
-    in a file of its own; both are read again once they change. ``password`` is for an encrypted key, given as a
-    secret is. ``self_signed=True`` is ``self_signed_tls_client_auth``: the server knows the certificate itself.
+    - ``cert``: the path of a PEM file with the certificate and its chain; by default the ``cert`` of the token client
+    - ``key``: the path of the private key, if it is not in the same file
+    - ``password``: for an encrypted key, given as a ``client_secret`` is
+    - ``self_signed``: True for ``self_signed_tls_client_auth``, where the token service knows the certificate itself
+      rather than its CA (RFC 8705 section 2.2)
 
-    Tokens that the server binds to the certificate are sent to the API over connections with the same one.
-    Without ``cert`` the token client's own ``cert=`` is meant. Raises ``ConfigurationError``.
+    The files are read again when they change. Requests to the API use the same certificate, since the token service may
+    bind tokens to it (RFC 8705 section 3). Raises ``ConfigurationError``.
     """
 
     @sealed
@@ -40,25 +42,25 @@ class TlsClientAuth(ClientAuthentication):
         self.method = "self_signed_tls_client_auth" if self_signed else "tls_client_auth"  # type: ignore[misc]
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
-        """Say who the certificate belongs to (RFC 8705 section 2); the connection does the rest."""
+        """Add ``client_id`` (RFC 8705 section 2); the certificate itself is sent by the connection."""
         request.form["client_id"] = client.client_id
         assert request.cert is not None, "check() has refused a client without"
         request.credential = fingerprint(request.cert.thumbprint)
 
     def identity(self, client: Applicant) -> tuple[str, ...]:
-        """The method; tokens are told apart by the certificate itself, which has to match its key to be loaded."""
+        """The method. The certificate is part of the cache key in any case."""
         return (self.method,)
 
     def proof(self, client: Applicant, hashed: Callable[[str], str]) -> tuple[str, ...]:
-        """The same."""
+        """As ``identity``."""
         return (self.method,)
 
     def stamp(self) -> Hashable:
-        """That of the files."""
+        """Changes when the certificate or key file changes."""
         return None if self.certificate is None else self.certificate.stamp()
 
     def check(self, client: Applicant) -> None:
-        """Also refuse a client without a certificate."""
+        """Raise ``ConfigurationError`` for a client with a secret or without a certificate."""
         super().check(client)
         if client.cert is None:
             raise ConfigurationError(

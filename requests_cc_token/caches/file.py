@@ -85,19 +85,20 @@ class _Holding(NamedTuple):
 
 
 class FileTokenCache(StoreTokenCache[_Holding]):
-    """Tokens in files, for the processes of one user on one host; one of them fetches at a time.
+    """Keeps tokens in files, shared by the processes of one user on one host; one of them at a time requests a token.
 
-    ``path`` is the folder, by default one in the user's cache folder. It is made with mode 0700, its files with 0600.
-    One that others may enter or keep things in is refused, and so is one that another user could replace. ``key``
-    encrypts the records; see ``requests_cc_token.caches.records.TokenRecords``. Records that were not written by this
-    user for this key, in this format, are no tokens.
+    - ``path``: the folder, by default one in the user's cache folder. It is created with mode 0700, its files with
+      0600. A folder that other users can enter, write to or replace is refused
+    - ``key``: encrypts the files: a Fernet key, or several of which the first encrypts and all decrypt; or where they
+      come from, given as a ``client_secret`` is, and read again at each use. By default the files are plain JSON
+    - ``lease``: for how many seconds other processes wait for the one that requests a token; 10 by default. They do not
+      wait for a process that has died, nor on Linux for one that is stopped
+    - ``timeout``: for how many seconds the file system may delay a call before it goes on without this cache; 0.25 by
+      default
+    - ``clock``: as for ``AccessTokenManagement``
 
-    ``lease`` is for how many seconds the others wait for a process that fetches; one that dies is not waited for,
-    nor, on Linux, one that is frozen. ``timeout`` is for how many seconds the folder may delay a call; after that the
-    call goes on without it. Thread-safe, fork-safe.
-
-    Raises ``ConfigurationError``, also where filelock or platformdirs is missing
-    (``pip install requests_cc_token[file]``).
+    Safe to use from threads and after a fork. Raises ``ConfigurationError``, also if filelock or platformdirs is
+    missing (``pip install requests_cc_token[file]``).
     """
 
     def __init__(

@@ -17,9 +17,10 @@ DEFAULT_MAX_TOKENS = 10_000
 
 
 class MemoryTokenCache:
-    """Tokens in the memory of this process, each for its own lifetime, the least recently used dropped first.
+    """Keeps tokens in the memory of this process; the default cache.
 
-    Thread-safe. A forked child keeps the tokens it inherited: they are as valid there.
+    ``max_tokens`` is how many are kept at most; the least recently used one is dropped first. ``clock`` is as for
+    ``AccessTokenManagement``. Safe to use from threads. A forked child keeps the tokens of its parent.
     """
 
     def __init__(self, max_tokens: int = DEFAULT_MAX_TOKENS, *, clock: Clock | None = None) -> None:
@@ -41,12 +42,12 @@ class MemoryTokenCache:
         return now + token.expires_at - self._clock.time()
 
     def get(self, key: str) -> AccessToken | None:
-        """The token, or None."""
+        """The token of the key, or None if there is none or it has expired."""
         with self._lock:
             return self._tokens.get(key)
 
     def set(self, key: str, token: AccessToken) -> None:
-        """Keep the token; one that has expired already only removes the other."""
+        """Store the token under the key until it expires, replacing any other."""
         with self._lock:
             self._tokens.pop(key, None)
             now = self._clock.monotonic()
@@ -54,12 +55,12 @@ class MemoryTokenCache:
                 self._tokens[key] = token
 
     def delete(self, key: str) -> None:
-        """Forget the token."""
+        """Remove the token of the key, if there is one."""
         with self._lock:
             self._tokens.pop(key, None)
 
     def clear(self) -> None:
-        """Forget all tokens."""
+        """Remove all tokens."""
         with self._lock:
             self._tokens.clear()
 

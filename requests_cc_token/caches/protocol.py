@@ -9,47 +9,51 @@ from requests_cc_token.tokens import AccessToken
 
 
 class TokenCache(Protocol):
-    """What a cache must do to keep tokens. All three are called by several threads at once.
+    """The interface of a token cache, for ``AccessTokenManagement(cache=...)``.
 
-    A key is 64 hexadecimal digits. A cache that fails raises; calls then go on without it. The contract is
-    a test class, ``requests_cc_token.testing.TokenCacheContract``.
+    Several threads call the methods at the same time. A key consists of 64 hexadecimal digits. A cache that does not
+    work raises any exception; it is logged, and the cache is left alone for a while. Test a cache of your own with
+    ``requests_cc_token.testing.TokenCacheContract``.
     """
 
     def get(self, key: str) -> AccessToken | None:
-        """The token last set for the key, or None where there is none or it has expired."""
+        """The token that was stored last under the key, or None if there is none or it has expired."""
 
     def set(self, key: str, token: AccessToken) -> None:
-        """Keep the token in the place of any other, until it expires at the latest."""
+        """Store the token under the key, replacing any other, until it expires at the latest."""
 
     def delete(self, key: str) -> None:
-        """Forget the token of the key; nothing happens where there is none."""
+        """Remove the token of the key, if there is one."""
 
 
 class Lease(Protocol):
-    """The right of one process to fetch the token of a key for all that share the cache, or what came instead."""
+    """What ``SharedTokenCache.lease`` returns: this process's turn to request a token, or another process's result."""
 
     @property
     def granted(self) -> bool:
-        """Whether this process may fetch. If not, another one has written or deleted the token meanwhile."""
+        """Whether it is this process's turn. If not, another process has stored or deleted the token meanwhile."""
 
     @property
     def token(self) -> AccessToken | None:
-        """The token that was in the cache when the wait had ended, or None."""
+        """The token that was in the cache when the wait ended, or None."""
 
     def set(self, token: AccessToken) -> None:
-        """Keep the token, unless the key was written or deleted under a later lease, or without one, since then."""
+        """Store the token, unless the key was changed since by a later lease or without a lease."""
 
     def release(self) -> None:
-        """Let the next one fetch; nothing happens where nothing was granted."""
+        """End this process's turn; does nothing if it was not granted."""
 
 
 @runtime_checkable
 class SharedTokenCache(TokenCache, Protocol):
-    """A cache of several processes: one of them fetches at a time."""
+    """The interface of a token cache that several processes share, of which one at a time requests a new token.
+
+    Test one of your own with ``requests_cc_token.testing.SharedTokenCacheContract``.
+    """
 
     def lease(self, key: str, cancelled: Callable[[], bool]) -> Lease | None:
-        """Wait until this process may fetch, or until another one has written the key.
+        """Wait until it is this process's turn to request the token, or until another process has stored it.
 
-        In either case the lease holds what is in the cache now. None where waiting was cancelled. Bounded: the
-        lease of a process that died or froze ends.
+        Returns None once ``cancelled()`` returns True. The wait must be limited, because the process whose turn it is
+        may have died.
         """

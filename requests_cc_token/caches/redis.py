@@ -104,17 +104,20 @@ class RedisClient(Protocol):
 
 
 class RedisTokenCache(StoreTokenCache[str]):
-    """Tokens in Redis (5 or later) or Valkey, for the processes of many hosts; one of them fetches at a time.
+    """Keeps tokens in Redis (5 or later) or Valkey, shared by many hosts; one process at a time requests a token.
 
-    ``client_or_url`` is a URL as redis-py reads it (``redis://``, ``rediss://`` with TLS, ``unix://``), or a
-    synchronous client: ``redis.Redis``, what ``Sentinel.master_for`` gives, ``redis.cluster.RedisCluster``. Give a
-    client of your own socket timeouts: what hangs in it holds a thread until then. ``key`` encrypts the records; see
-    ``cache_encryption.TokenRecords``. ``prefix`` begins the name of each key.
+    - ``client_or_url``: a URL as redis-py reads it (``redis://``, ``rediss://`` with TLS, ``unix://``); or a
+      synchronous client, such as a ``redis.Redis``, a ``redis.cluster.RedisCluster`` or what ``Sentinel.master_for``
+      returns. Give a client of your own socket timeouts: a call that hangs occupies a thread until then
+    - ``key``: encrypts the records: a Fernet key, or several of which the first encrypts and all decrypt; or where they
+      come from, given as a ``client_secret`` is, and read again at each use. By default the records are plain JSON
+    - ``prefix``: the beginning of each Redis key; ``"requests_cc_token:"`` by default
+    - ``lease``: for how many seconds other processes wait for the one that requests a token; 10 by default
+    - ``timeout``: for how many seconds the store may delay a call before it goes on without this cache; 0.25 by default
+    - ``clock``: as for ``AccessTokenManagement``
 
-    ``lease`` is for how many seconds the others wait for a process that fetches and may have died. ``timeout`` is
-    for how many seconds the store may delay a call; after that the call goes on without it. Thread-safe, fork-safe.
-
-    Raises ``ConfigurationError``, also where redis is missing (``pip install requests_cc_token[redis]``).
+    Safe to use from threads and after a fork. Raises ``ConfigurationError``, also if redis-py is missing
+    (``pip install requests_cc_token[redis]``).
     """
 
     def __init__(

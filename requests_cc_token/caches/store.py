@@ -153,32 +153,32 @@ class StoreTokenCache(ABC, Generic[_T]):
     # What a cache does.
 
     def get(self, key: str) -> AccessToken | None:
-        """The token, or None. Raises ``TokenCacheError``."""
+        """The token of the key, or None if there is none or it has expired. Raises ``TokenCacheError``."""
         self._left.allowance = allowance = Allowance(self._timeout)
         return self._unexpired(self._calls.call("read", partial(self._read, key), allowance))
 
     def set(self, key: str, token: AccessToken) -> None:
-        """Keep the token until it expires. Raises ``TokenCacheError``."""
+        """Store the token under the key until it expires, replacing any other. Raises ``TokenCacheError``."""
         self.write(key, token, None, Allowance(self._timeout))
 
     def delete(self, key: str) -> None:
-        """Forget the token; a fetch that runs at that moment, in whichever process, does not bring it back.
+        """Remove the token of the key. A token request under way in any process will not bring it back.
 
         Raises ``TokenCacheError``.
         """
         self._calls.call("delete from", partial(self._write, key, None, None), Allowance(self._timeout))
 
     def inspect(self, key: str) -> Kept:
-        """What the store has for the key, and who fetches at this moment. Raises ``TokenCacheError``."""
+        """The token of the key, its age, and the process that requests a new one now. Raises ``TokenCacheError``."""
         kept = self._calls.call("look into", partial(self._inspect, key), Allowance(self._timeout))
         if self._unexpired(kept.token) is None:
             return replace(kept, token=None, age=None)
         return kept
 
     def lease(self, key: str, cancelled: Callable[[], bool]) -> StoreLease | None:
-        """Wait until this process may fetch, or until another one has written or deleted the token.
+        """Wait until it is this process's turn to request the token, or until another one has stored or deleted it.
 
-        Raises ``TokenCacheError``.
+        Returns None once ``cancelled()`` returns True. Raises ``TokenCacheError``.
         """
         first: Allowance = self._left.__dict__.pop("allowance", None) or Allowance(self._timeout)
         allowance = first

@@ -20,7 +20,7 @@ class OtherTokens(Protocol):
 
 
 class Grant:
-    """What a token is asked for by, in place of the client's own credentials alone."""
+    """The base class of grants that take the place of the client credentials grant (RFC 6749 section 4.5)."""
 
     __slots__ = ()
 
@@ -35,28 +35,28 @@ class Grant:
 
     @property
     def clients(self) -> tuple[str, ...]:
-        """The names of other clients whose tokens it needs."""
+        """The names of the token clients whose tokens it uses."""
         return ()
 
     def add_to(self, request: TokenRequest, client: Applicant, others: OtherTokens | None) -> None:
-        """Put it into the request; called for each try. Raises ``TokenRequestError``."""
+        """Add the grant's parameters to the request; called for each try. Raises ``TokenRequestError``."""
         raise NotImplementedError
 
     def identity(self, client: Applicant) -> tuple[object, ...]:
-        """What it proves, as this process knows it; never a secret. Grants of one identity share their tokens."""
+        """What tells this grant from others within this process, without a secret; see ``ClientAuthentication``."""
         raise NotImplementedError
 
     def proof(self, client: Applicant, others: OtherTokens | None) -> tuple[object, ...]:
-        """What it proves at this moment: a store gives its tokens to those only who can prove the same.
+        """What a shared cache stores the tokens under: the same for all who have the same grant now.
 
         Raises ``TokenRequestError``.
         """
         raise NotImplementedError
 
     def stamp(self) -> Hashable:
-        """Something that differs once a key or file is known to have changed; costs no more than a stat."""
+        """A value that changes when a key or file has changed; costs no more than a ``stat``."""
         return None
 
     def objection(self, members: Mapping[str, Any]) -> str | None:
-        """Why an answer with these members is not what was asked for, or None."""
+        """Why the answer with these members is not what was requested, or None if it is."""
         return None

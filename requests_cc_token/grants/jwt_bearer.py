@@ -44,19 +44,23 @@ class _JwtBearer(Grant):
 
 
 class JwtBearerGrant(_JwtBearer):
-    """A token for an assertion that the worker signs with its own key (RFC 7523 sections 2.1 and 3).
+    """Requests tokens with a JWT that is signed with a private key (RFC 7523 sections 2.1 and 3):
+    ``add_client(grant=)``.
 
-    ``key``, ``algorithm``, ``key_id`` and ``password`` are as for ``PrivateKeyJwt``. ``issuer`` is who signs, the
-    ``client_id`` by default. ``subject`` is for whom the token is, the issuer by default; an empty one leaves the claim
-    out, which Google wants of service accounts. ``audience`` is whom the assertion is for: the token service's issuer
-    by default, or its token endpoint where no issuer is known; ``"token_endpoint"`` stands for that URL. ``claims`` are
-    further claims, such as the ``scope`` that Google reads there. ``lifetime`` of an assertion is in seconds; a new one
-    is made for each try. ``header_type`` is the ``typ`` header.
+    - ``key``, ``algorithm``, ``key_id``, ``password``: see ``PrivateKeyJwt``
+    - ``audience``: the ``aud`` claim; by default the issuer of the token client, or its token endpoint if it has no
+      issuer. ``"token_endpoint"`` means the URL of the token endpoint
+    - ``issuer``: the ``iss`` claim; the ``client_id`` by default
+    - ``subject``: the ``sub`` claim, the worker's own account; by default as ``issuer``. ``""`` leaves the claim out,
+      as Google requires for service accounts
+    - ``claims``: further claims, such as the ``scope`` that Google reads in the JWT
+    - ``lifetime``: how many seconds the JWT is valid; 60 by default
+    - ``header_type``: the ``typ`` header; ``"JWT"`` by default
 
-    The client need not authenticate by anything else: without ``client_secret`` and ``auth`` it does not. The subject
-    is the worker's own account: this is no way to act for users.
+    A new JWT is signed for each try. Without ``client_secret`` and ``auth`` the client sends no other credentials. This
+    grant is not meant for acting on behalf of users here.
 
-    Raises ``ConfigurationError``, also where joserfc is missing.
+    Raises ``ConfigurationError``, also if joserfc is missing (``pip install requests_cc_token[jose]``).
     """
 
     __slots__ = ()
@@ -104,7 +108,7 @@ class JwtBearerGrant(_JwtBearer):
         )
 
     def add_to(self, request: TokenRequest, client: Applicant, others: OtherTokens | None) -> None:
-        """Sign an assertion and add it."""
+        """Sign a JWT and add it to the request. Raises ``TokenRequestError``."""
         issuer, subject = self._parties(client)
         key = self.key.get()
         claims = dated_claims(
@@ -120,18 +124,18 @@ class JwtBearerGrant(_JwtBearer):
         return issuer, issuer if self.subject is None else self.subject or None
 
     def identity(self, client: Applicant) -> tuple[object, ...]:
-        """What is claimed, and where the key comes from."""
+        """The claims that were given, and where the key comes from."""
         return self._claimed(client, self.key.identity)
 
     def proof(self, client: Applicant, others: OtherTokens | None) -> tuple[object, ...]:
-        """What is claimed, and the key: nobody has the thumbprint of a key here without the key."""
+        """The claims that were given, and the thumbprint of the key."""
         return self._claimed(client, self.key.get().thumbprint)
 
     def _claimed(self, client: Applicant, key: str) -> tuple[object, ...]:
         return (*self._parties(client), self.audience, self.claims, key)
 
     def stamp(self) -> Hashable:
-        """That of the key."""
+        """Changes when the key's file changes."""
         return self.key.stamp()
 
 
