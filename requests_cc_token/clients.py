@@ -20,6 +20,7 @@ from .grants.by_name import GrantLike, grant_of
 from .grants.grant import Grant
 from .keywords import Unpack, refuse_unknown
 from .parameters import (
+    Audience,
     Texts,
     authorization_details,
     checked_audience,
@@ -54,7 +55,7 @@ class ClientOptions(_NeededOptions, total=False):
     scope: Texts | None
     resource: Texts | None
     allow_any_resource: bool
-    audience: str | None
+    audience: Texts | None
     parameters: Mapping[str, Texts] | None
     authorization_details: Any
     auth: ClientAuthLike
@@ -89,7 +90,7 @@ class _Registration:
     resource: tuple[str, ...] = ()
     #: Whether ``resource`` may be any text, where RFC 8707 wants a URI.
     allow_any_resource: bool = False
-    audience: str | None = None
+    audience: Audience = None
     #: Further form fields, sorted by name.
     parameters: tuple[tuple[str, tuple[str, ...]], ...] = dataclasses.field(default=(), repr=False)
     #: Rich authorization details as canonical JSON (RFC 9396).
@@ -219,7 +220,10 @@ def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
         "client_secret": None if secret is None else client_secret(secret, f"{what}: client_secret"),
         "scope": scope_tokens(given.get("scope"), what),
         "resource": resources(given.get("resource"), what, any_text=given.get("allow_any_resource", False)),
-        "audience": checked_audience(given.get("audience"), what) or None,
+        "audience": checked_audience(
+            given.get("audience"), what, several=grant is not None and grant.takes_several_audiences
+        )
+        or None,
         "parameters": parameters,
         "authorization_details": authorization_details(given.get("authorization_details"), what),
         "dpop": None if given.get("dpop") is None else dpop_key(given["dpop"], what),

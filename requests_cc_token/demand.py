@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .clients import ClientCredentialsClient
-from .exceptions import TokenRequestError
+from .exceptions import ConfigurationError, TokenRequestError
 from .grants.grant import OtherTokens
-from .parameters import TokenRequestParameters
+from .parameters import ONE_AUDIENCE, Audience, TokenRequestParameters
 from .secret_source import fingerprint, importable_name, slow_hash
 from .tokens import Binding
 
@@ -39,8 +39,14 @@ class Demand:
     def of(cls, client: ClientCredentialsClient, parameters: TokenRequestParameters | None = None) -> Demand:
         """What the client wants now. Equal to the one before while ``client.is_fixed``, or its files do not change.
 
-        Raises ``TokenRequestError`` where the file of its key or certificate is no good.
+        Raises ``TokenRequestError`` where the file of its key or certificate is no good, and ``ConfigurationError`` for
+        several audiences where the client's grant takes one.
         """
+        several = parameters is not None and isinstance(parameters.audience, tuple)
+        if several and (client.grant is None or not client.grant.takes_several_audiences):
+            raise ConfigurationError(
+                f"token client {client.name!r}: {ONE_AUDIENCE}, but TokenRequestParameters has several"
+            )
         try:
             dpop = None if client.dpop is None else client.dpop.current()
             certificate = None if client.cert is None else client.cert.current()
@@ -71,8 +77,8 @@ class Demand:
         return self.client.resource if given is None or given.resource is None else given.resource
 
     @property
-    def audience(self) -> str | None:
-        """The audience asked for."""
+    def audience(self) -> Audience:
+        """The audience asked for; several for a token exchange (RFC 8693 section 2.1)."""
         given = self.parameters
         return self.client.audience if given is None or given.audience is None else given.audience
 

@@ -168,7 +168,7 @@ class AccessTokenManagement:
 
         - ``scope``, ``resource`` (RFC 8707): a string or several; ``allow_any_resource=True`` permits a resource that
           is not a URI
-        - ``audience``: a string
+        - ``audience``: a string; with a ``TokenExchangeGrant``, a string or several
         - ``authorization_details``: one object or several, or their JSON (RFC 9396)
         - ``parameters``: further form fields, by name
         - ``grant_type``: the vendor's own name for the client credentials grant; ``"client_credentials"`` by default

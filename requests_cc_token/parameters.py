@@ -16,6 +16,8 @@ from .urls import check_identifier, shown_url
 
 #: A parameter's value: text, or several for a parameter that may be repeated.
 Texts = Union[str, Iterable[str]]
+#: Whom a token is for, as it is kept: one text, or several, sorted; None where nothing was said.
+Audience = Union[str, tuple[str, ...], None]
 
 #: What the package itself sends; further parameters cannot override it silently.
 RESERVED_PARAMETERS = frozenset(
@@ -36,6 +38,9 @@ RESERVED_HEADERS = frozenset(
     "authorization connection content-encoding content-length content-type cookie dpop expect host proxy-authorization "
     "te trailer transfer-encoding upgrade".split()
 )
+
+#: Why there is one audience.
+ONE_AUDIENCE = "a token request has one audience, unless its grant is a TokenExchangeGrant (RFC 8693 section 2.1)"
 
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _SCOPE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
@@ -73,9 +78,17 @@ def _text(given: object, what: str) -> str:
     return given
 
 
-def checked_audience(given: object, what: str) -> str | None:
-    """The audience, which is one text; an empty one asks for none."""
-    return given if given is None or given == "" else _text(given, f"{what}: audience")
+def checked_audience(given: object, what: str, *, several: bool = False) -> Audience:
+    """The audience, an empty one to ask for none; with ``several``, more than one, sorted (RFC 8693 section 2.1)."""
+    what = f"{what}: audience"
+    if given is None or given == "":
+        return given
+    if isinstance(given, (list, tuple)) and not several:
+        raise ConfigurationError(f"{what} must be text, not {type(given).__name__}; {ONE_AUDIENCE}")
+    if isinstance(given, str) or not several:
+        return _text(given, what)
+    texts = tuple(sorted({_text(each, what) for each in _several(given, what)}))
+    return texts if len(texts) > 1 else "".join(texts)
 
 
 def further_parameters(given: Mapping[str, Texts] | None, what: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -152,7 +165,7 @@ class _Overrides:
 
     scope: tuple[str, ...] | None
     resource: tuple[str, ...] | None
-    audience: str | None
+    audience: Audience
     #: Further form fields, sorted by name.
     parameters: tuple[tuple[str, tuple[str, ...]], ...] = field(repr=False)
     authorization_details: str | None
@@ -166,7 +179,7 @@ class TokenRequestParameters(_Overrides, AuthBase):
     Everything that is left out is as registered. Each combination has a token of its own in the cache.
 
     - ``scope``, ``resource``: a string or several; ``allow_any_resource=True`` permits a resource that is not a URI
-    - ``audience``: a string
+    - ``audience``: a string; several only if the client's ``grant`` is a ``TokenExchangeGrant``
     - ``parameters``: further form fields, by name
     - ``authorization_details``: one object or several, or their JSON (RFC 9396)
     - ``force_renewal``: True requests a new token even if there is one that can be used
@@ -180,7 +193,7 @@ class TokenRequestParameters(_Overrides, AuthBase):
         self,
         scope: Texts | None = None,
         resource: Texts | None = None,
-        audience: str | None = None,
+        audience: Texts | None = None,
         parameters: Mapping[str, Texts] | None = None,
         force_renewal: bool = False,
         *,
@@ -194,7 +207,7 @@ class TokenRequestParameters(_Overrides, AuthBase):
         super().__init__(
             None if scope is None else scope_tokens(scope, what),
             None if resource is None else resources(resource, what, any_text=allow_any_resource),
-            checked_audience(audience, what),
+            checked_audience(audience, what, several=True),
             further_parameters(parameters, what),
             _canonical_details(authorization_details, what),
             force_renewal,

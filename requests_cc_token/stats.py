@@ -34,8 +34,8 @@ class Asking(Protocol):
         """The resource indicators."""
 
     @property
-    def audience(self) -> str | None:
-        """The audience."""
+    def audience(self) -> str | tuple[str, ...] | None:
+        """The audience, or several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Asked:
     @classmethod
     def of(cls, source: Asking) -> Asked:
         """What a registration asks for, or a demand."""
-        return cls(source.name, " ".join(source.scope) or None, source.resource, source.audience)
+        audience = " ".join(source.audience) if isinstance(source.audience, tuple) else source.audience
+        return cls(source.name, " ".join(source.scope) or None, source.resource, audience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ class ClientStats:
     scope: str | None = None
     #: The resource indicators requested (RFC 8707).
     resource: tuple[str, ...] = ()
-    #: The audience requested.
+    #: The audience requested; several are separated by spaces. None if there was none.
     audience: str | None = None
     #: How many times a token was there when it was needed.
     hits: int = 0

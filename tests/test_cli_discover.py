@@ -57,6 +57,17 @@ def test_an_issuer(server: ScriptedServer, tmp_path: Path, capsys: pytest.Captur
     assert not any("authorization" in request.headers for request in server.requests)
 
 
+@pytest.mark.parametrize("grants", [["implicit"], ["implicit", "client_credentials"], None])
+def test_an_issuer_that_does_not_list_the_grant(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], grants: list[str] | None
+) -> None:
+    """The configuration says so; one that lists it, or no grants at all, needs no word."""
+    publishes(server, {ISSUER_PLACE: issuer(server, grant_types_supported=grants)})
+    assert run(["discover", server.url]) == 0
+    said = '# it does not list the grant client_credentials, only "implicit"\n' in capsys.readouterr().out
+    assert said is (grants == ["implicit"])
+
+
 @pytest.mark.parametrize("place", [f"{ISSUER_PLACE}/realms/a", "/realms/a/.well-known/openid-configuration"])
 def test_an_issuer_with_a_path(server: ScriptedServer, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The metadata is where RFC 8414 has it, or where OpenID Connect does."""

@@ -418,12 +418,13 @@ class TestAnIssuer:
         )
 
     def test_metadata_that_fits(self, config: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
-        """Where the metadata is; scopes that it does not list are told."""
-        self.describe(config, server, 'scope = "x"', scopes_supported=["y"])
+        """Where the metadata is; scopes and a grant that it does not list are told."""
+        self.describe(config, server, 'scope = "x"', scopes_supported=["y"], grant_types_supported=["implicit", "password"])
         assert live(config) == 0
         out = capsys.readouterr().out
         assert "metadata of http://127.0.0.1" in out
         assert "it does not list the scope x" in out
+        assert "it does not list the grant client_credentials; it lists implicit, password" in out
 
     def test_a_client_that_does_not_authenticate(
         self, config: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str], tmp_path: Path

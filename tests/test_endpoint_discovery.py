@@ -246,6 +246,34 @@ def test_what_the_issuer_does_not_support(
     assert targets(service) == [f"GET {INSERTED}"]
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "listed", "said"),
+    [
+        (400, "unsupported_grant_type", ["authorization_code"], "not list this grant, but authorization_code"),
+        (401, "unauthorized_client", [], "not list this grant, but none"),
+        (400, "unauthorized_client", ["client_credentials"], None),
+        (400, "unauthorized_client", None, None),
+        (400, "invalid_scope", ["authorization_code"], None),
+    ],
+)
+def test_a_grant_that_is_not_listed(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    status: int,
+    code: str,
+    listed: list[str] | None,
+    said: str | None,
+) -> None:
+    """It is asked for all the same, since some token services do not list it; a refusal of the grant says so."""
+    publish(service, grant_types_supported=listed)
+    add(management, service)
+    service.script.extend([error_answer(status, code)] * 2)
+    with pytest.raises(TokenEndpointError, match=code) as refused:
+        fetch(management)
+    assert ("not list this grant" in str(refused.value)) is (said is not None)
+    assert (said or "") in str(refused.value)
+
+
 def test_f14_methods_that_are_not_listed(management: AccessTokenManagement, service: StrictTokenService) -> None:
     """Without a list of methods the client's is sent: the default is for who knows no better, not a prohibition."""
     publish(service, token_endpoint_auth_methods_supported=None)

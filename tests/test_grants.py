@@ -274,6 +274,27 @@ class TestTokenExchange:
         assert tokens[:2] == tokens[2:]
         assert [request.form["audience"] for request in service.requests] == [["one"], ["two"]]
 
+    def test_several_audiences(self, management: AccessTokenManagement, service: GrantingService) -> None:
+        """Each is a field of its own (RFC 8693 section 2.1); their order makes no other token, and one text is none."""
+        add(management, service, exchange(), audience=["urn:b", "urn:a", "urn:b"])
+        asked = [None, *(TokenRequestParameters(audience=each) for each in (("urn:a", "urn:b"), ["urn:a urn:b"], []))]
+        tokens = [management.service.get_access_token("w", each).value for each in asked]
+        assert [tokens.index(token) for token in tokens] == [0, 0, 2, 3]
+        sent = [request.form.get("audience") for request in service.requests]
+        assert sent == [["urn:a", "urn:b"], ["urn:a urn:b"], None]
+        assert {line.audience for line in management.stats()} == {"urn:a urn:b", None}
+
+    def test_several_audiences_without_an_exchange(
+        self, management: AccessTokenManagement, service: GrantingService
+    ) -> None:
+        """Are refused before anything is sent, for the client and for one request: no other grant has them."""
+        with pytest.raises(ConfigurationError, match="audience must be text, not list; a token request has one"):
+            add(management, service, JwtBearerGrant(KEY), audience=["urn:a", "urn:b"])
+        add(management, service, JwtBearerGrant(KEY))
+        with pytest.raises(ConfigurationError, match="token client 'w': a token request has one audience, unless"):
+            management.service.get_access_token("w", TokenRequestParameters(audience=["urn:a", "urn:b"]))
+        assert service.requests == []
+
     def test_the_subject_is_read_at_each_fetch(
         self, management: AccessTokenManagement, service: GrantingService, tmp_path: Path
     ) -> None:

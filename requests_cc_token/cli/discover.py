@@ -145,6 +145,9 @@ def _configuration(issuer: Published, resource: Published | None) -> str:
     methods = issuer.texts("token_endpoint_auth_methods_supported")
     if methods:
         lines.append(f"# auth is one of {', '.join(map(_text, methods))}")
+    grants = issuer.texts("grant_types_supported")
+    if grants and "client_credentials" not in grants:
+        lines.append(f"# it does not list the grant client_credentials, only {', '.join(map(_text, grants))}")
     scopes = (issuer if resource is None else resource).texts("scopes_supported")
     if scopes:
         lines.append(f"# scope is some of {', '.join(map(_text, scopes))}")

@@ -110,9 +110,12 @@ class _Client:
             return None
         self._tell("ok", f"metadata of {shown_url(published.url)}", None, seconds_since(begun))
         methods = published.texts("token_endpoint_auth_methods_supported")
-        # Of what a grant does without no server speaks.
+        # Metadata does not list "none" for clients whose grant is proof enough.
         if methods and self._client.auth.method not in ("none", *methods):
             self._tell("warning", f"it does not list {self._client.auth.method}; it lists {', '.join(methods)}")
+        grants = published.texts("grant_types_supported")
+        if grants and self._client.grant_type not in grants:
+            self._tell("note", f"it does not list the grant {self._client.grant_type}; it lists {', '.join(grants)}")
         unlisted = set(self._client.scope) - set(published.texts("scopes_supported"))
         if published.texts("scopes_supported") and unlisted:
             self._tell("note", f"it does not list the scope {' '.join(sorted(unlisted))}")

@@ -47,6 +47,12 @@ def metadata_of(demand: Demand, backchannel: Backchannel, clock: Clock, deadline
     return metadata
 
 
+def unlisted_grant(demand: Demand, backchannel: Backchannel) -> str | None:
+    """For a refusal: that the issuer's metadata, where it is there already, lists other grants only; else None."""
+    metadata = None if demand.client.issuer is None else _issuer(demand, backchannel).metadata
+    return None if metadata is None else metadata.unlisted_grant(demand)
+
+
 def doubt(demand: Demand, backchannel: Backchannel) -> None:
     """Ask for the metadata again at the next fetch: what it said did not work."""
     if demand.client.issuer is not None:

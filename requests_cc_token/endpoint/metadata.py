@@ -41,6 +41,7 @@ class Metadata:
     auth_methods: tuple[str, ...] | None
     signing_algorithms: tuple[str, ...] | None
     dpop_algorithms: tuple[str, ...] | None
+    grant_types: tuple[str, ...] | None
 
     @classmethod
     def read(cls, body: bytes, issuer: str, *, allow_http: bool) -> Metadata:
@@ -61,6 +62,7 @@ class Metadata:
             _names(document.get("token_endpoint_auth_methods_supported")),
             _names(document.get("token_endpoint_auth_signing_alg_values_supported")),
             _names(document.get("dpop_signing_alg_values_supported")),
+            _names(document.get("grant_types_supported")),
         )
 
     def endpoint(self, name: str, demand: Demand) -> str:
@@ -76,8 +78,9 @@ class Metadata:
     def check(self, demand: Demand) -> None:
         """Raise ``TokenRequestError`` where the issuer cannot do what the client is registered for.
 
-        Nothing that is secret has been sent by then. What the document does not say is not judged: RFC 8414 gives
-        a default for who knows no better, and here somebody said what he wants.
+        Nothing that is secret has been sent by then. What the document does not say is not judged: RFC 8414 gives a
+        default to those who know no better, and the client's registration does. Grants are not judged either: there are
+        token services that do not list the client credentials grant and have it.
         """
         auth = demand.client.auth
         problem = None
@@ -91,6 +94,13 @@ class Metadata:
             raise TokenRequestError(
                 f"the issuer {shown_url(self.issuer)} does not support {problem}", transient=False
             )
+
+
+    def unlisted_grant(self, demand: Demand) -> str | None:
+        """For a refusal: that the document lists other grants only, and which; else None."""
+        if _in(demand.client.grant_type, self.grant_types):
+            return None
+        return f"the issuer's metadata does not list this grant, but {_listed(self.grant_types)}"
 
 
 class NoDocumentError(ConfigurationError):

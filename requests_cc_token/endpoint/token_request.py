@@ -22,7 +22,7 @@ from requests_cc_token.urls import shown_url
 from .answer import Answer
 from .backchannel import Backchannel
 from .deadline import Deadline, OverdueError, by_deadline
-from .discovery import doubt, metadata_of
+from .discovery import doubt, metadata_of, unlisted_grant
 from .failures import foreign
 from .server import TOLERATED_SKEW
 from .token_answer import members_of_error, read_token_answer, stated_lifetime
@@ -37,6 +37,8 @@ MAX_NOTED = 10_000
 
 #: Refusals of what the client proved itself by.
 _OVER_PROOF = frozenset({"invalid_client", "invalid_dpop_proof"})
+#: Refusals of the grant itself.
+_OF_GRANT = frozenset({"unsupported_grant_type", "unauthorized_client"})
 #: Refusals of what a grant brought (RFC 7523 section 3.1, RFC 8693 section 2.2.2).
 _OVER_GRANT = frozenset({"invalid_grant", "invalid_request", "invalid_token"})
 
@@ -253,7 +255,13 @@ class Attempt:
 
     def _read(self, answer: Answer, key: str) -> AccessToken:
         demand = self._demand
-        token = read_token_answer(answer, demand, key)
+        try:
+            token = read_token_answer(answer, demand, key)
+        except TokenEndpointError as refusal:
+            doubt_of_grant = unlisted_grant(demand, self._backchannel) if refusal.error in _OF_GRANT else None
+            if doubt_of_grant is not None:
+                refusal.reword(f"{refusal}; {doubt_of_grant}")
+            raise
         # A success was made just now, so its time counts.
         self._learn_time(answer)
         name, noted = demand.name, self._backchannel.noted

@@ -30,6 +30,8 @@ class Grant:
     fields: ClassVar[frozenset[str]]
     #: Whether what is sent holds the time, so that a wrong clock makes it invalid.
     makes_dated_proofs: ClassVar[bool] = False
+    #: Whether the form field ``audience`` may come more than once; RFC 6749 section 3.2 forbids it otherwise.
+    takes_several_audiences: ClassVar[bool] = False
     #: What to do about an error code of the token service, where that is another thing than without this grant.
     advice: ClassVar[Mapping[str, str]]
 

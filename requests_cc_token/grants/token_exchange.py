@@ -89,17 +89,20 @@ class _TokenExchange(Grant):
 
 
 class TokenExchangeGrant(_TokenExchange):
-    """A token in exchange for another token of the worker's own (RFC 8693).
+    """Requests tokens in exchange for another token that the worker has (RFC 8693): ``add_client(grant=...)``.
 
-    ``subject_token`` is a callable, ``{"file": path}`` or another source of secrets that is read again at each fetch,
-    or ``{"client": name}``: the access token of another client of the same management. ``subject_token_type`` is a URI,
-    or the last word of one: ``"jwt"``, ``"access_token"``, ``"id_token"``, ``"saml2"``. ``requested_token_type`` is
-    what is asked for; without it, anything but an access token is refused. ``actor_token`` and ``actor_token_type``
-    say who acts for the subject, where that is somebody else.
+    - ``subject_token``: where the token to exchange comes from: a callable that returns it, ``{"file": path}`` or any
+      other source that ``client_secret`` can have, read again for each token request; or ``{"client": name}`` for the
+      access token of another client of the same management
+    - ``subject_token_type``: its type, a URI, or the last word of one in RFC 8693 section 3: ``"access_token"``,
+      ``"jwt"``, ``"id_token"``, ``"saml2"``
+    - ``requested_token_type``: the type to request, given in the same way; by default none is named, and only an access
+      token is accepted
+    - ``actor_token``, ``actor_token_type``: the token of the party that acts for the subject, if that is another one
 
-    ``scope``, ``audience`` and ``resource`` are the client's, and those of one request. How the client authenticates is
-    independent of the grant: without ``client_secret`` and ``auth`` it does not. The subject is the worker itself: this
-    is no way to act for users.
+    ``scope``, ``resource`` and ``audience`` are those of the client and of a single request; there may be several
+    audiences. Without ``client_secret`` and ``auth`` the client sends no other credentials. This grant is not meant for
+    acting on behalf of users here.
 
     Raises ``ConfigurationError``.
     """
@@ -107,6 +110,7 @@ class TokenExchangeGrant(_TokenExchange):
     __slots__ = ()
 
     grant_type = "urn:ietf:params:oauth:grant-type:token-exchange"
+    takes_several_audiences = True
     fields = frozenset(
         "subject_token subject_token_type actor_token actor_token_type requested_token_type".split()
     )
@@ -146,31 +150,31 @@ class TokenExchangeGrant(_TokenExchange):
 
     @property
     def clients(self) -> tuple[str, ...]:
-        """The clients whose access tokens are exchanged."""
+        """The names of the token clients whose access tokens are exchanged."""
         return tuple(given.source for given in self._given if isinstance(given.source, str))
 
     def add_to(self, request: TokenRequest, client: Applicant, others: OtherTokens | None) -> None:
-        """Read the tokens and add them."""
+        """Read the tokens and add them to the request. Raises ``TokenRequestError``."""
         for given in self._given:
             given.add_to(request, others)
         if self.requested_token_type is not None:
             request.form["requested_token_type"] = self.requested_token_type
 
     def identity(self, client: Applicant) -> tuple[object, ...]:
-        """What is asked for, and where the tokens come from."""
+        """The requested type, and where the tokens come from."""
         return (self.requested_token_type, *(given.identity for given in self._given))
 
     def proof(self, client: Applicant, others: OtherTokens | None) -> tuple[object, ...]:
-        """What is asked for, and hashes of the tokens: whoever has others gets nothing of these."""
+        """The requested type, and hashes of the tokens, so that others' tokens lead to other entries."""
         tokens = [(given.type, _hashed(given.read(others)[0])) for given in self._given]
         return (self.requested_token_type, *tokens)
 
     def stamp(self) -> Hashable:
-        """That of the sources."""
+        """Changes when a file changes that a token is read from."""
         return tuple(given.source.stamp() for given in self._given if isinstance(given.source, SecretSource))
 
     def objection(self, members: Mapping[str, Any]) -> str | None:
-        """Why the type of what was issued is none that was asked for (RFC 8693 section 2.2.1)."""
+        """Why the issued token has another type than the requested one (RFC 8693 section 2.2.1), or None."""
         issued = members.get("issued_token_type")
         if issued in (None, ACCESS_TOKEN, self.requested_token_type):
             return None
@@ -183,7 +187,7 @@ class TokenExchangeGrant(_TokenExchange):
 
 
 def _hashed(token: str) -> str:
-    # Whoever reads the store cannot guess a token, so a quick hash does not help him.
+    # A quick hash will do: unlike a secret, a token cannot be guessed by those who read the store.
     return hashlib.sha256(token.encode("ascii")).hexdigest()
 
 
