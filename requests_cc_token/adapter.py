@@ -78,7 +78,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         what = "AccessTokenAdapter"
         if inner is not None and http_adapter_options:
             raise ConfigurationError(
-                f"{', '.join(sorted(http_adapter_options))}: the inner adapter sends, so give these options to it"
+                f"{what}: {', '.join(sorted(http_adapter_options))}: the inner adapter sends, so give these options to it"
             )
         self._policy = TokenPolicy(
             service,

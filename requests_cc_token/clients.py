@@ -250,7 +250,7 @@ def _certificate(given: Any, auth: ClientAuthentication, what: str) -> ClientCer
 def _token_type(given: object, what: str) -> str | None:
     if given is None or (isinstance(given, str) and given.lower() == "bearer"):
         return None if given is None else "Bearer"
-    raise ConfigurationError(f'{what}: token_type must be "Bearer", the only one that can be taken without its name')
+    raise ConfigurationError(f'{what}: token_type must be "Bearer" or None; no other type can be assumed')
 
 
 def _grant_type(given: object, grant: Grant | None, what: str) -> str:

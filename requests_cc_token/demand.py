@@ -45,7 +45,7 @@ class Demand:
         several = parameters is not None and isinstance(parameters.audience, tuple)
         if several and (client.grant is None or not client.grant.takes_several_audiences):
             raise ConfigurationError(
-                f"token client {client.name!r}: {ONE_AUDIENCE}, but TokenRequestParameters has several"
+                f"token client {client.name!r}: the audience of TokenRequestParameters must be one text; {ONE_AUDIENCE}"
             )
         try:
             dpop = None if client.dpop is None else client.dpop.current()

@@ -204,8 +204,8 @@ _running: ContextVar[tuple[Flight[Any], ...]] = ContextVar("requests_cc_token fl
 def reentered() -> TokenRequestError:
     """The error for a signal's handler or a finalizer that would wait for its own thread."""
     return TokenRequestError(
-        "the token service was called by a signal's handler or a finalizer that came amid a call of the same thread; "
-        "there is no token yet, so let the interrupted call go on first"
+        "a token was asked for by a signal's handler or a finalizer that interrupted its own thread amid another such "
+        "call; there is no token yet, so return from it and let that call go on first"
     )
 
 

@@ -66,7 +66,7 @@ def _resource(given: object, what: str) -> str:
     try:
         return check_identifier(given, what)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}; allow_any_resource=True takes what is none") from None
+        raise ConfigurationError(f"{error}; allow_any_resource=True permits other texts") from None
 
 
 def _text(given: object, what: str) -> str:

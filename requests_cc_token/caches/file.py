@@ -399,7 +399,7 @@ def _users_own(user_cache_dir: Callable[..., str]) -> str:
     # Some versions of platformdirs leave a "~" in it.
     if not os.path.isabs(folder):  # noqa: PTH117 - as text, which it is
         raise ConfigurationError(
-            "FileTokenCache: this user has no home, so there is no folder to take by itself; name one "
+            "FileTokenCache: this user has no home folder, so there is no default path; give one "
             "(FileTokenCache(path)), or set XDG_CACHE_HOME"
         )
     return os.path.join(folder, "tokens")  # noqa: PTH118

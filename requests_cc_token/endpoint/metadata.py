@@ -52,7 +52,8 @@ class Metadata:
         if named != issuer:
             shown = one_line(named, 200) if isinstance(named, str) else type(named).__name__
             raise ConfigurationError(
-                f"it is of the issuer {shown!r}, which is not identical to the client's, {shown_url(issuer)!r}"
+                f"it is of the issuer {shown!r}, which is not identical to the client's, {shown_url(issuer)!r}; "
+                "a final slash counts"
             )
         aliases = document.get("mtls_endpoint_aliases")
         return cls(
@@ -157,7 +158,7 @@ def _endpoint(url: str, name: str, issuer: str, allow_http: bool) -> str:
         )
     if is_link_local(host) and not is_link_local(home):
         raise ConfigurationError(
-            f"{name} {shown_url(url)} is a link-local address, and the issuer is none; give {name}=... if you mean it"
+            f"{name} {shown_url(url)} is a link-local address, and the issuer is not; give {name}=... if you mean it"
         )
     return url
 

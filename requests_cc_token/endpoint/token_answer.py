@@ -216,7 +216,7 @@ def stated_lifetime(members: Mapping[str, Any], answer: Answer) -> float | None:
     if lifetime is None:
         return None
     if not lifetime > 0:
-        raise _Expired(f"by it the token lives for {lifetime:.3g} s: the token had expired when it was issued")
+        raise _Expired(f"its lifetime is {lifetime:.3g} s: the token had expired when it was issued")
     return min(lifetime, MAX_LIFETIME)
 
 
