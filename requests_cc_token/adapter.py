@@ -12,7 +12,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 
 from .authentication.certificate import CertificateConnections
 from .exceptions import ConfigurationError
-from .keywords import Unpack
+from .keyword_arguments import Unpack
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .refusals import RENEW_ON, PolicyOptions, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries

@@ -21,9 +21,9 @@ class AuthorizedHeaders(CaseInsensitiveDict[Any]):
 
     def __init__(self, headers: Mapping[str, Any], token: AccessToken, prove: Callable[[], str] | None = None) -> None:
         super().__init__(headers)
-        #: What they carry.
+        #: The token in ``Authorization``.
         self.token = token
-        #: Where the request's body started, for whoever sends it once more.
+        #: Where the request's body started, to send it once more from there.
         self.position: int | None = None
         self["Authorization"] = token.authorization
         self._prove = prove
@@ -48,7 +48,7 @@ class AuthorizedHeaders(CaseInsensitiveDict[Any]):
 
     @property
     def carry_the_token(self) -> bool:
-        """Whether nobody has taken it away or put something else in its place, as requests does for a redirect."""
+        """Whether the token is still in ``Authorization``: requests removes or replaces it for a redirect."""
         return bool(self.get("Authorization") == self.token.authorization)
 
     def without_token(self) -> CaseInsensitiveDict[Any]:

@@ -18,7 +18,7 @@ from .clock import checked_seconds
 from .exceptions import ConfigurationError
 from .grants.by_name import GrantLike, grant_of
 from .grants.grant import Grant
-from .keywords import Unpack, refuse_unknown
+from .keyword_arguments import Unpack, checked_flag, checked_text, refuse_unknown
 from .parameters import (
     Audience,
     Texts,
@@ -202,14 +202,11 @@ def _checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
         if given.get(name) is not None:
             check_endpoint(given[name], f"{what}: {name}", allow_http=allow_http)
     for name in ("allow_http", "allow_any_resource", "strict_scope"):
-        if not isinstance(given.get(name, False), bool):
-            raise ConfigurationError(f"{what}: {name} must be true or false")
+        checked_flag(given.get(name, False), f"{what}: {name}")
     for name in ("customize_request", "read_answer"):
         if given.get(name) is not None and not callable(given[name]):
             raise ConfigurationError(f"{what}: {name} must be a function")
-    client_id = given["client_id"]
-    if not (isinstance(client_id, str) and client_id and client_id.isprintable()):
-        raise ConfigurationError(f"{what}: client_id must be printable text")
+    checked_text(given["client_id"], f"{what}: client_id")
     secret = given.get("client_secret")
     grant = grant_of(given.get("grant"), what)
     parameters = further_parameters(given.get("parameters"), what)

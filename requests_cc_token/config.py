@@ -15,7 +15,7 @@ from .authentication.by_name import METHODS, keys_beside_auth, with_keys_in_auth
 from .clients import OPTIONS
 from .clock import Clock
 from .exceptions import ConfigurationError
-from .keywords import did_you_mean
+from .keyword_arguments import did_you_mean
 from .parameters import TokenRequestParameters
 from .session_options import SessionOptions
 from .watched_files import is_path
@@ -53,7 +53,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a management is to be made of, in this order; names of keys are checked, and values by who takes them."""
+    """What a management is to be made of, in this order.
+
+    The names of the keys have been checked; their values are checked by what they are passed to.
+    """
 
     management: Entry
     clients: tuple[Entry, ...]
@@ -184,7 +187,7 @@ def _with_tuples(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(entry: Mapping[str, Any], where: str, folder: Path | None) -> dict[str, Any]:
-    """The entry with texts in the place of ``{env = ...}``, and files found from the folder."""
+    """The entry with each ``{env = ...}`` replaced by its text, and relative paths counted from the folder."""
     prefix = f"{where}: " if where else ""
     return {key: _value(key, value, f"{prefix}{_key(key)}", folder) for key, value in entry.items()}
 

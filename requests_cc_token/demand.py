@@ -67,7 +67,7 @@ class Demand:
 
     @property
     def scope_text(self) -> str | None:
-        """The scope asked for as requests have it: space-separated; None where there is none."""
+        """The scope asked for as token requests carry it: space-separated; None for none."""
         return " ".join(self.scope) or None
 
     @property

@@ -1,4 +1,4 @@
-"""One fetch and who waits for it.
+"""One fetch, and the callers that wait for it.
 
 A fetch runs in a thread of its own, so that nobody's deadline depends on a server, and everybody who needs its outcome
 meanwhile waits for it. Waiters share nothing that an exception in one of them could leave locked: each has a bell of
@@ -66,10 +66,10 @@ class Bell:
 
 
 class Flight(Generic[_T]):
-    """One fetch: until when it may take, who waits for it, and what it brought.
+    """One fetch: how long it may take, the callers that wait for it, and its outcome.
 
     ``begin_by`` and ``over_at`` are moments on the monotonic clock. A flight whose thread has not begun by the one, or
-    that has not landed by the other, is given up by whoever comes next; what a late one brings changes nothing.
+    that has not landed by the other, is given up by the next caller; what it still brings changes nothing.
     """
 
     __slots__ = (
@@ -140,7 +140,7 @@ class Flight(Generic[_T]):
         return self.landed or now >= self.over_at or (not self.begun and now >= self.begin_by)
 
     def join(self) -> Bell:
-        """Wait for it from now on; whoever does has to ``leave``."""
+        """Add a waiter; it has to ``leave``."""
         bell = Bell()
         self.bells.append(bell)
         return bell
@@ -219,7 +219,7 @@ def run_as_part_of(flight: Flight[Any], work: Callable[[], object]) -> None:
 
 
 def start(flight: Flight[Any], work: Callable[[], object], name: str) -> None:
-    """Run the flight's work in a thread of its own; where none can be had, in this one."""
+    """Run the flight's work in a thread of its own, or here if none can be started."""
 
     def part() -> None:
         run_as_part_of(flight, work)

@@ -1,7 +1,7 @@
 """What a forked child starts anew.
 
 A child inherits locks that may be held by threads it does not have, flights whose thread is gone, and sockets
-that it would share with its parent. Whoever owns such a thing registers here and is told in the child.
+that it would share with its parent. The owners of such things register here and are told in the child.
 """
 
 from __future__ import annotations

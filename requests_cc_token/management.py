@@ -23,7 +23,7 @@ from .endpoint.options import Wait
 from .endpoint.revocation import introspect, revoke
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
-from .keywords import Unpack, refuse_unknown
+from .keyword_arguments import Unpack, checked_flag, refuse_unknown
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .pickling import Reference, management_of, managements
@@ -31,11 +31,11 @@ from .refusals import RENEW_ON, RenewOn
 from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
 from .session import AccessTokenSession
-from .session_options import SessionDescription, SessionOptions, checked_flag, checked_name, described_session
+from .session_options import SessionDescription, SessionOptions, checked_name, described_session
 from .stats import ClientStats
 from .tracebacks import sealed
 
-#: The options of a session that an auth object has too; ``keep_authorization`` is none, since ``auth=`` goes first.
+#: The options of a session that an auth object has too. Not ``keep_authorization``: requests lets ``auth=`` win.
 AUTH_OPTIONS = frozenset({"renew_on", "token_patience", "token_parameters"})
 
 #: Seconds that ``close`` spends on revocations: a worker that is told to stop has ten or so.
@@ -126,7 +126,7 @@ class AccessTokenManagement:
         return management
 
     def _reference(self) -> Reference:
-        """What is pickled in the place of this management and its service."""
+        """What is pickled instead of this management and its service. Raises ``TypeError`` if nothing can be."""
         if self._name is not None:
             reference = Reference("name", self._name)
             if managements.known(reference) is self:

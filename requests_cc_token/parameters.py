@@ -12,6 +12,7 @@ from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
 from .exceptions import ConfigurationError
+from .keyword_arguments import checked_flag
 from .urls import check_identifier, shown_url
 
 #: A parameter's value: text, or several for a parameter that may be repeated.
@@ -201,9 +202,8 @@ class TokenRequestParameters(_Overrides, AuthBase):
         allow_any_resource: bool = False,
     ) -> None:
         what = "TokenRequestParameters"
-        for name, flag in (("force_renewal", force_renewal), ("allow_any_resource", allow_any_resource)):
-            if not isinstance(flag, bool):
-                raise ConfigurationError(f"{what}: {name} must be true or false")
+        checked_flag(force_renewal, f"{what}: force_renewal")
+        checked_flag(allow_any_resource, f"{what}: allow_any_resource")
         super().__init__(
             None if scope is None else scope_tokens(scope, what),
             None if resource is None else resources(resource, what, any_text=allow_any_resource),
@@ -284,7 +284,10 @@ NO_TOKEN = _NoToken()
 
 
 def parameters_of(request: requests.PreparedRequest) -> TokenRequestParameters | _NoToken | None:
-    """What the request's auth object noted on it, or None. Whoever asks answers for it from then on."""
+    """What the request's auth object noted on it, or None.
+
+    The caller has to see to it that the note is obeyed: it is marked as read, and no longer complains.
+    """
     for hook in request.hooks.get("response", ()):
         if isinstance(hook, _Note):
             hook.is_read = True

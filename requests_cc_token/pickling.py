@@ -15,7 +15,7 @@ from .forks import renew_after_fork
 
 
 class Reference(NamedTuple):
-    """What is pickled in the place of a management."""
+    """What is pickled instead of a management."""
 
     #: ``"name"``, ``"path"`` or ``"default"``.
     kind: str
@@ -35,7 +35,7 @@ class Default(Protocol):
 class Managements:
     """The managements of this process that references find. There is one of this class; safe in threads.
 
-    They are kept until they are closed, since who holds only a reference keeps nothing alive.
+    They are kept alive until they are closed, because a reference by name or path does not keep them alive.
     """
 
     def __init__(self) -> None:

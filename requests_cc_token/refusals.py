@@ -19,6 +19,7 @@ from .authorized_headers import AuthorizedHeaders
 from .clock import checked_seconds
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError, one_line
+from .keyword_arguments import checked_flag
 from .mounts import Mount
 from .netrc import is_from_netrc
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
@@ -91,8 +92,7 @@ class TokenPolicy:
     ) -> None:
         if token_parameters is not None and not isinstance(token_parameters, TokenRequestParameters):
             raise ConfigurationError(f"{what}: token_parameters must be TokenRequestParameters(...)")
-        if not isinstance(keep_authorization, bool):
-            raise ConfigurationError(f"{what}: keep_authorization must be true or false")
+        checked_flag(keep_authorization, f"{what}: keep_authorization")
         if token_patience is not None:
             token_patience = checked_seconds(token_patience, f"{what}: token_patience", zero=True)
         self.service = service

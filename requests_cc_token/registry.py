@@ -1,4 +1,4 @@
-"""Token clients by name, and who is asked for a name that nobody registered."""
+"""Token clients by name, and the resolvers that are asked for names that were not registered."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ def drain(response: requests.Response) -> None:
     A body that is large, slow or broken costs the connection, and at most ``DRAIN_TIME`` seconds.
     """
     content = response.content if _is_read(response) else _little_body(response.raw)
-    # Where the body is not at its end, this closes the connection. Just given back it might be used again: a rest that
-    # lies in its buffer (128 KiB from Python 3.14 on) is not seen by whoever looks at the socket.
+    # Closes the connection if the body is not at its end. If it went back to the pool instead, it might be used again:
+    # urllib3 looks at the socket, and does not see a rest of the body in the buffer (128 KiB from Python 3.14 on).
     response.close()
     # As if requests had read it; its own way has no bound in time.
     response._content = content

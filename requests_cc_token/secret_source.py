@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NoReturn, Union
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union
 
 from .exceptions import ConfigurationError, TokenRequestError
 from .watched_files import file_stamp, is_path
@@ -59,7 +59,10 @@ class SecretSource:
         raise NotImplementedError
 
     def proof(self) -> str:
-        """What somebody has to know who is to share what this secret brings: the secret. Raises as ``read`` does."""
+        """What another process has to know to share the tokens that this secret brings: the secret itself, by default.
+
+        Raises what ``read`` raises.
+        """
         return self.read()
 
     def pass_over(self, refused: bytes) -> bool:
@@ -84,7 +87,7 @@ def fingerprint(secret: str | bytes) -> bytes:
 
 
 def slow_hash(secret: str, salt: str) -> bytes:
-    """A hash for a store that others read: whoever guesses at the secret pays for each guess (RFC 7914).
+    """A hash for a store that others can read: each guess at the secret costs them one such hash (RFC 7914).
 
     Kept, so that a process pays once for a secret.
     """
@@ -157,16 +160,38 @@ class CallableSecret(SecretSource):
         return value
 
 
-class FileSecret(SecretSource):
-    """A secret in a file, read again at each use; one line break at its end does not count.
+class LastGoodSecret(SecretSource):
+    """A secret from a place that may be without one for a moment, as halfway through a rotation.
 
-    While the file is missing, unreadable or empty, which is what a rotation looks like halfway, the last good
-    secret is used.
+    The last good one is used meanwhile.
     """
+
+    #: Whether the place may have a secret a moment later, when nothing has told that it changed.
+    _may_pass: ClassVar[bool]
+    _last_good: str | None = None
+
+    def _look(self) -> tuple[str, str]:
+        """The secret there, or blanks and why there is none. Errors are returned: their frames hold what was read."""
+        raise NotImplementedError
+
+    def read(self) -> str:
+        """The secret that is there now, else the last good one."""
+        text, reason = self._look()
+        if text.strip():
+            self._last_good = text
+        elif self._last_good is None:
+            raise TokenRequestError(reason, transient=self._may_pass)
+        return self._last_good
+
+
+class FileSecret(LastGoodSecret):
+    """A secret in a file, read again at each use; one line break at its end does not count."""
+
+    # What is not there now will not be in a second either; once it is, the hold-off ends.
+    _may_pass = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._given = Path(path)
-        self._last_good: str | None = None
         self.description = f"the file {str(self._given)!r}"
 
     def path(self) -> Path:
@@ -175,19 +200,13 @@ class FileSecret(SecretSource):
 
     @property
     def identity(self) -> str:
-        """The path: whoever names the same file has the same secret."""
+        """The path: clients that name the same file have the same secret."""
         return f"file {self._given}"
 
-    def read(self) -> str:
-        """The content of the file now, else the last good one."""
+    def _look(self) -> tuple[str, str]:
         path = self.path()
         text, reason = _text_of(path)
-        if text.strip():
-            self._last_good = text
-        elif self._last_good is None:
-            # What is not there now will not be in a second either; once it is, the hold-off ends.
-            raise TokenRequestError(f"the secret's file {str(path)!r}: {reason}", transient=False)
-        return self._last_good
+        return text, f"the secret's file {str(path)!r}: {reason}"
 
     def stamp(self) -> Hashable:
         """The stamp of the file."""
@@ -287,16 +306,17 @@ class EnvironmentOrFileSecret(SecretSource):
         return self._files.setdefault(path, FileSecret(path))
 
 
-class CommandSecret(SecretSource):
+class CommandSecret(LastGoodSecret):
     """A secret that a command prints, such as a password manager's; one line break at its end does not count.
 
-    Run at each token request, without a shell, for at most 10 seconds. Where it fails, the last secret that it printed
-    is used. What it prints is never shown, on standard error neither.
+    Run at each token request, without a shell, for at most 10 seconds. What it prints is never shown, on standard
+    error neither.
     """
+
+    _may_pass = True
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)
-        self._last_good: str | None = None
         # The arguments may say more than a log should hold.
         self.description = f"the command {command[0]!r}"
 
@@ -305,8 +325,7 @@ class CommandSecret(SecretSource):
         """A salted hash of the command, worthless outside this process."""
         return fingerprint("\0".join(self._command)).hex()
 
-    def read(self) -> str:
-        """What the command prints now, else what it printed last."""
+    def _look(self) -> tuple[str, str]:
         reason = "printed nothing"
         text = ""
         try:
@@ -325,11 +344,7 @@ class CommandSecret(SecretSource):
                     text = _without_line_break(printed.decode("utf-8"))
                 except UnicodeError:
                     reason = "printed what is not UTF-8 text"
-        if text.strip():
-            self._last_good = text
-        elif self._last_good is None:
-            raise TokenRequestError(f"the secret's command {self._command[0]!r} {reason}")
-        return self._last_good
+        return text, f"the secret's command {self._command[0]!r} {reason}"
 
 
 class SecretList(SecretSource):

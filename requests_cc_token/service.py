@@ -48,7 +48,7 @@ class AccessTokenService:
     read best in one place.)
     """
 
-    #: What is pickled in its place; set by the management.
+    #: Makes the reference that is pickled instead of this object; set by the management.
     reference: Callable[[], Reference] | None = None
 
     def __init__(
@@ -154,7 +154,7 @@ class AccessTokenService:
         try:
             slot = self._slot(Demand.of(registered), client)
         except TokenRequestError as error:
-            # The file of its key or certificate is no good, so no token could be had, whatever is there.
+            # Its key or certificate file cannot be read, so no token can be requested, whatever is cached.
             return {"status": "failing", "reason": str(error), "seconds_to_expiry": None}
         return slot.health(self._monotonic())
 
@@ -319,7 +319,7 @@ class AccessTokenService:
         try:
             start(flight, lambda: self._run(slot, flight, demand), f"requests_cc_token {demand.name}")
         except BaseException:
-            # Interrupted: whoever waits for it starts another one, unless its thread is there.
+            # Interrupted. Unless its thread has begun, the next caller has to start another fetch.
             self._guard.do(lambda: None if flight.begun or slot.flight is not flight else slot.give_up(flight))
             raise
 

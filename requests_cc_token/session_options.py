@@ -10,7 +10,7 @@ import urllib3
 from requests.adapters import BaseAdapter
 
 from .exceptions import ConfigurationError
-from .keywords import Unpack, refuse_unknown
+from .keyword_arguments import Unpack, checked_text, refuse_unknown
 from .mounts import Mount
 from .refusals import PolicyOptions, Timeout, TokenPolicy, check_retries
 from .service import AccessTokenService
@@ -104,16 +104,7 @@ def _sender(options: SessionOptions, what: str) -> dict[str, Any]:
 
 def checked_name(name: object, what: str) -> str:
     """A name that logs and messages can show. Raises ``ConfigurationError``."""
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise ConfigurationError(f"the name of a {what} must be printable text")
-    return name
-
-
-def checked_flag(given: object, what: str) -> bool:
-    """A truth value. Raises ``ConfigurationError``."""
-    if not isinstance(given, bool):
-        raise ConfigurationError(f"{what} must be true or false")
-    return given
+    return checked_text(name, f"the name of a {what}")
 
 
 def _whole(given: object, what: str, least: int) -> None:

@@ -31,7 +31,7 @@ class SlotTable:
         self._recent: dict[Demand, Slot] = {}
 
     def slot_for(self, demand: Demand, name: str | None, is_registered: Callable[[], bool]) -> Slot:
-        """The slot of a demand; made where there is none.
+        """The slot of a demand, a new one if need be.
 
         ``name`` is what the client was called by; ``is_registered`` tells whether it means this client until the
         registrations change.

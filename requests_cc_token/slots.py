@@ -17,7 +17,7 @@ from .exceptions import TokenRequestError
 from .flights import Flight
 from .stats import Asked, ClientStats, Counts, Status
 from .tokens import AccessToken, Binding
-from .waits import BACKOFF_CAP, half_jitter, hold_off
+from .retry_delays import BACKOFF_CAP, half_jitter, hold_off
 
 #: Tokens of a key that are remembered as dead: the last one, and a few for what a slow cache may still hold.
 MAX_DEAD = 4
@@ -200,7 +200,7 @@ class Slot:
             flight.land()
 
     def begin(self, flight: TokenFlight) -> bool:
-        """Note that the thread of a fetch is there; whether it is still wanted."""
+        """Note that the thread of a fetch has begun; returns whether the fetch is still wanted."""
         flight.begun = self.flight is flight
         return flight.begun
 
@@ -217,9 +217,9 @@ class Slot:
     def land(
         self, flight: TokenFlight, brought: AccessToken | TokenRequestError, now: float, stamp: Hashable = None
     ) -> list[TokenEvent]:
-        """Take what a fetch brought; what there is to tell.
+        """Take what a fetch brought; returns the events to tell.
 
-        Of one that was given up nothing is taken; whoever still waits for it has its token all the same.
+        The outcome of a fetch that was given up changes nothing here; callers that still wait for it get its token.
         """
         if self.flight is not flight:
             if isinstance(brought, AccessToken) and not flight.landed:
@@ -308,7 +308,7 @@ class Slot:
         return token
 
     def forget(self) -> None:
-        """Forget the token; a fetch that runs answers those only who wait for it already."""
+        """Forget the token; a fetch that runs now answers only the callers that wait for it already."""
         self.epoch += 1
         self.token = None
         self.forget_failures()
@@ -328,18 +328,18 @@ class Slot:
         self.dead = (*self.dead, token.value)[-MAX_DEAD:]
 
     def status(self, now: float) -> Status:
-        """Whether there is a token, or one can be had, as far as is known."""
+        """Whether there is a usable token, and whether the last fetch failed."""
         if self.failure is None:
             return "fine"
         return "failing" if self.seconds_to_expiry(now) is None else "degraded"
 
     def seconds_to_expiry(self, now: float) -> float | None:
-        """For how long the token may be used; None where there is none that may."""
+        """For how many more seconds the token may be used; None without one."""
         token = self.token
         return None if token is None or now >= hard_expiry(token) else hard_expiry(token) - now
 
     def health(self, now: float) -> dict[str, Any]:
-        """Fine, degraded or failing, as a plain mapping."""
+        """The status and its reason, as ``AccessTokenManagement.health`` has them."""
         failure = self.failure
         return {
             "status": self.status(now),
@@ -348,7 +348,7 @@ class Slot:
         }
 
     def figures(self, now: float) -> ClientStats:
-        """What was counted, and how it stands."""
+        """The counts and the current status, as a value."""
         failure = self.failure
         return self.counts.told(
             self.asked,

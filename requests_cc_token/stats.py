@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypedDict, get_args
 
 from .exceptions import TokenRequestError, code_of
-from .keywords import Unpack
+from .keyword_arguments import Unpack
 
 #: A client without failures, one whose token is valid while its renewal fails, and one without a token to be had.
 Status = Literal["fine", "degraded", "failing"]

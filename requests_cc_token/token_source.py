@@ -1,7 +1,7 @@
-"""Where the token service has its tokens from: the cache's token, else a new one.
+"""Where the token service gets a token from: the cache, else the token endpoint.
 
-As one process, or, where the cache can tell, as one of a fleet of which one process asks. A cache that fails is left
-alone for a while.
+If several processes share the cache, one of them at a time asks the token endpoint. A cache that fails is left alone
+for a while.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TokenSource:
         self, cache: TokenCache, *, backchannel: Backchannel, clock: Clock, events: Events, others: OtherTokens
     ) -> None:
         self._cache = cache
-        #: Where a client finds the token of another one, which it exchanges.
+        #: The tokens of the other clients, for grants that exchange one of them.
         self._others = others
         self._backchannel = backchannel
         self._clock = clock
@@ -80,7 +80,7 @@ class TokenSource:
         lease = self._lease(demand, key)
         try:
             while lease is not None:
-                # Whoever held the lease before may have left what we came for.
+                # The process that held the lease before may have stored the token that is needed here.
                 token = self._news(slot, lease.token)
                 if token is not None and token.value != known:
                     flight.source = "shared cache"

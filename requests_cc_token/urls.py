@@ -11,6 +11,7 @@ import requests
 from requests.utils import prepend_scheme_if_needed, select_proxy
 
 from .exceptions import ConfigurationError
+from .keyword_arguments import checked_flag
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.")
 
@@ -75,7 +76,7 @@ def _text(given: object, what: str) -> str:
 
 
 def parsed(url: str, what: str) -> SplitResult:
-    """The parts of an http or https URL. Raises ``ConfigurationError`` for anything that is none, or is odd."""
+    """The parts of an http or https URL. Raises ``ConfigurationError`` for anything else, and for odd characters."""
     try:
         split = urlsplit(url)
         port_is_fine = split.port is None or split.port > 0
@@ -95,8 +96,7 @@ def parsed(url: str, what: str) -> SplitResult:
 
 def check_http(url: str, split: SplitResult, what: str, allow_http: object) -> None:
     """Refuse plain http to another machine, unless it is allowed by name. Raises ``ConfigurationError``."""
-    if not isinstance(allow_http, bool):
-        raise ConfigurationError(f"{what}: allow_http must be true or false, not {type(allow_http).__name__}")
+    checked_flag(allow_http, f"{what}: allow_http")
     if split.scheme == "http" and not allow_http and not is_loopback(split.hostname or ""):
         raise ConfigurationError(
             f"{what} {shown_url(url)} is plain http, so everybody on the way could read the secret; "

@@ -37,7 +37,7 @@ def is_path(given: object) -> bool:
 
 
 def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
-    """The stamp of a file, which differs after a change; None where it cannot be had."""
+    """The stamp of a file, which differs after a change; None if the file cannot be looked at."""
     try:
         status = os.stat(path)  # noqa: PTH116 - of texts and paths alike
     except OSError:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.outage import END, OUTAGE, START, issued, replay
 from requests_cc_token import AccessToken, TokenRequestError
-from requests_cc_token.waits import full_jitter, half_jitter
+from requests_cc_token.retry_delays import full_jitter, half_jitter
 
 
 @pytest.fixture(autouse=True)

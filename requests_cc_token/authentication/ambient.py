@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, one_line
+from requests_cc_token.keyword_arguments import checked_text
 from requests_cc_token.secret_source import SecretSource
 
-from .assertions import ClientAssertion, check_text
+from .assertions import ClientAssertion
 
 
 class AmbientToken(SecretSource):
@@ -62,7 +63,7 @@ class AmbientAssertion(ClientAssertion):
     method = "ambient_assertion"
 
     def __init__(self, audience: str) -> None:
-        check_text(audience, "AmbientAssertion: audience")
+        checked_text(audience, "AmbientAssertion: audience")
         super().__init__(AmbientToken(audience))  # type: ignore[arg-type]  # users give functions or files
         #: The ``aud`` claim of the identity tokens.
         self.audience = audience

@@ -14,6 +14,7 @@ from typing import Any
 
 from requests_cc_token.clock import checked_seconds
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
+from requests_cc_token.keyword_arguments import checked_text
 from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprint, importable_name, secret_source
 from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path
@@ -40,8 +41,8 @@ class _SignedAssertion(ClientAuthentication):
     def __init__(self, audience: str | None, lifetime: float, header_type: str) -> None:
         what = type(self).__name__
         if audience is not None:
-            check_text(audience, f"{what}: audience")
-        check_text(header_type, f"{what}: header_type")
+            checked_text(audience, f"{what}: audience")
+        checked_text(header_type, f"{what}: header_type")
         #: The ``aud`` claim if it is not the client's issuer or token endpoint, else None.
         self.audience = audience
         #: How many seconds an assertion is valid.
@@ -87,12 +88,6 @@ def signed_assertion(key: SigningKey, header_type: str, claims: Mapping[str, Any
     if key.certificate is not None:
         header["x5t#S256"] = key.certificate
     return key.sign(header, claims)
-
-
-def check_text(given: object, what: str) -> None:
-    """Raise ``ConfigurationError`` for anything but printable text."""
-    if not (isinstance(given, str) and given and given.isprintable()):
-        raise ConfigurationError(f"{what} must be printable text")
 
 
 def _present(request: TokenRequest, client: Applicant, assertion: str, kind: str, proof: bytes) -> None:
@@ -244,7 +239,7 @@ class ClientAssertion(ClientAuthentication):
         source: Callable[[], str] | Mapping[str, Any],
         type: str = JWT_BEARER,  # noqa: A002 - what the protocol's own parameter is called
     ) -> None:
-        check_text(type, "ClientAssertion: type")
+        checked_text(type, "ClientAssertion: type")
         if ":" not in type:
             raise ConfigurationError("ClientAssertion: type must be a URI, such as that of RFC 7523 section 2.2")
         self.type = type

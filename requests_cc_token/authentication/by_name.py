@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any, Union
 
 from requests_cc_token.exceptions import ConfigurationError
-from requests_cc_token.keywords import did_you_mean, refuse_unknown_keys
+from requests_cc_token.keyword_arguments import did_you_mean, refuse_unknown_keys
 
 from .ambient import AmbientAssertion
 from .assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt

@@ -330,7 +330,7 @@ def require_jose(what: str) -> None:
 
 
 def check_algorithm(algorithm: object, what: str, known: Any = SIGNING_ALGORITHMS) -> None:
-    """Raise ``ConfigurationError`` for an algorithm that is none, ``none`` above all (RFC 7523 section 3)."""
+    """Raise ``ConfigurationError`` for an unknown algorithm; ``none`` is no algorithm here (RFC 7523 section 3)."""
     if algorithm is not None and not (isinstance(algorithm, str) and algorithm in known):
         raise ConfigurationError(f"{what}: algorithm must be one of {', '.join(known)}")
 

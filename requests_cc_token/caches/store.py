@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 DEFAULT_TIMEOUT = 0.25
 #: Seconds for which a process may fetch before another one may too. Token services answer in well under one second.
 DEFAULT_LEASE = 10.0
-#: Seconds to wait for others at most; then this process fetches whoever else does. A fetch with all its tries takes
+#: Seconds to wait for other processes at most; then this one fetches too. A fetch with all its tries takes
 #: no longer by default.
 MAX_WAIT = 30.0
 #: How many timeouts a store may be silent for while its caller waits for another process anyway, before that wait is
@@ -40,7 +40,7 @@ POLL_SHARE = 0.25
 
 
 class Claim(Generic[_T]):
-    """An answer of the store to who wants to fetch."""
+    """What the store answers to a process that wants to fetch."""
 
     __slots__ = ("holding", "last", "number", "token")
 

@@ -44,8 +44,8 @@ class Deadline:
 def by_deadline(work: Callable[[], _T], clock: Clock, deadline: Deadline, unfinished: set[object]) -> _T:
     """What ``work()`` returns or raises; ``OverdueError`` where that takes longer than until the deadline.
 
-    Work that was given up is in ``unfinished`` for as long as it still runs. Where no thread can be had the work is
-    done here, and may take longer.
+    Work that was given up is in ``unfinished`` for as long as it still runs. If no thread can be started, the work is
+    done here and may take longer.
     """
     done = threading.Event()
     results: list[_T] = []

@@ -109,7 +109,7 @@ class NoDocumentError(ConfigurationError):
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object. Raises ``NoDocumentError`` where it is none."""
+    """The JSON object in the body. Raises ``NoDocumentError`` for anything else."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -145,8 +145,8 @@ def _endpoints(document: Mapping[str, Any], issuer: str, allow_http: bool) -> di
 def _endpoint(url: str, name: str, issuer: str, allow_http: bool) -> str:
     """An endpoint that the document names, held to the rule of its issuer.
 
-    Whoever can write a public issuer's document must not have secrets sent in clear to what listens on this machine,
-    or to addresses that mean something else to each machine, such as those of a cloud's metadata service.
+    A public issuer's document must not be able to send secrets in clear to what listens on this machine, or to an
+    address that means something else on each machine, such as that of a cloud's metadata service.
     """
     if len(url) > MAX_URL:
         raise ConfigurationError(f"{name} has more than {MAX_URL} characters")

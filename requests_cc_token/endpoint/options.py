@@ -12,7 +12,7 @@ import requests
 
 from requests_cc_token.clock import checked_seconds
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
-from requests_cc_token.waits import full_jitter
+from requests_cc_token.retry_delays import full_jitter
 
 #: Seconds to connect and seconds between two bytes of the answer: token services answer in well under one.
 DEFAULT_TIMEOUT = (5.0, 10.0)

@@ -68,11 +68,10 @@ class _Unwanted(_Refused):
     transient = False
 
 
-def read_token_answer(answer: Answer, demand: Demand, key: str = "", *, clock_offset: float = 0.0) -> AccessToken:
-    """The token of an answer.
+def read_token_answer(answer: Answer, demand: Demand, key: str = "") -> AccessToken:
+    """The token of an answer, to be cached under ``key``.
 
-    ``clock_offset`` is by how many seconds the token service's clock is ahead of ours. Raises ``TokenEndpointError``
-    for an answer that is an error, ``InvalidTokenResponseError`` for one that is neither.
+    Raises ``TokenEndpointError`` for an error, ``InvalidTokenResponseError`` for an answer that is neither.
     """
     what = f"the token endpoint {shown_url(answer.request.url)}"
     if not answer.is_success:
@@ -81,7 +80,7 @@ def read_token_answer(answer: Answer, demand: Demand, key: str = "", *, clock_of
         members = members_of(answer, demand)
         if members.get("error"):
             raise error_of(answer, demand, what, members)
-        return _token(answer, members, demand, key, clock_offset)
+        return _token(answer, members, demand, key)
     except _Refused as refusal:
         reason, transient, retry_after = str(refusal), refusal.transient, refusal.retry_after
     raise _invalid(answer, what, reason, transient=transient, retry_after=retry_after)
@@ -150,9 +149,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _token(
-    answer: Answer, members: Mapping[str, Any], demand: Demand, key: str, clock_offset: float
-) -> AccessToken:
+def _token(answer: Answer, members: Mapping[str, Any], demand: Demand, key: str) -> AccessToken:
     value = members.get("access_token")
     if not isinstance(value, str) or not value:
         raise _Refused("there is no access_token in it; read_answer=... can say where the token is")
@@ -179,12 +176,11 @@ def _token(
         soft_expiry=answer.sent.monotonic + soft,
         hard_expiry=answer.sent.monotonic + hard,
         binding=demand.binding,
-        clock_offset=clock_offset,
     )
 
 
 def _token_type(given: Any, demand: Demand, request: TokenRequest) -> str:
-    """How to present the token. The client's word counts where the answer's is none that is known."""
+    """How to present the token: as the answer says, or as the client is registered if that is no known type."""
     said = given.lower() if isinstance(given, str) else ""
     presented = _TOKEN_TYPES.get(said)
     if presented is None and demand.dpop is None and demand.client.token_type is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Union
 
 from requests_cc_token.exceptions import ConfigurationError
-from requests_cc_token.keywords import did_you_mean, refuse_unknown_keys
+from requests_cc_token.keyword_arguments import did_you_mean, refuse_unknown_keys
 
 from .grant import Grant
 from .jwt_bearer import JwtBearerGrant

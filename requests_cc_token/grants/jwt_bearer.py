@@ -7,17 +7,18 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from requests_cc_token.authentication.assertions import ASSERTION_LIFETIME, check_text, dated_claims, signed_assertion
+from requests_cc_token.authentication.assertions import ASSERTION_LIFETIME, dated_claims, signed_assertion
 from requests_cc_token.authentication.method import Applicant, TokenRequest
 from requests_cc_token.authentication.signing_key import KeyLike, SigningKeySource
 from requests_cc_token.clock import checked_seconds
 from requests_cc_token.exceptions import ConfigurationError
+from requests_cc_token.keyword_arguments import checked_text
 from requests_cc_token.secret_source import SecretLike
 from requests_cc_token.tracebacks import sealed
 
 from .grant import Grant, OtherTokens
 
-#: The ``typ`` of the assertion. Services that are asked by this grant for long know no other one.
+#: The ``typ`` of the assertion: the one that services know which have offered this grant for years.
 GRANT_HEADER_TYPE = "JWT"
 
 #: Claims that have keywords of their own, and those that are made for each assertion.
@@ -96,7 +97,7 @@ class JwtBearerGrant(_JwtBearer):
             texts["subject"] = subject
         for name, text in texts.items():
             if text is not None:
-                check_text(text, f"{what}: {name}")
+                checked_text(text, f"{what}: {name}")
         super().__init__(
             SigningKeySource(key, algorithm=algorithm, key_id=key_id, password=password, what=what),
             issuer,

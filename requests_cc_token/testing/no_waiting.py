@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from requests_cc_token.waits import skipped
+from requests_cc_token.retry_delays import skipped
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The keywords of functions, said once: for type checkers, and for whoever misspells one."""
+"""Keyword arguments: what type checkers need to know them by, what a misspelt one is told, and the plain checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .exceptions import ConfigurationError
 
-__all__ = ["Unpack", "did_you_mean", "refuse_unknown", "refuse_unknown_keys"]
+__all__ = ["Unpack", "checked_flag", "checked_text", "did_you_mean", "refuse_unknown", "refuse_unknown_keys"]
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -24,20 +24,34 @@ else:  # pragma: no cover - Python 3.10
 
 
 def refuse_unknown(given: Iterable[str], known: Collection[str], what: str) -> None:
-    """Raise ``TypeError``, as Python does, for a keyword that there is not."""
+    """Raise ``TypeError``, as Python does, for an unknown keyword."""
     for name in given:
         if name not in known:
             raise TypeError(f"{what} has no keyword {name!r}{did_you_mean(name, known)}")
 
 
 def refuse_unknown_keys(given: Iterable[object], known: Collection[str], what: str) -> None:
-    """Raise ``ConfigurationError`` for a key of a table that there is not."""
+    """Raise ``ConfigurationError`` for an unknown key of a table."""
     for key in given:
         if key not in known:
             raise ConfigurationError(
                 f"{what} has no {ascii(key)[:40]}; known are {', '.join(known) or 'none'}"
                 f"{did_you_mean(str(key), known)}"
             )
+
+
+def checked_flag(given: object, what: str) -> bool:
+    """True or False. Raises ``ConfigurationError`` for anything else; ``what`` begins its message."""
+    if not isinstance(given, bool):
+        raise ConfigurationError(f"{what} must be true or false, not {type(given).__name__}")
+    return given
+
+
+def checked_text(given: object, what: str) -> str:
+    """Printable text, not empty. Raises ``ConfigurationError`` for anything else; ``what`` begins its message."""
+    if not (isinstance(given, str) and given and given.isprintable()):
+        raise ConfigurationError(f"{what} must be printable text")
+    return given
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
