@@ -77,9 +77,8 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
     ) -> None:
         what = "AccessTokenAdapter"
         if inner is not None and http_adapter_options:
-            raise ConfigurationError(
-                f"{what}: {', '.join(sorted(http_adapter_options))}: the inner adapter sends, so give these options to it"
-            )
+            names = ", ".join(sorted(http_adapter_options))
+            raise ConfigurationError(f"{what}: {names}: the inner adapter sends, so give these options to it")
         self._policy = TokenPolicy(
             service,
             client,

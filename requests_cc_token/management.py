@@ -505,7 +505,9 @@ class SessionForOptions(ClientOptions, SessionOptions, total=False):
 
 @sealed
 def session_for(base_url: str, **options: Unpack[SessionForOptions]) -> AccessTokenSession:
-    """Create a session for one API, with a token client of its own::
+    """Create a session for one API, with a token client of its own.
+
+    ::
 
         session = session_for(
             "https://api.example.com/",

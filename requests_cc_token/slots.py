@@ -15,9 +15,9 @@ from .clock import is_duration
 from .events import EventKind, Reason, TokenEvent
 from .exceptions import TokenRequestError
 from .flights import Flight
+from .retry_delays import BACKOFF_CAP, half_jitter, hold_off
 from .stats import Asked, ClientStats, Counts, Status
 from .tokens import AccessToken, Binding
-from .retry_delays import BACKOFF_CAP, half_jitter, hold_off
 
 #: Tokens of a key that are remembered as dead: the last one, and a few for what a slow cache may still hold.
 MAX_DEAD = 4

@@ -51,7 +51,7 @@ class Asked:
     def of(cls, source: Asking) -> Asked:
         """What a registration asks for, or a demand."""
         audience = " ".join(source.audience) if isinstance(source.audience, tuple) else source.audience
-        return cls(source.name, " ".join(source.scope) or None, source.resource, audience)
+        return cls(source.name, " ".join(source.scope) or None, source.resource, audience or None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

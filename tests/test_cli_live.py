@@ -419,7 +419,8 @@ class TestAnIssuer:
 
     def test_metadata_that_fits(self, config: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
         """Where the metadata is; scopes and a grant that it does not list are told."""
-        self.describe(config, server, 'scope = "x"', scopes_supported=["y"], grant_types_supported=["implicit", "password"])
+        grants = ["implicit", "password"]
+        self.describe(config, server, 'scope = "x"', scopes_supported=["y"], grant_types_supported=grants)
         assert live(config) == 0
         out = capsys.readouterr().out
         assert "metadata of http://127.0.0.1" in out

@@ -267,6 +267,8 @@ def test_a_grant_that_is_not_listed(
     """It is asked for all the same, since some token services do not list it; a refusal of the grant says so."""
     publish(service, grant_types_supported=listed)
     add(management, service)
+    fetch(management)
+    management.service.delete_access_token()
     service.script.extend([error_answer(status, code)] * 2)
     with pytest.raises(TokenEndpointError, match=code) as refused:
         fetch(management)

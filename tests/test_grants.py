@@ -291,7 +291,7 @@ class TestTokenExchange:
         with pytest.raises(ConfigurationError, match="audience must be text, not list; a token request has one"):
             add(management, service, JwtBearerGrant(KEY), audience=["urn:a", "urn:b"])
         add(management, service, JwtBearerGrant(KEY))
-        with pytest.raises(ConfigurationError, match="token client 'w': the audience of TokenRequestParameters must be one"):
+        with pytest.raises(ConfigurationError, match="client 'w': the audience of TokenRequestParameters must be"):
             management.service.get_access_token("w", TokenRequestParameters(audience=["urn:a", "urn:b"]))
         assert service.requests == []
 

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from requests_cc_token import AccessToken, FailureCount, TokenEndpointError, TokenRequestError
 from requests_cc_token.expiry import lifetime_bounds
 from requests_cc_token.flights import BEGIN_WITHIN
+from requests_cc_token.retry_delays import PERMANENT_HOLD_OFF
 from requests_cc_token.slots import CALM, MAX_DEAD, MAX_HANGING, Failure, Slot, TokenFlight
 from requests_cc_token.stats import MAX_CAUSES, Asked
-from requests_cc_token.retry_delays import PERMANENT_HOLD_OFF
 
 BUSY = TokenRequestError("busy")
 REFUSED = TokenEndpointError("refused", status_code=401, error="invalid_client", transient=False)

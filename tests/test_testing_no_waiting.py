@@ -10,8 +10,8 @@ import backoff
 import pytest
 
 from requests_cc_token import AccessTokenManagement, TokenEndpointError
-from requests_cc_token.testing import FakeApi, FakeTokenService, ManualClock, no_waiting
 from requests_cc_token.retry_delays import full_jitter, half_jitter, hold_off, taken
+from requests_cc_token.testing import FakeApi, FakeTokenService, ManualClock, no_waiting
 
 from .scripted_server import PATIENCE
 

@@ -23,9 +23,9 @@ from requests_cc_token.exceptions import TokenEndpointConnectionError, TokenRequ
 from requests_cc_token.expiry import Moment
 from requests_cc_token.forks import renew_after_fork
 from requests_cc_token.netrc import NoNetrc
+from requests_cc_token.retry_delays import taken
 from requests_cc_token.shortcuts.adapter import leave_to_parent
 from requests_cc_token.urls import shown_url
-from requests_cc_token.retry_delays import taken
 
 from .answer import Answer
 from .deadline import Deadline

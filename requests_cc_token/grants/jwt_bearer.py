@@ -45,8 +45,7 @@ class _JwtBearer(Grant):
 
 
 class JwtBearerGrant(_JwtBearer):
-    """Requests tokens with a JWT that is signed with a private key (RFC 7523 sections 2.1 and 3):
-    ``add_client(grant=)``.
+    """Requests tokens with a JWT that is signed with a private key (RFC 7523 section 2.1): ``add_client(grant=...)``.
 
     - ``key``, ``algorithm``, ``key_id``, ``password``: see ``PrivateKeyJwt``
     - ``audience``: the ``aud`` claim; by default the issuer of the token client, or its token endpoint if it has no
