@@ -132,7 +132,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The folder that the tokens are kept in."""
         return self._path
 
     def __repr__(self) -> str:

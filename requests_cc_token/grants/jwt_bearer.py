@@ -57,8 +57,8 @@ class JwtBearerGrant(_JwtBearer):
     - ``lifetime``: how many seconds the JWT is valid; 60 by default
     - ``header_type``: the ``typ`` header; ``"JWT"`` by default
 
-    A new JWT is signed for each try. Without ``client_secret`` and ``auth`` the client sends no other credentials. This
-    grant is not meant for acting on behalf of users here.
+    A new JWT is signed for each try. Without ``client_secret`` and ``auth`` the client sends no other credentials. The
+    grant is not meant for acting on behalf of users.
 
     Raises ``ConfigurationError``, also if joserfc is missing (``pip install requests_cc_token[jose]``).
     """

@@ -101,8 +101,8 @@ class TokenExchangeGrant(_TokenExchange):
     - ``actor_token``, ``actor_token_type``: the token of the party that acts for the subject, if that is another one
 
     ``scope``, ``resource`` and ``audience`` are those of the client and of a single request; there may be several
-    audiences. Without ``client_secret`` and ``auth`` the client sends no other credentials. This grant is not meant for
-    acting on behalf of users here.
+    audiences. Without ``client_secret`` and ``auth`` the client sends no other credentials. The grant is not meant for
+    acting on behalf of users.
 
     Raises ``ConfigurationError``.
     """
