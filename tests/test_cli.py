@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from requests_cc_token import ClientCredentialsClient, __version__
+from requests_cc_token.authentication.assertions import unverified_claims
 from requests_cc_token.authentication.method import ClientAuthentication
 from requests_cc_token.cli import app, lives
 from requests_cc_token.cli.check import described
-from requests_cc_token.cli.token import claims_of
 from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
@@ -366,7 +366,7 @@ class TestToken:
     @pytest.mark.parametrize("value", ["e30.!.c2ln", "e30.e3.c2ln", "e30.WzFd.c2ln", "a.b", f"e30.{'W' * 20_000}.x"])
     def test_what_looks_like_a_jwt(self, value: str) -> None:
         """And is none, has no claims."""
-        assert claims_of(value) is None
+        assert unverified_claims(value) is None
 
     def test_one_form_only(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """--header, --json and --claims exclude each other."""

@@ -307,14 +307,14 @@ def _problem(assertion: str, kind: str) -> str | None:
     """What is wrong with an assertion by the look of it, or None."""
     if not assertion:
         return "is empty"
-    if kind in (JWT_BEARER, JWT_SPIFFE) and _payload(assertion) is None:
+    if kind in (JWT_BEARER, JWT_SPIFFE) and unverified_claims(assertion) is None:
         return "is no signed JWT"
     return None
 
 
-def _payload(assertion: str) -> Mapping[str, Any] | None:
-    """The claims of a JWT, not verified: that is the server's part."""
-    parts = assertion.split(".")
+def unverified_claims(jwt: str) -> dict[str, Any] | None:
+    """The claims of a JWT, without looking whether its signature is right; None for any other text."""
+    parts = jwt.split(".")
     if len(parts) != 3 or not all(parts):
         return None
     try:
@@ -325,6 +325,6 @@ def _payload(assertion: str) -> Mapping[str, Any] | None:
 
 
 def _expiry(assertion: str) -> float | None:
-    exp = (_payload(assertion) or {}).get("exp")
+    exp = (unverified_claims(assertion) or {}).get("exp")
     return float(exp) if isinstance(exp, (int, float)) and not isinstance(exp, bool) else None
 

@@ -16,13 +16,12 @@ import requests
 from requests.utils import prepend_scheme_if_needed, select_proxy
 
 from requests_cc_token.tls_contexts import TLSContexts
+from requests_cc_token.urls import DEFAULT_PORTS
 
 from .files import WARN_DAYS
 
 #: Seconds that each step may take: what is slower than this is as good as not there.
 STEP_TIMEOUT = 10.0
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _AUTHORITY = 'give its authority by verify = "/path/ca.pem" in [backchannel], or by REQUESTS_CA_BUNDLE'
 #: By OpenSSL's X509_V_ERR numbers.
@@ -96,7 +95,7 @@ def steps(way: Way) -> Iterator[Step]:
     proxy = select_proxy(way.url, dict(way.proxies))
     nearest = urlsplit(prepend_scheme_if_needed(proxy, "http")) if proxy else parts
     what = "the proxy " if proxy else ""
-    host, port = nearest.hostname or "", nearest.port or _DEFAULT_PORTS.get(nearest.scheme, 80)
+    host, port = nearest.hostname or "", nearest.port or DEFAULT_PORTS.get(nearest.scheme, 80)
     with contextlib.ExitStack() as stack:
         begun = time.perf_counter()
 

@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
+from requests_cc_token.authentication.assertions import unverified_claims
 from requests_cc_token.caches.protocol import TokenCache
 from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.config import Plan
@@ -21,7 +22,6 @@ from .connection import Way, asked, steps
 from .discover import Published, issuer_metadata, seconds_since
 from .outcome import Exit, exit_code, exit_code_of_status
 from .report import Finding, Report, Verdict
-from .token import claims_of
 
 #: Seconds by which two clocks may differ before it is told: signed assertions live for a minute or so.
 MAX_SKEW = 30.0
@@ -166,7 +166,7 @@ class _Client:
             )
         elif token.scope:
             self._tell("ok", f"scope {token.scope}")
-        claims = claims_of(token.value)
+        claims = unverified_claims(token.value)
         if claims is not None:
             shown = [f"{name} {claims[name]}" for name in _CLAIMS if name in claims]
             self._tell("note", f"it says of itself: {', '.join(shown) or 'nothing of interest'}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
-from json import dumps, loads
-from typing import Any
+from json import dumps
 
 import click
+
+from requests_cc_token.authentication.assertions import unverified_claims
 
 from .options import Common, config_option, option
 from .outcome import Exit
@@ -32,7 +31,7 @@ def token(common: Common, client: str | None, header: bool, json: bool, claims: 
     with common.management() as management:
         issued = management.service.get_access_token(client, timeout=timeout)
     if claims:
-        told = claims_of(issued.value)
+        told = unverified_claims(issued.value)
         if told is None:
             click.echo("the token is no JWT: only its API and its token service can read it", err=True)
             return Exit.FAILED
@@ -49,15 +48,3 @@ def token(common: Common, client: str | None, header: bool, json: bool, claims: 
     else:
         click.echo(f"Authorization: {issued.authorization}" if header else issued.value)
     return Exit.FINE
-
-
-def claims_of(value: str) -> dict[str, Any] | None:
-    """The claims of an access token that is a JWT (RFC 9068), unverified; None for any other token."""
-    parts = value.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        return None
-    return claims if isinstance(claims, dict) else None
