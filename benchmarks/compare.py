@@ -1,6 +1,7 @@
 """What each peer does in the same ten situations, over real sockets: ``python -m benchmarks.compare``.
 
-Prints a table in Markdown; README has it. A peer that is not installed is left out.
+Prints tables in Markdown; README has them. A peer that is not installed is left out. Duende.AccessTokenManagement is of
+.NET, so what it does is read in its source instead, and each of its cells is a link to the place.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
@@ -28,7 +30,18 @@ MAKERS: dict[str, peers.Maker] = {
     "requests-oauthlib": peers.requests_oauthlib,
     "Authlib": peers.authlib,
     "requests-oauth2client": peers.requests_oauth2client,
+    "google-auth": peers.google_service_account,
+    "MSAL with requests": peers.msal_with_requests,
 }
+#: Duende.AccessTokenManagement: what was read in the source of version 4.2.0, with its defaults, and where.
+DUENDE = "Duende (.NET)"
+_SOURCE = "https://github.com/DuendeSoftware/foss/blob/atm-4.2.0/access-token-management/src/AccessTokenManagement/"
+_WITHOUT = f"{_SOURCE}AccessTokenRequestHandler.cs#L39-L45"
+_EXPIRED = f"{_SOURCE}Internal/ClientCredentialsTokenManager.cs#L83-L100"
+_ONE_AT_A_TIME = f"{_SOURCE}Internal/ClientCredentialsTokenManager.cs#L42-L63"
+_ONCE_MORE = f"{_SOURCE}Internal/Resiliency.cs#L34-L78"
+_TIMEOUT = "https://learn.microsoft.com/dotnet/api/system.net.http.httpclient.timeout"
+_REDIRECTS = "https://learn.microsoft.com/dotnet/api/system.net.http.httpclienthandler.allowautoredirect"
 
 
 class World(ThreadingHTTPServer):
@@ -144,11 +157,7 @@ def in_threads(world: World, call: peers.Call) -> str:
     for thread in threads:
         thread.join()
     failed = results.count(False)
-    return asked(world.token_requests - before) + (f", {failed} failed calls" if failed else "")
-
-
-def asked(requests: int) -> str:
-    return f"{requests} token request{'s' * (requests != 1)}"
+    return f"{world.token_requests - before}" + (f"; {failed} calls fail" if failed else "")
 
 
 def revoked(world: World, call: peers.Call) -> str:
@@ -161,14 +170,14 @@ def short_lived(world: World, call: peers.Call) -> str:
     """Tokens live for 30 seconds; ten calls in a row."""
     for _ in range(CALLS - 1):
         works(call)
-    return asked(world.token_requests)
+    return f"{world.token_requests}"
 
 
 def outage(world: World, call: peers.Call) -> str:
     """The token has 50 seconds left, and the token service answers 500; ten calls."""
     world.lifetime = 0
     failed = [works(call) for _ in range(CALLS)].count(False)
-    return f"{failed} failed"
+    return f"{failed} calls fail" if failed else "no call fails"
 
 
 def blip(world: World, call: peers.Call) -> str:
@@ -184,7 +193,7 @@ def locked_out(world: World, call: peers.Call) -> str:
     world.status, before = 401, world.token_requests
     for _ in range(CALLS):
         works(call)
-    return asked(world.token_requests - before)
+    return f"{world.token_requests - before}"
 
 
 def hanging(world: World, call: peers.Call) -> str:
@@ -219,17 +228,41 @@ def kind_of_error(world: World, call: peers.Call) -> str:
     return "nothing is raised"
 
 
-SITUATIONS: dict[str, tuple[int, Callable[[World, peers.Call], str]]] = {
-    f"the token has expired, {THREADS} threads call": (1, expired_in_threads),
-    "the token was revoked, the API says 401": (3600, revoked),
-    f"tokens live 30 s, {CALLS} calls": (30, short_lived),
-    f"the token service is down, the token has 50 s left, {CALLS} calls": (50, outage),
-    f"the token was revoked, {THREADS} threads call": (3600, revoked_in_threads),
-    "the token has expired, the token service says 503 once": (1, blip),
-    f"the token has expired, the token service says `invalid_client`, {CALLS} calls": (1, locked_out),
-    "the token has expired, the token service does not answer": (1, hanging),
-    "the API redirects to another path of its host": (3600, redirected),
-    "without a token, is the error a `requests.RequestException`": (1, kind_of_error),
+@dataclass(frozen=True)
+class Situation:
+    """A column of a table."""
+
+    what: str
+    #: Seconds that the first token lives.
+    lifetime: int
+    measure: Callable[[World, peers.Call], str]
+    #: What was read of Duende.AccessTokenManagement, and where.
+    duende: tuple[str, str]
+
+
+#: By the question, which heads the first column.
+TABLES: Mapping[str, tuple[Situation, ...]] = {
+    "token requests, when": (
+        Situation(f"the token has expired, {THREADS} threads call", 1, expired_in_threads, ("1", _ONE_AT_A_TIME)),
+        Situation(f"it was revoked, {THREADS} threads call", 3600, revoked_in_threads, ("1 or more", _ONCE_MORE)),
+        Situation(f"tokens live 30 s, {CALLS} calls", 30, short_lived, ("11", _EXPIRED)),
+        Situation(f"the answer is `invalid_client`, {CALLS} calls", 1, locked_out, ("20", _ONCE_MORE)),
+    ),
+    "a call, when the token service": (
+        Situation("says 503 once, the token has expired", 1, blip, ("200, the second time", _ONCE_MORE)),
+        Situation(f"is down, the token has 50 s left, {CALLS} calls", 50, outage, ("10 calls fail", _WITHOUT)),
+        Situation("does not answer, the token has expired", 1, hanging, ("an error after 100 s", _TIMEOUT)),
+    ),
+    "a call, when": (
+        Situation("the API says 401, the token was revoked", 3600, revoked, ("200, with a new token", _ONCE_MORE)),
+        Situation("the API redirects to another path of its host", 3600, redirected, ("the token stays", _REDIRECTS)),
+        Situation(
+            "there is no token: is the error a `requests.RequestException`",
+            1,
+            kind_of_error,
+            ("no error: it is sent without a token", _WITHOUT),
+        ),
+    ),
 }
 
 
@@ -247,18 +280,28 @@ def cell(maker: peers.Maker, lifetime: int, measure: Callable[[World, peers.Call
         world.server_close()
 
 
+def table(question: str, rows: Mapping[str, list[str]]) -> str:
+    """A table in Markdown: a column for each situation, a row for each system."""
+    columns = [situation.what for situation in TABLES[question]]
+    lines = [[question, *columns], ["---"] * (len(columns) + 1), *([name, *cells] for name, cells in rows.items())]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def read(question: str) -> list[str]:
+    """The row of what was read and not measured."""
+    return [f"[{said}]({where})" for said, where in (situation.duende for situation in TABLES[question])]
+
+
 def main() -> int:
-    """Print the table."""
-    table: dict[str, list[str]] = {}
-    for name, maker in MAKERS.items():
-        try:
-            table[name] = [cell(maker, *situation) for situation in SITUATIONS.values()]
-        except ImportError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-    print("| " + " | ".join(["", *table]) + " |")
-    print("|" + "---|" * (len(table) + 1))
-    for number, situation in enumerate(SITUATIONS):
-        print("| " + " | ".join([situation, *(cells[number] for cells in table.values())]) + " |")
+    """Print the tables."""
+    for question, situations in TABLES.items():
+        rows: dict[str, list[str]] = {}
+        for name, maker in MAKERS.items():
+            try:
+                rows[name] = [cell(maker, each.lifetime, each.measure) for each in situations]
+            except ImportError as error:
+                print(f"{name}: {error}", file=sys.stderr)
+        print(table(question, {**rows, DUENDE: read(question)}), end="\n\n", flush=True)
     return 0
 
 

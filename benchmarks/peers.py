@@ -116,6 +116,22 @@ def google_auth(api: str, _: str) -> tuple[Call, Call]:
     return lambda: session.get(api), lambda: credentials.before_request(None, "GET", api, {})
 
 
+def google_service_account(api: str, tokens: str) -> tuple[Call, None]:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from google.auth.transport.requests import AuthorizedSession
+    from google.oauth2 import service_account
+
+    key = rsa.generate_private_key(65_537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = {"client_email": "worker@example.com", "token_uri": tokens, "private_key": key.decode()}
+    session = AuthorizedSession(
+        service_account.Credentials.from_service_account_info(account, scopes=["https://api.example.com/auth/api"])
+    )
+    return lambda: session.get(api), None
+
+
 def requests_auth(api: str, tokens: str) -> tuple[Call, None]:
     from requests_auth import OAuth2ClientCredentials
 
@@ -124,37 +140,41 @@ def requests_auth(api: str, tokens: str) -> tuple[Call, None]:
     return lambda: session.get(api), None
 
 
-class _Directory:
-    """Answers what MSAL asks of its directory, which is not on this machine."""
+class _OnLoopback:
+    """The ``http_client=`` by which MSAL, which takes https addresses only, asks a token service on loopback.
 
-    class _Answer:
+    It answers MSAL's question for the metadata itself, and sends token requests by a session like MSAL's own.
+    """
+
+    class _Metadata:
         status_code = 200
         headers: Mapping[str, str] = MappingProxyType({})
 
-        def __init__(self, content: Any) -> None:
-            self.text = json.dumps(content)
+        def __init__(self, authority: str) -> None:
+            self.text = json.dumps(
+                {
+                    "issuer": f"{authority}/v2.0",
+                    "authorization_endpoint": f"{authority}/oauth2/v2.0/authorize",
+                    "token_endpoint": f"{authority}/oauth2/v2.0/token",
+                }
+            )
 
-        def raise_for_status(self) -> None:
-            """All is well."""
+    def __init__(self, tokens: str) -> None:
+        self._tokens = tokens
+        self._session = requests.Session()
+        self._session.mount("http://", requests.adapters.HTTPAdapter(max_retries=1))
 
     def get(self, url: str, **_: Any) -> Any:
-        base = url.partition("/v2.0")[0]
-        return self._Answer(
-            {
-                "issuer": f"{base}/v2.0",
-                "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
-                "token_endpoint": f"{base}/oauth2/v2.0/token",
-            }
-        )
+        return self._Metadata(url.partition("/v2.0")[0])
 
-    def post(self, _: str, **__: Any) -> Any:
-        return self._Answer({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 86_400})
+    def post(self, _: str, **options: Any) -> Any:
+        return self._session.post(self._tokens, **options)
 
     def close(self) -> None:
-        """Nothing is open."""
+        self._session.close()
 
 
-def msal_with_requests(api: str, _: str) -> tuple[Call, Call]:
+def msal_with_requests(api: str, tokens: str) -> tuple[Call, Call]:
     import msal
 
     application = msal.ConfidentialClientApplication(
@@ -162,7 +182,7 @@ def msal_with_requests(api: str, _: str) -> tuple[Call, Call]:
         client_credential="secret",
         authority="https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000",
         instance_discovery=False,
-        http_client=_Directory(),
+        http_client=_OnLoopback(tokens),
     )
     session = requests.Session()
 

@@ -13,8 +13,8 @@ from typing import Any
 STATIC = Path(__file__).parent.parent / "docs" / "_static"
 
 GREY, BLUE, GREEN, ORANGE, RED = "#7d7d7d", "#3b82c4", "#2f9e63", "#c77d1a", "#d04a4a"
-#: For bars and lines of what is compared with.
-PALE = "#9aa4b2"
+#: For bars and lines of what is compared with; and for letters on a bar.
+PALE, INK = "#9aa4b2", "#14181d"
 FONT = 'font-family="sans-serif" font-size="14"'
 SMALL = 'font-family="sans-serif" font-size="11"'
 
