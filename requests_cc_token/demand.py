@@ -36,11 +36,18 @@ class Demand:
     certificate: LoadedCertificate | None
 
     @classmethod
-    def of(cls, client: ClientCredentialsClient, parameters: TokenRequestParameters | None = None) -> Demand:
+    def of(
+        cls,
+        client: ClientCredentialsClient,
+        parameters: TokenRequestParameters | None = None,
+        *,
+        within: float | None = None,
+    ) -> Demand:
         """What the client wants now. Equal to the one before while ``client.is_fixed``, or its files do not change.
 
-        Raises ``TokenRequestError`` where the file of its key or certificate is no good, and ``ConfigurationError`` for
-        several audiences where the client's grant takes one.
+        ``within`` is the seconds that this caller has. Raises ``TokenRequestError`` where the file of its key or
+        certificate is no good, or is not read in time, and ``ConfigurationError`` for several audiences where the
+        client's grant takes one.
         """
         several = parameters is not None and isinstance(parameters.audience, tuple)
         if several and (client.grant is None or not client.grant.takes_several_audiences):
@@ -48,8 +55,8 @@ class Demand:
                 f"token client {client.name!r}: the audience of TokenRequestParameters must be one text; {ONE_AUDIENCE}"
             )
         try:
-            dpop = None if client.dpop is None else client.dpop.current()
-            certificate = None if client.cert is None else client.cert.current()
+            dpop = None if client.dpop is None else client.dpop.current(within=within)
+            certificate = None if client.cert is None else client.cert.current(within=within)
         except TokenRequestError as error:
             raise TokenRequestError(f"token client {client.name!r}: {error.args[0]}", client=client.name) from None
         return cls(client, parameters, dpop, certificate)

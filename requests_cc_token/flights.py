@@ -8,9 +8,7 @@ its own, and ringing it never blocks.
 from __future__ import annotations
 
 import _thread
-import contextvars
 import math
-import sys
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -19,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from .clock import Clock
 from .events import Reason, Source
 from .exceptions import TokenRequestError
+from .threads import start_thread
 from .tracers import in_a_trace
 
 _T = TypeVar("_T")
@@ -256,32 +255,3 @@ def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: 
     flight.wait(bell, clock)
     if flight.error is not None:
         raise flight.error
-
-
-def start_thread(work: Callable[[], object], name: str) -> None:
-    """Run the work in a thread of its own, with the context variables of the caller.
-
-    Returns without waiting for the thread to begin, which ``threading.Thread.start`` does without a bound: where memory
-    runs out, a thread may die before it has told that it began. Raises ``RuntimeError`` or ``MemoryError`` where no
-    thread can be had: the machine is out of them, the interpreter is shutting down, or it is an isolated
-    subinterpreter.
-    """
-    # Raises RuntimeError in interpreters that allow no daemon threads (isolated subinterpreters).
-    threading.Thread(daemon=True)
-    context = contextvars.copy_context()
-
-    def begin() -> None:  # pragma: no cover - the tracer that counts is set in here
-        # _thread.start_new_thread leaves out what threading.Thread does: debuggers and coverage trace the thread, and
-        # log records carry its name.
-        if (trace := threading.gettrace()) is not None:
-            sys.settrace(trace)
-        if (profile := threading.getprofile()) is not None:
-            sys.setprofile(profile)
-        thread = threading.current_thread()
-        thread.name = name
-        try:
-            context.run(work)
-        except Exception:
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), thread)))
-
-    _thread.start_new_thread(begin, ())

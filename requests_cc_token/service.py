@@ -20,6 +20,7 @@ from .exceptions import TokenRequestError, TokenRequestTimeout
 from .flights import Bell, Flight, carry_out, reentered, start
 from .forks import renew_after_fork
 from .locking import Guard
+from .looks import NEXT_LOOK, Looks
 from .parameters import TokenRequestParameters
 from .pickling import Reference, service_of
 from .registry import ClientRegistry
@@ -63,6 +64,7 @@ class AccessTokenService:
         self._guard = Guard()
         self._slots = SlotTable(self._guard)
         self._by_name = self._slots.by_name
+        self._looks = Looks()
         #: Those who wait for the end of a hold-off.
         self._patient: set[Bell] = set()
         renew_after_fork(self)
@@ -225,7 +227,7 @@ class AccessTokenService:
         started = self._monotonic()
         deadline = None if timeout is None else started + timeout
         patient_until = started if token_patience is None else started + token_patience
-        demand = Demand.of(self._registry.find(client, deadline), parameters)
+        demand = Demand.of(self._registry.find(client, deadline), parameters, within=timeout)
         if self._guard.is_inside():
             return self._token_there(demand)
         slot = self._slot(demand, client)
@@ -262,7 +264,7 @@ class AccessTokenService:
 
     def _step(self, slot: Slot, demand: Demand, patient: bool) -> tuple[Step, Bell | None]:
         """What a caller can do now; what has to be started is, and where there is a flight it is joined."""
-        stamp = NOT_LOOKED if slot.failure is None else demand.stamp()
+        stamp = NOT_LOOKED if slot.failure is None else self._stamp(slot, demand)
         step, bell = self._guard.do(lambda: self._decided(slot, demand, stamp, patient))
         try:
             if step.start is not None:
@@ -282,6 +284,13 @@ class AccessTokenService:
                 step.outcome.leave(bell)
             raise
         return step, bell
+
+    def _stamp(self, slot: Slot, demand: Demand) -> Hashable:
+        """The stamp of what the failed requests were sent with; of what cannot be looked at now, that of then."""
+        try:
+            return self._looks.take(slot.key, demand.stamp, within=NEXT_LOOK)
+        except TimeoutError:
+            return NOT_LOOKED
 
     def _decided(self, slot: Slot, demand: Demand, stamp: Hashable, patient: bool) -> tuple[Step, Bell | None]:
         # Under the lock: close() takes it too, and ends every flight that it finds.

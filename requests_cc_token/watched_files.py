@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from .events import logger
 from .exceptions import TokenRequestError
-from .forks import renew_after_fork
+from .looks import FIRST_LOOK, NEXT_LOOK, Looks
 
 _T = TypeVar("_T")
 
@@ -77,7 +76,8 @@ class WatchedFiles(Generic[_T]):
     """Something made of one or several files, made anew once one of them has changed.
 
     ``make`` gets the contents and raises ``UnusableFileError`` where they are no good; what it made before is used
-    then, since a rotation looks like that halfway: one file empty, half written, or not yet matching the other.
+    then, since a rotation looks like that halfway: one file empty, half written, or not yet matching the other. The
+    same holds while their file system hangs.
     """
 
     def __init__(
@@ -86,13 +86,12 @@ class WatchedFiles(Generic[_T]):
         self.paths = tuple(Path(path) for path in paths)
         self._make = make
         self._what = what
-        self._lock = threading.Lock()
+        self._looks = Looks()
         self._seen: tuple[Stamp | None, ...] | None = None
         self._settled = False
         self._contents: tuple[bytes, ...] | None = None
         self._made: _T | None = None
         self._complaint: str | None = None
-        renew_after_fork(self)
 
     def __repr__(self) -> str:
         return f"<{self._what} from {self._where}>"
@@ -101,22 +100,30 @@ class WatchedFiles(Generic[_T]):
     def _where(self) -> str:
         return " and ".join(repr(str(path)) for path in self.paths)
 
-    def get(self) -> _T:
-        """What the files hold now, or held last. Raises ``TokenRequestError`` where they never held anything good."""
-        stamp = self.stamp()
-        made = self._made
-        if made is not None and self._settled and stamp == self._seen:
-            return made
-        with self._lock:
-            self._read(stamp)
-            if self._made is not None:
-                return self._made
-            complaint = self._complaint
-        raise TokenRequestError(f"the {self._what}, {self._where}: {complaint}")
+    def get(self, within: float | None = None) -> _T:
+        """What the files hold now, or held last.
+
+        ``within`` is the seconds that this caller has. Raises ``TokenRequestError`` where the files never held anything
+        good, or were not read in time.
+        """
+        patience = FIRST_LOOK if self._made is None else NEXT_LOOK
+        try:
+            self._looks.take(None, self._look, within=patience if within is None else min(within, patience))
+        except TimeoutError as error:
+            self._complain(str(error.strerror))
+        if self._made is not None:
+            return self._made
+        raise TokenRequestError(f"the {self._what}, {self._where}: {self._complaint}")
 
     def stamp(self) -> tuple[Stamp | None, ...]:
         """The stamp of each file."""
         return tuple(map(file_stamp, self.paths))
+
+    def _look(self) -> None:
+        """Make it anew where the files have changed; by one thread at a time."""
+        stamp = self.stamp()
+        if self._made is None or not self._settled or stamp != self._seen:
+            self._read(stamp)
 
     def _read(self, stamp: tuple[Stamp | None, ...]) -> None:
         contents: tuple[bytes, ...] | None = None
@@ -139,7 +146,3 @@ class WatchedFiles(Generic[_T]):
         if reason != self._complaint and self._made is not None:
             logger.warning("the %s, %s: %s; going on with the last good one", self._what, self._where, reason)
         self._complaint = reason
-
-    def after_fork_in_child(self) -> None:
-        """Start the lock anew: a thread that the child does not have may hold it."""
-        self._lock = threading.Lock()

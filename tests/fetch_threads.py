@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from requests_cc_token.flights import start_thread
+from requests_cc_token.threads import start_thread
 
 from .scripted_server import PATIENCE
 

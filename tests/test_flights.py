@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextvars
 import math
 import sys
-import threading
 from typing import Any
 
 import pytest
 
 from requests_cc_token.clock import SystemClock
-from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, run_as_part_of, start_thread
+from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, run_as_part_of
 from requests_cc_token.testing import ManualClock
 
 from .fetch_threads import started
@@ -146,52 +144,3 @@ class TestFlight:
         inner.land()
         assert over.wait(PATIENCE)
         assert outer.waits_for is None
-
-
-class TestThread:
-    def test_it_has_a_name_and_the_context_of_its_caller(self) -> None:
-        """Logs say whose thread it is, and context variables reach what runs in it."""
-        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
-        variable.set("blue")
-        seen: list[str] = []
-        look = lambda: seen.extend([threading.current_thread().name, variable.get()])  # noqa: E731
-        over = started(look, "requests_cc_token x")
-        assert over.wait(PATIENCE)
-        assert seen == ["requests_cc_token x", "blue"]
-
-    def test_debuggers_and_profilers_follow(self) -> None:
-        """What is set for all threads is set for this one too."""
-        called: list[str] = []
-
-        def work() -> None:
-            called.append("work")
-
-        def trace(frame: Any, event: str, argument: Any) -> Any:
-            called.append(f"traced {frame.f_code.co_name}")
-
-        def profile(frame: Any, event: str, argument: Any) -> Any:
-            called.append(f"profiled {event}")
-
-        tracing, profiling = threading.gettrace(), threading.getprofile()
-        threading.settrace(trace)
-        threading.setprofile(profile)
-        try:
-            assert started(work).wait(PATIENCE)
-        finally:
-            threading.settrace(tracing)
-            threading.setprofile(profiling)
-        assert {"traced work", "work", "profiled call"} <= set(called)
-
-    def test_an_exception_goes_where_those_of_threads_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """``threading.excepthook`` gets it, with the thread's name."""
-        told: list[Any] = []
-        over = threading.Event()
-
-        def hook(arguments: Any) -> None:
-            told.append((arguments.exc_type, arguments.thread.name))
-            over.set()
-
-        monkeypatch.setattr(threading, "excepthook", hook)
-        start_thread(lambda: 1 / 0, "requests_cc_token x")
-        assert over.wait(PATIENCE)
-        assert told == [(ZeroDivisionError, "requests_cc_token x")]

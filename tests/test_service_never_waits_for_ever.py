@@ -37,6 +37,7 @@ from requests_cc_token.caches.memory import MemoryTokenCache
 from requests_cc_token.endpoint import token_request
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.flights import BEGIN_WITHIN
+from requests_cc_token.threads import start_thread
 
 from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
 from .moments import a_signal_may_come
@@ -357,7 +358,6 @@ class TestSignalsAndFinalizers:
         assert came == [True]
 
     def _before_the_start(self, monkeypatch: pytest.MonkeyPatch, handler: Callable[[], object]) -> list[bool]:
-        start_thread = flights.start_thread
         came: list[bool] = []
         def interrupted(work: Callable[[], object], name: str) -> None:
             monkeypatch.setattr(flights, "start_thread", start_thread)
@@ -643,7 +643,6 @@ def test_an_interrupt_as_a_renewal_is_started(harness: Harness, monkeypatch: pyt
     """Takes its caller away, who waited for nobody; the next one starts the renewal."""
     harness.get()
     harness.clock.advance(3_500)
-    start_thread = flights.start_thread
 
     def interrupted(work: Callable[[], object], name: str) -> None:
         monkeypatch.setattr(flights, "start_thread", start_thread)

@@ -7,11 +7,15 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from requests_cc_token import TokenRequestError
 from requests_cc_token.watched_files import MAX_FILE, SETTLED_AFTER, UnusableFileError, WatchedFiles
+
+from .forked import in_child
+from .scripted_server import PATIENCE
 
 
 class Made:
@@ -150,26 +154,79 @@ def test_threads_make_it_once(tmp_path: Path) -> None:
     assert set(got) == set(made)
 
 
-def test_a_child_does_not_wait_for_its_parents_threads(tmp_path: Path) -> None:
-    """A lock that a thread held at the fork is a new one in the child."""
-    files = watched(settled(tmp_path / "a", b"1"))
-    with files._lock:
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if files.get().contents == (b"1",) else 1)
-        assert os.waitpid(child, 0)[1] == 0
+class Hanging:
+    """A file system that answers no question about files of this name until it is told to; who asks, waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.asked = threading.Semaphore(0)
+        self.answers = threading.Event()
+        stat = os.stat
+
+        def hanging(path: Any, *arguments: Any, **options: Any) -> Any:
+            if isinstance(path, (str, os.PathLike)) and os.fspath(path).endswith(name):
+                self.asked.release()
+                assert self.answers.wait(PATIENCE)
+            return stat(path, *arguments, **options)
+
+        monkeypatch.setattr(os, "stat", hanging)
 
 
-def test_what_a_child_is_told_to_do(tmp_path: Path) -> None:
-    """Start the lock anew, and keep what was made: the last good one has to be there if the file is no good now."""
-    path = settled(tmp_path / "a", b"1")
-    files = watched(path)
-    made = files.get()
-    with files._lock:
-        files.after_fork_in_child()
-        assert not files._lock.locked()
-        settled(path, b"bad")
-        assert files.get() is made
+class TestFileSystemThatHangs:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return settled(tmp_path / "hangs", b"1")
+
+    def test_the_last_good_one_is_used(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Who finds it hanging waits a moment, who comes later not at all; one look hangs, not one for each."""
+        files = watched(path)
+        made = files.get()
+        monkeypatch.setattr("requests_cc_token.watched_files.NEXT_LOOK", 0.05)
+        hanging = Hanging(monkeypatch, "hangs")
+        with caplog.at_level(logging.WARNING):
+            assert [files.get() for _ in range(20)] == [made] * 20
+        assert [record.getMessage() for record in caplog.records] == [
+            f"the thing, '{path}': it is still being read after 0.05 s; going on with the last good one"
+        ]
+        assert hanging.asked.acquire(timeout=PATIENCE)
+        assert not hanging.asked.acquire(blocking=False)
+        path.write_bytes(b"2")
+        hanging.answers.set()
+        until = time.monotonic() + PATIENCE
+        while files.get() is made:
+            assert time.monotonic() < until
+        assert files.get().contents == (b"2",)
+
+    def test_without_a_good_one_there_is_an_error(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In the time that the caller has, and in no case later than the first look may take."""
+        files = watched(path)
+        hanging = Hanging(monkeypatch, "hangs")
+        with pytest.raises(TokenRequestError, match=r"still being read after 0\.02 s"):
+            files.get(within=0.02)
+        monkeypatch.setattr("requests_cc_token.watched_files.FIRST_LOOK", 0.03)
+        with pytest.raises(TokenRequestError, match=r"still being read after 0\.03 s"):
+            files.get()
+        with pytest.raises(TokenRequestError, match=r"still being read after 0\.03 s"):
+            files.get(within=PATIENCE)
+        hanging.answers.set()
+        monkeypatch.setattr("requests_cc_token.watched_files.FIRST_LOOK", PATIENCE)
+        assert files.get().contents == (b"1",)
+
+    def test_a_forked_child_looks_by_itself(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It does not wait for a thread of its parent that it does not have."""
+        files = watched(path)
+        hanging = Hanging(monkeypatch, "hangs")
+        with pytest.raises(TokenRequestError):
+            files.get(within=0)
+        assert hanging.asked.acquire(timeout=PATIENCE)
+
+        def check() -> None:
+            hanging.answers.set()
+            assert files.get(within=PATIENCE).contents == (b"1",)
+
+        in_child(check)
+        hanging.answers.set()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")

@@ -56,12 +56,13 @@ class ClientCertificate:
     def __repr__(self) -> str:
         return repr(self._files)
 
-    def current(self) -> LoadedCertificate:
+    def current(self, *, within: float | None = None) -> LoadedCertificate:
         """The certificate as it is now; the same object while it has not changed.
 
-        Raises ``TokenRequestError`` where the files never held a usable pair.
+        ``within`` is the seconds that this caller has. Raises ``TokenRequestError`` where the files never held a usable
+        pair, or are not read in time.
         """
-        return self._files.get()
+        return self._files.get(within)
 
     def stamp(self) -> Hashable:
         """Something that differs once a file is known to have changed."""

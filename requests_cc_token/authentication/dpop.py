@@ -102,14 +102,15 @@ class DPoPKey:
         """
         return self._key().thumbprint
 
-    def current(self) -> DPoPKey:
+    def current(self, *, within: float | None = None) -> DPoPKey:
         """The key as it is now, as a ``DPoPKey`` that does not change; the same object until the file changes.
 
-        Raises ``TokenRequestError`` if the key's file cannot be read.
+        ``within`` is the number of seconds that this caller has. Raises ``TokenRequestError`` if the key's file cannot
+        be read, or not in time.
         """
         if self._signing_key is not None:
             return self
-        key = self._source.get()
+        key = self._source.get(within)
         current = self._current
         if current is None or current._signing_key is not key:
             if current is not None and current.thumbprint == key.thumbprint:

@@ -179,12 +179,15 @@ class SigningKeySource:
         """Whether the key never changes."""
         return self._key is not None
 
-    def get(self) -> SigningKey:
-        """The key as it is now. Raises ``TokenRequestError`` where there is none."""
+    def get(self, within: float | None = None) -> SigningKey:
+        """The key as it is now; ``within`` is the seconds that this caller has.
+
+        Raises ``TokenRequestError`` where there is none, or it is not read in time.
+        """
         if self._key is not None:
             return self._key
         if self._files is not None:
-            return self._files.get()
+            return self._files.get(within)
         assert self._source is not None
         stamp = self._source.stamp()
         if self._read is not None and self._read[0] == stamp:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from requests_cc_token.clock import Clock
-from requests_cc_token.flights import start_thread
+from requests_cc_token.threads import start_thread
 from requests_cc_token.tracers import handed_on
 
 _T = TypeVar("_T")

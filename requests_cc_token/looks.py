@@ -1,0 +1,83 @@
+"""Looks at files, and at what somebody's own code says of them, that are waited for for a bounded time.
+
+A file system whose server is gone answers after hours, or never, and no call of it can be ended from outside. So a
+look is taken in a thread of its own, for all who want it at that moment. While it hangs no other is begun, so that
+threads do not pile up, and whoever comes is told at once.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+from .clock import SystemClock
+from .flights import Flight, run_as_part_of
+from .forks import renew_after_fork
+from .threads import start_thread
+
+_T = TypeVar("_T")
+
+#: Seconds that the first look at something may take, when nothing of it is known yet: the command that prints a key's
+#: password may take ten, and decrypting it some more.
+FIRST_LOOK = 15.0
+#: Seconds that a look may take where it is known what was there last. Local files take microseconds.
+NEXT_LOOK = 1.0
+
+_CLOCK = SystemClock()
+
+
+class Looks:
+    """The looks that are being taken, of each thing one at a time; safe in threads, signal handlers and after forks."""
+
+    def __init__(self) -> None:
+        # Changed by single steps of the interpreter, so that no lock is needed.
+        self._under_way: dict[Hashable, Flight[Any]] = {}
+        renew_after_fork(self)
+
+    def take(self, thing: Hashable, look: Callable[[], _T], *, within: float) -> _T:
+        """What ``look()`` returns or raises, or what it brings to somebody who has begun it already.
+
+        Raises ``TimeoutError`` once the look takes longer than ``within`` seconds, and at once where the caller is a
+        part of it; its ``strerror`` says which.
+        """
+        now = _CLOCK.monotonic()
+        new: Flight[_T] = Flight(now)
+        flight = self._under_way.setdefault(thing, new)
+        if not flight.begun and flight.is_overdue(now):
+            flight = self._under_way[thing] = new  # the thread of that one never came
+        bell = flight.join()
+        if flight is new:
+            self._start(thing, flight, look)
+        if flight.waits_for_this_thread() or flight.waits_for_this_code():
+            flight.leave(bell)
+            raise TimeoutError(errno.EDEADLK, "it is asked for amid a look at it")
+        if not flight.wait(bell, _CLOCK, flight.begun_at + within):
+            raise TimeoutError(errno.ETIMEDOUT, f"it is still being read after {within:g} s")
+        if flight.error is not None:
+            raise flight.error
+        return flight.result  # type: ignore[return-value]
+
+    def _start(self, thing: Hashable, flight: Flight[_T], look: Callable[[], _T]) -> None:
+        def work() -> None:
+            flight.begun = True
+            try:
+                flight.result = look()
+            except BaseException as error:
+                flight.error = error
+            finally:
+                if self._under_way.get(thing) is flight:
+                    self._under_way.pop(thing, None)
+                flight.land()
+
+        try:
+            start_thread(lambda: run_as_part_of(flight, work), "requests_cc_token look")
+        except (RuntimeError, MemoryError):
+            flight.starting_in = None
+            run_as_part_of(flight, work)
+        finally:
+            flight.starting_in = None
+
+    def after_fork_in_child(self) -> None:
+        """Forget the looks that threads of the parent are taking."""
+        self._under_way = {}

@@ -1,0 +1,123 @@
+"""Looks at files that are waited for for a bounded time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from requests_cc_token.looks import FIRST_LOOK, Looks
+
+from .fetch_threads import started
+from .forked import in_child
+from .scripted_server import PATIENCE
+
+
+@pytest.fixture
+def looks() -> Looks:
+    return Looks()
+
+
+def no_thread(work: Callable[[], object], name: str) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_what_a_look_brings_and_what_it_raises(looks: Looks) -> None:
+    """Comes back to the caller, each time anew."""
+    assert looks.take("a", lambda: 1, within=PATIENCE) == 1
+    with pytest.raises(ZeroDivisionError):
+        looks.take("a", lambda: 1 // 0, within=PATIENCE)
+    assert looks.take("a", lambda: 2, within=PATIENCE) == 2
+
+
+def test_one_looks_for_all(looks: Looks) -> None:
+    """Who comes while a look is taken gets what it brings; looks at other things are taken beside it."""
+    begun, gate = threading.Event(), threading.Event()
+    got: list[str] = []
+
+    def look() -> str:
+        begun.set()
+        assert gate.wait(PATIENCE)
+        return "the first"
+
+    overs = [started(lambda: got.append(looks.take("a", look, within=PATIENCE)))]
+    assert begun.wait(PATIENCE)
+    joined = looks._under_way["a"].bells
+    overs += [started(lambda: got.append(looks.take("a", lambda: "another", within=PATIENCE))) for _ in range(3)]
+    while len(joined) < 4:
+        assert not any(over.is_set() for over in overs)
+    assert looks.take("b", lambda: "aside", within=PATIENCE) == "aside"
+    gate.set()
+    assert all(over.wait(PATIENCE) for over in overs)
+    assert got == ["the first"] * 4
+
+
+def test_one_that_hangs_is_waited_for_once(looks: Looks) -> None:
+    """Who comes later is told at once, however long it would wait; no second look is begun."""
+    gate = threading.Event()
+    begun: list[None] = []
+
+    def look() -> None:
+        begun.append(None)
+        gate.wait(PATIENCE)
+
+    for _ in range(50):
+        with pytest.raises(TimeoutError) as caught:
+            looks.take("a", look, within=0.02)
+        assert caught.value.strerror == "it is still being read after 0.02 s"
+    assert len(begun) == 1
+    gate.set()
+
+
+def test_one_whose_thread_never_came_is_replaced(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory ran out as it started: the next caller takes another one once that one is late."""
+    with monkeypatch.context() as patch:
+        patch.setattr("requests_cc_token.flights.BEGIN_WITHIN", 0.0)
+        patch.setattr("requests_cc_token.looks.start_thread", lambda work, name: None)
+        with pytest.raises(TimeoutError):
+            looks.take("a", lambda: 1, within=PATIENCE)
+    assert looks.take("a", lambda: 2, within=PATIENCE) == 2
+
+
+def test_where_no_thread_can_be_had(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller looks by itself."""
+    monkeypatch.setattr("requests_cc_token.looks.start_thread", no_thread)
+    assert looks.take("a", threading.current_thread, within=PATIENCE) is threading.current_thread()
+
+
+def test_a_look_that_asks_for_itself_is_refused(looks: Looks) -> None:
+    """A password's callable, say, that needs a token of the client whose key it opens."""
+    with pytest.raises(TimeoutError) as caught:
+        looks.take("a", lambda: looks.take("a", lambda: 1, within=FIRST_LOOK), within=PATIENCE)
+    assert caught.value.strerror == "it is asked for amid a look at it"
+
+
+def test_a_signals_handler_does_not_wait_for_its_own_thread(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes just before its thread starts a look is told at once."""
+    told: list[str | None] = []
+
+    def interrupted(work: Callable[[], object], name: str) -> None:
+        if not told:
+            told.append(None)
+            with pytest.raises(TimeoutError) as caught:
+                looks.take("a", lambda: 1, within=FIRST_LOOK)
+            told.append(caught.value.strerror)
+        work()
+
+    monkeypatch.setattr("requests_cc_token.looks.start_thread", interrupted)
+    assert looks.take("a", lambda: 2, within=PATIENCE) == 2
+    assert told == [None, "it is asked for amid a look at it"]
+
+
+def test_a_forked_child_looks_by_itself(looks: Looks) -> None:
+    """The thread of its parent's look is not there."""
+    gate = threading.Event()
+    with pytest.raises(TimeoutError):
+        looks.take("a", lambda: gate.wait(PATIENCE), within=0)
+
+    def check() -> None:
+        assert looks.take("a", lambda: 1, within=PATIENCE) == 1
+
+    in_child(check)
+    gate.set()
