@@ -108,11 +108,11 @@ def together(processes: int) -> Cost:
             now, slot = due[process], slots[process]
             step = slot.step(now)
             assert step.start is not None
-            count(cost.store_commands, now)  # it reads
+            count(cost.store_commands, now)  # it looks, and has the lease where no token is
             waited = 0.0
             news = None if stored is None or now < landed else slot.news(seen(stored, now), now)
             if news is None:
-                count(cost.store_commands, now)  # it asks for the lease
+                count(cost.store_commands, now, stored is not None)  # not enough: it asks for the lease
                 if now >= landed:
                     cost.token_requests += 1
                     cost.intervals += [] if before is None else [now - before]

@@ -71,23 +71,23 @@ class TokenSource:
     def obtain(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
         """The token that this fetch is for. Raises ``TokenRequestError`` and its kinds."""
         slot.stored_key = key = self._stored_key(demand, slot)
-        token = self._news(slot, self._use("read", demand, partial(self._cache.get, key)))
-        if token is not None and not flight.forced:
-            flight.source = "shared cache"
-            return token
-        # A forced renewal wants a token newer than what lies there, not necessarily its own.
-        known = None if token is None else token.value
-        lease = self._lease(demand, key)
+        if not self._is_shared:
+            token = self._news(slot, self._use("read", demand, partial(self._cache.get, key)))
+            if token is not None and not flight.forced:
+                flight.source = "shared cache"
+                return token
+        lease = self._lease(demand, slot, flight)
         try:
             while lease is not None:
-                # The process that held the lease before may have stored the token that is needed here.
+                # Whoever held the lease before may have left what we came for. A forced renewal wants a token newer
+                # than what lay there, not necessarily its own.
                 token = self._news(slot, lease.token)
-                if token is not None and token.value != known:
+                if token is not None and not (flight.forced and lease.granted):
                     flight.source = "shared cache"
                     return token
                 if lease.granted:
                     break
-                lease = self._lease(demand, key)
+                lease = self._lease(demand, slot, flight)
             token = self._request(demand, slot, flight)
             put = lease.set if lease is not None else partial(self._cache.set, key)
             if slot.wants(flight):
@@ -112,11 +112,13 @@ class TokenSource:
             token = replace(token, key=slot.key, binding=slot.binding)
         return slot.news(token, self._clock.monotonic())
 
-    def _lease(self, demand: Demand, key: str) -> Lease | None:
-        """The right to fetch for all processes, where the cache knows such a thing."""
-        if not isinstance(self._cache, SharedTokenCache):
+    def _lease(self, demand: Demand, slot: Slot, flight: TokenFlight) -> Lease | None:
+        """The right to fetch for all processes, or a token that is there; None where the cache knows no such thing."""
+        cache, key = self._cache, slot.stored_key
+        if not isinstance(cache, SharedTokenCache) or key is None:
             return None
-        return self._use("lease from", demand, partial(self._cache.lease, key, self._backchannel.closed.is_set))
+        enough = None if flight.forced else lambda token: self._news(slot, token) is not None
+        return self._use("read", demand, partial(cache.lease, key, self._backchannel.closed.is_set, enough))
 
     def _request(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
         # Further tries within the fetch are for those who wait for it, after a time that went well. A renewal

@@ -55,8 +55,12 @@ class ToldCache:
     def delete(self, key: str) -> None:
         self.log.append("delete")
 
-    def lease(self, key: str, cancelled: Callable[[], bool]) -> ToldLease | None:
+    def lease(
+        self, key: str, cancelled: Callable[[], bool], enough: Callable[[AccessToken], bool] | None = None
+    ) -> ToldLease | None:
         self.log.append("lease")
+        if enough is not None and self.token is not None and enough(self.token):
+            return ToldLease(self.log, False, self.token)
         self.at_lease()
         return self.leases.pop(0)
 

@@ -17,7 +17,7 @@ from requests_cc_token.forks import renew_after_fork
 _T = TypeVar("_T")
 
 #: Steps in which an allowance is waited through.
-STEPS = 100
+STEPS = 50
 #: Operations that may hang at once. Each holds a thread and perhaps a connection.
 MAX_HANGING = 4
 #: Characters of a store's own error text that a message repeats at most.
@@ -27,7 +27,7 @@ MAX_TEXT = 120
 class Allowance:
     """Seconds that the store may add to one call, over all its operations.
 
-    They are waited through in a hundred steps, and each counts as long as it was meant to be, however late the
+    They are waited through in fifty steps, and each counts as long as it was meant to be, however late the
     system wakes this process from it. So where processors are scarce, which slows the store and its clients alike,
     the time stretches; where there are enough, it is what it says.
     """

@@ -227,6 +227,10 @@ class FileTokenCache(StoreTokenCache[_Holding]):
             self._judge()
             self._make_folder(folder)
         held = _look(folder)
+        if wait.for_any:
+            token = self._unexpired(self._read(key))
+            if token is not None:
+                return Claim(0, held.last, token)
         if wait.looks and held.last > wait.first_seen:
             return Claim(0, held.last, self._read(key))
         number = (held.highest if wait.over else max(held.last, wait.given_up)) + 1

@@ -31,7 +31,7 @@ class Lease(Protocol):
 
     @property
     def granted(self) -> bool:
-        """Whether it is this process's turn. If not, another process has stored or deleted the token meanwhile."""
+        """Whether it is this process's turn. If not, its token is enough, or was stored or deleted meanwhile."""
 
     @property
     def token(self) -> AccessToken | None:
@@ -51,9 +51,12 @@ class SharedTokenCache(TokenCache, Protocol):
     Test one of your own with ``requests_cc_token.testing.SharedTokenCacheContract``.
     """
 
-    def lease(self, key: str, cancelled: Callable[[], bool]) -> Lease | None:
+    def lease(
+        self, key: str, cancelled: Callable[[], bool], enough: Callable[[AccessToken], bool] | None = None
+    ) -> Lease | None:
         """Wait until it is this process's turn to request the token, or until another process has stored it.
 
-        Returns None once ``cancelled()`` returns True. The wait must be limited, because the process whose turn it is
-        may have died.
+        ``enough(token)`` says of a token that is there already whether it will do: then return at once, without a turn.
+        So a process that starts looks at the store once, whether the token is there or not. Returns None once
+        ``cancelled()`` returns True. The wait must be limited, because the process whose turn it is may have died.
         """

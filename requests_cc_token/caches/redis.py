@@ -42,13 +42,14 @@ local function next_number()
 end
 """
 
-# ARGV: nonce, lease in ms, ms to keep the fence, '1' to fetch whoever else does.
+# ARGV: nonce, lease in ms, ms to keep the fence, '1' to fetch whoever else does, '1' to claim nothing where a token is.
 # A client that lost the answer asks again with the same nonce.
 _LEASE = (
     _NUMBER
     + """
 local last = redis.call('HGET', KEYS[2], 'last') or '0'
 local token = redis.call('GET', KEYS[1])
+if token and ARGV[5] == '1' then return {'0', last, token} end
 local mine = ARGV[4] == '1' or redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2])
 if not (mine or redis.call('GET', KEYS[3]) == ARGV[1]) then
   return {'0', last, token}
@@ -175,8 +176,13 @@ class RedisTokenCache(StoreTokenCache[str]):
             round(self._lease_time * 1000),
             round(KEPT_AFTER_EXPIRY * 1000),
             int(wait.over),
+            int(wait.for_any),
         )
-        return Claim(int(number), int(last), self._decoded(key, record), wait.nonce if int(number) else None)
+        token = self._unexpired(self._decoded(key, record))
+        if wait.for_any and record is not None and token is None:
+            wait.for_any = False  # of no use, so it must not keep this process from fetching
+            return self._claim(key, wait)
+        return Claim(int(number), int(last), token, wait.nonce if int(number) else None)
 
     def _let_go(self, key: str, holding: str) -> None:
         self._client.eval(_RELEASE, 1, self._names(key)[2], holding)

@@ -6,7 +6,6 @@ import os
 import random
 import secrets
 import socket
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -35,7 +34,7 @@ MAX_WAIT = 30.0
 SILENCE_WHILE_WAITING = 4
 #: Seconds between two looks at a store while another process fetches, and the share of the time waited so far: a
 #: fleet that waits longer asks more rarely.
-POLL_BOUNDS = (0.03, 0.25)
+POLL_BOUNDS = (0.1, 0.5)
 POLL_SHARE = 0.25
 
 
@@ -125,8 +124,6 @@ class StoreTokenCache(ABC, Generic[_T]):
         self._calls = BoundedCalls(store)
         self._records = records
         self._clock: Clock = clock if clock is not None else SystemClock()
-        # One call reads, then leases if need be, then writes: what a thread's reading has left is for its lease.
-        self._left = threading.local()
 
     # What the store does.
 
@@ -140,7 +137,10 @@ class StoreTokenCache(ABC, Generic[_T]):
 
     @abstractmethod
     def _claim(self, key: str, wait: Wait) -> Claim[_T]:
-        """Claim the right to fetch; whatever the answer, do not wait for it."""
+        """Claim the right to fetch; whatever the answer, do not wait for it.
+
+        With ``wait.for_any`` nothing is claimed where a token is that has not expired.
+        """
 
     @abstractmethod
     def _let_go(self, key: str, holding: _T) -> None:
@@ -154,8 +154,7 @@ class StoreTokenCache(ABC, Generic[_T]):
 
     def get(self, key: str) -> AccessToken | None:
         """The token of the key, or None if there is none or it has expired. Raises ``TokenCacheError``."""
-        self._left.allowance = allowance = Allowance(self._timeout)
-        return self._unexpired(self._calls.call("read", partial(self._read, key), allowance))
+        return self._unexpired(self._calls.call("read", partial(self._read, key), Allowance(self._timeout)))
 
     def set(self, key: str, token: AccessToken) -> None:
         """Store the token under the key until it expires, replacing any other. Raises ``TokenCacheError``."""
@@ -175,14 +174,17 @@ class StoreTokenCache(ABC, Generic[_T]):
             return replace(kept, token=None, age=None)
         return kept
 
-    def lease(self, key: str, cancelled: Callable[[], bool]) -> StoreLease | None:
+    def lease(
+        self, key: str, cancelled: Callable[[], bool], enough: Callable[[AccessToken], bool] | None = None
+    ) -> StoreLease | None:
         """Wait until it is this process's turn to request the token, or until another one has stored or deleted it.
+
+        A token that is ``enough`` is returned at once, without a turn.
 
         Returns None once ``cancelled()`` returns True. Raises ``TokenCacheError``.
         """
-        first: Allowance = self._left.__dict__.pop("allowance", None) or Allowance(self._timeout)
-        allowance = first
-        wait = Wait(self._clock.monotonic())
+        allowance = first = Allowance(self._timeout)
+        wait = Wait(self._clock.monotonic(), for_any=enough is not None)
         while True:
             claim = self._calls.call(
                 "lease from", partial(self._claim, key, wait), allowance, undo=partial(self._undo, key)
@@ -192,6 +194,11 @@ class StoreTokenCache(ABC, Generic[_T]):
             claim.token = self._unexpired(claim.token)
             if claim.number or claim.last > wait.first_seen:
                 return StoreLease(self, key, claim, first)
+            if enough is not None and wait.for_any and claim.token is not None:
+                if enough(claim.token):
+                    return StoreLease(self, key, claim, first)
+                wait.for_any = False
+                continue
             if cancelled():
                 return None
             wait.pause(self._clock)
@@ -232,9 +239,11 @@ class StoreTokenCache(ABC, Generic[_T]):
 class Wait:
     """One process's wait for its turn."""
 
-    def __init__(self, begun: float) -> None:
+    def __init__(self, begun: float, *, for_any: bool = False) -> None:
         self._begun = begun
         self._really_begun = time.monotonic()
+        #: Whether a token that is there, whatever its number, may be what is waited for.
+        self.for_any = for_any
         #: Seconds waited on the cache's clock, as of the last pause.
         self.waited = 0.0
         self.looks = 0

@@ -192,6 +192,32 @@ class SharedTokenCacheContract(TokenCacheContract):
         lease.release()
         assert _value(cache.get(self.key())) == "there"
 
+    def test_a_token_that_is_enough_is_given_at_once(self) -> None:
+        """Who would rather have a token than the lease gets the one that is there, whoever fetches meanwhile."""
+        one, other = self.make_cache(self.clock), self.make_cache(self.clock)
+        one.set(self.key(), self.token("there"))
+        fetching = one.lease(self.key(), lambda: False)
+        assert _granted(fetching)
+        lease = other.lease(self.key(), lambda: True, lambda token: token.value == "there")
+        assert lease is not None
+        assert not lease.granted
+        assert _value(lease.token) == "there"
+        lease.release()
+        fetching.release()
+
+    def test_a_token_that_is_not_enough_is_no_obstacle(self) -> None:
+        """Where the token that is there is not enough, has expired, or is none, the lease is granted."""
+        cache = self.make_cache(self.clock)
+        for number, value in enumerate(("there", "expired", None)):
+            if value is not None:
+                cache.set(self.key(number), self.token(value, lifetime=60.0))
+            if value == "expired":
+                self.clock.advance(61.0)
+            lease = cache.lease(self.key(number), lambda: True, lambda token: token.value != "there")
+            assert _granted(lease)
+            assert _value(lease.token) == (value if value == "there" else None)
+            lease.release()
+
     def test_who_waits_gets_what_the_holder_wrote(self) -> None:
         """A wait ends with the token that the holder of the lease wrote."""
         one, other = self.make_cache(self.clock), self.make_cache(self.clock)

@@ -44,9 +44,11 @@ class GatedCache(WatchedCache):
         super().__init__(cache)
         self._gate = gate
 
-    def lease(self, key: str, cancelled: Callable[[], bool]) -> Any:
+    def lease(
+        self, key: str, cancelled: Callable[[], bool], enough: Callable[[AccessToken], bool] | None = None
+    ) -> Any:
         self._gate("before the lock")
-        lease = super().lease(key, cancelled)
+        lease = super().lease(key, cancelled, enough)
         self._gate("holding it")
         return None if lease is None else GatedLease(lease, self._gate)
 

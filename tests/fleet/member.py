@@ -31,7 +31,9 @@ class WatchedCache:
     def delete(self, key: str) -> None:
         self.cache.delete(key)
 
-    def lease(self, key: str, cancelled: Callable[[], bool]) -> Any:
+    def lease(
+        self, key: str, cancelled: Callable[[], bool], enough: Callable[[AccessToken], bool] | None = None
+    ) -> Any:
         told = False
 
         def waits() -> bool:
@@ -41,7 +43,7 @@ class WatchedCache:
                 say("waiting")
             return cancelled()
 
-        return self.cache.lease(key, waits)
+        return self.cache.lease(key, waits, enough)
 
 
 def say(line: str) -> None:
