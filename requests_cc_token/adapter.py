@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import requests
@@ -11,6 +11,7 @@ import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from .authentication.certificate import CertificateConnections
+from .authorized_headers import carries_token
 from .exceptions import ConfigurationError
 from .keyword_arguments import Unpack
 from .mounts import Mount
@@ -20,6 +21,9 @@ from .service import AccessTokenService
 from .shortcuts.adapter import ShortcutAdapter, copy_with_header, leave_to_parent
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret
+
+#: Sends a request with the options of ``HTTPAdapter.send``.
+Sender = Callable[[requests.PreparedRequest, "dict[str, Any]"], requests.Response]
 
 
 class HTTPAdapterOptions(TypedDict, total=False):
@@ -129,18 +133,36 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         not sent then.
         """
         options = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
-        if not self._policy.authorizes(request):
-            response = self._forward(request, options)
-            if response.status_code == 401:
-                self._policy.warn_of_authorization(request)
-            return response
-        if proxies:
-            options["proxies"] = proxies_that_see_no_secret(request.url or "", proxies)
-        tries = self._policy.tries(request, timeout)
-        return send_tries(tries, lambda attempt: self._send_try(attempt, request, options), request.body)
+        if self.authorizes(request):
+            return self._send_authorized(request, options)
+        response = self._forward(request, options)
+        if response.status_code == 401:
+            self._policy.warn_of_authorization(request)
+        return response
+
+    def authorizes(self, request: requests.PreparedRequest) -> bool:
+        """Whether this adapter gives the request a token: it has none, one may go there, and the caller wants it."""
+        return not carries_token(request) and self._policy.authorizes(request)
+
+    @sealed
+    def send_by(self, sender: Sender, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
+        """As ``send`` for a request that this adapter ``authorizes``, but the copies are sent by another function.
+
+        ``options`` are all of those that ``send`` takes, by their names. Should the function come back to an adapter of
+        this package, that one sees that the copy carries a token and leaves it alone.
+        """
+        return self._send_authorized(request, options, sender)
+
+    def _send_authorized(
+        self, request: requests.PreparedRequest, options: dict[str, Any], sender: Sender | None = None
+    ) -> requests.Response:
+        if options["proxies"]:
+            options = {**options, "proxies": proxies_that_see_no_secret(request.url or "", options["proxies"])}
+        tries = self._policy.tries(request, options["timeout"])
+        return send_tries(tries, lambda attempt: self._send_try(attempt, request, options, sender), request.body)
 
     def _send_try(
-        self, attempt: Try, request: requests.PreparedRequest, options: dict[str, Any]
+        self, attempt: Try, request: requests.PreparedRequest, options: dict[str, Any], sender: Sender | None
     ) -> requests.Response:
         """Send a copy of the request that carries the token; the response gets the caller's own request."""
         token = attempt.token
@@ -148,21 +170,22 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         if certificate is not None and options["cert"] is None:
             # The connection of a token that is bound to a certificate (RFC 8705). Another adapter takes its files only.
             options = {**options, "cert": certificate if self._inner is None else certificate.files}
-        if attempt.dpop is None:
+        if attempt.dpop is None and sender is None:
             # A shallow copy keeps whatever else hangs on the request; only the headers become the copy's own.
             authorized = copy_with_header(request, "Authorization", token.authorization)
         else:
             authorized = copy.copy(request)
             authorized.headers = self._policy.headers(request, attempt)
         try:
-            response = self._forward(authorized, options)
+            response = (sender or self._forward)(authorized, options)
         except requests.RequestException as error:
             error.request = request
             if error.response is not None:
                 error.response.request = request
             raise
         response.request = request
-        response.connection = self
+        if sender is None:
+            response.connection = self
         return response
 
     def _forward(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:

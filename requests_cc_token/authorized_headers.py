@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import requests
 from requests.structures import CaseInsensitiveDict
 
 from .tokens import AccessToken
@@ -62,3 +63,8 @@ class AuthorizedHeaders(CaseInsensitiveDict[Any]):
 
     def __repr__(self) -> str:
         return f"<headers {', '.join(self)}>"
+
+
+def carries_token(request: requests.PreparedRequest) -> bool:
+    """Whether a token was put on the request by this package, and is there still."""
+    return isinstance(request.headers, AuthorizedHeaders) and request.headers.carry_the_token

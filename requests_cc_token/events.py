@@ -25,7 +25,15 @@ Reason = Literal["cold", "renewal", "rejected", "forced"]
 Source = Literal["service", "shared cache"]
 
 EventKind = Literal[
-    "requested", "obtained", "renewed", "served_stale", "failed", "held_off", "rejected", "insufficient_scope"
+    "requested",
+    "obtained",
+    "renewed",
+    "served_stale",
+    "failed",
+    "held_off",
+    "timed_out",
+    "rejected",
+    "insufficient_scope",
 ]
 
 
@@ -43,6 +51,8 @@ class TokenEvent:
     - ``"failed"``: a fetch failed with ``error``; the next one may start in ``wait`` seconds
     - ``"held_off"``: a caller got the error of the fetch before, because the next one may start in ``wait`` seconds
       only
+    - ``"timed_out"``: a caller's time was over before a token came, or that of the fetch that it waited for; ``error``
+      is what the caller got, ``duration`` how long the fetch had been running
     - ``"rejected"``: the API refused the token, which the next call replaces; ``challenge`` is what the API said
     - ``"insufficient_scope"``: the API wants a token with more scope; ``challenge`` says which
     """
@@ -54,7 +64,7 @@ class TokenEvent:
     scope: str | None = field(default=None, kw_only=True)
     #: For how many more seconds the token can be used.
     expires_in: float | None = field(default=None, kw_only=True)
-    #: The error of the fetch, or of the try before.
+    #: The error of the fetch, of the try before, or of the caller.
     error: TokenRequestError | None = field(default=None, kw_only=True)
     #: Seconds until the next fetch may start.
     wait: float | None = field(default=None, kw_only=True)
@@ -83,6 +93,7 @@ _LEVELS: dict[str, int] = {
     "served_stale": logging.WARNING,
     "failed": logging.WARNING,
     "held_off": logging.DEBUG,
+    "timed_out": logging.WARNING,
     "rejected": logging.INFO,
     "insufficient_scope": logging.INFO,
 }
@@ -163,6 +174,8 @@ def _fields(event: TokenEvent) -> dict[str, object]:
 
 def _sentence(event: TokenEvent) -> str:
     parts = [f"token client {event.client!r}: {event.kind.replace('_', ' ')}"]
+    if event.source is not None and event.kind in ("obtained", "renewed"):
+        parts[0] += " from a shared cache" if event.source == "shared cache" else " from the token service"
     if event.attempt is not None:
         parts.append(f"try {event.attempt}" + (f" after {event.waited:.1f} s" if event.waited is not None else ""))
     if event.expires_in is not None:

@@ -15,7 +15,7 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from .authorized_headers import AuthorizedHeaders
+from .authorized_headers import AuthorizedHeaders, carries_token
 from .clock import checked_seconds
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError, one_line
@@ -250,7 +250,9 @@ class TokenPolicy:
         """Say once that the API refused an ``Authorization`` header of the caller's that kept the token out."""
         authorization = request.headers.get("Authorization")
         url = request.url or ""
-        if self._warned_of_authorization or authorization is None or not self.mount.covers(url):
+        if self._warned_of_authorization or authorization is None or carries_token(request):
+            return
+        if not self.mount.covers(url):
             return
         self._warned_of_authorization = True
         logger.warning(

@@ -227,7 +227,7 @@ class AccessTokenService:
         started = self._monotonic()
         deadline = None if timeout is None else started + timeout
         patient_until = started if token_patience is None else started + token_patience
-        demand = Demand.of(self._registry.find(client, deadline), parameters, within=timeout)
+        demand = self._demand(client, parameters, timeout, deadline)
         if self._guard.is_inside():
             return self._token_there(demand)
         slot = self._slot(demand, client)
@@ -245,7 +245,7 @@ class AccessTokenService:
             if not outcome.wait(bell, self._clock, deadline):
                 late = deadline is not None and self._monotonic() >= deadline
                 if outcome.begun or late:
-                    raise _timeout_error(demand, self._source.max_time, asked=timeout if late else None)
+                    raise self._timed_out(slot, outcome, demand, asked=timeout if late else None)
                 vain += 1  # its thread never came
             elif outcome.epoch != step.epoch:
                 continue  # it began before the token was deleted
@@ -261,6 +261,20 @@ class AccessTokenService:
             "or threads",
             client=demand.name,
         )
+
+    def _demand(
+        self,
+        client: str | None,
+        parameters: TokenRequestParameters | None,
+        timeout: float | None,
+        deadline: float | None,
+    ) -> Demand:
+        """What the caller asks for; a resolver may have to be asked first which client the name is."""
+        try:
+            return Demand.of(self._registry.find(client, deadline), parameters, within=timeout)
+        except TokenRequestTimeout as error:
+            self._events.emit(TokenEvent("timed_out", str(error.client), error=error))
+            raise
 
     def _step(self, slot: Slot, demand: Demand, patient: bool) -> tuple[Step, Bell | None]:
         """What a caller can do now; what has to be started is, and where there is a flight it is joined."""
@@ -320,6 +334,20 @@ class AccessTokenService:
                 self._clock.wait(bell, again - now)
         finally:
             self._patient.discard(bell)
+
+    def _timed_out(
+        self, slot: Slot, flight: TokenFlight, demand: Demand, *, asked: float | None
+    ) -> TokenRequestTimeout:
+        """Tell that a caller's time is over; the error for it."""
+        error = _timeout_error(demand, self._source.max_time, asked=asked)
+        slot.counts.timeouts += 1
+        duration, reason = self._monotonic() - flight.begun_at, flight.reason
+        self._events.emit(
+            TokenEvent(
+                "timed_out", demand.name, scope=demand.scope_text, error=error, duration=duration, reason=reason
+            )
+        )
+        return error
 
     # A fetch
 

@@ -353,6 +353,7 @@ class Slot:
         return self.counts.told(
             self.asked,
             hits=self.hits,
+            in_flight=self.hanging + (self.flight is not None),
             status=self.status(now),
             seconds_to_expiry=self.seconds_to_expiry(now),
             seconds_to_next_try=0.0 if failure is None else max(0.0, failure.until - now),

@@ -93,6 +93,10 @@ class ClientStats:
     fetches: int = 0
     #: How many seconds these fetches took together.
     fetch_seconds: float = 0.0
+    #: How many fetches have begun and not ended, including those that nobody waits for any more.
+    in_flight: int = 0
+    #: How many callers got ``TokenRequestTimeout``: their time was over before a token came.
+    timeouts: int = 0
     #: How many tokens were dropped because the API refused them.
     rejections: int = 0
     #: How many fetches failed, by kind of error.
@@ -108,6 +112,16 @@ class ClientStats:
     seconds_to_next_try: float = 0.0
 
 
+def labels(stats: ClientStats) -> dict[str, str]:
+    """Whose figures these are, and what was asked for, as labels of a metric; empty where there is nothing."""
+    return {
+        "client": stats.client,
+        "scope": stats.scope or "",
+        "resource": " ".join(stats.resource),
+        "audience": stats.audience or "",
+    }
+
+
 def counted_together(older: ClientStats, latest: ClientStats) -> ClientStats:
     """The figures of two tokens that were asked for alike; what is about one token is the latest one's."""
     failures = {(each.error, each.code): each.count for each in older.failures}
@@ -119,6 +133,8 @@ def counted_together(older: ClientStats, latest: ClientStats) -> ClientStats:
         requests=older.requests + latest.requests,
         fetches=older.fetches + latest.fetches,
         fetch_seconds=older.fetch_seconds + latest.fetch_seconds,
+        in_flight=older.in_flight + latest.in_flight,
+        timeouts=older.timeouts + latest.timeouts,
         rejections=older.rejections + latest.rejections,
         failures=_failure_counts(failures),
         last_error=latest.last_error or older.last_error,
@@ -126,15 +142,19 @@ def counted_together(older: ClientStats, latest: ClientStats) -> ClientStats:
 
 
 class Counts:
-    """What is counted of one token as time goes by. Changed by one thread at a time."""
+    """What is counted of one token as time goes by.
 
-    __slots__ = ("_causes", "fetch_seconds", "fetches", "last_error", "rejections", "requests")
+    Changed by one thread at a time, except for ``requests`` and ``timeouts``, which are counted without a lock.
+    """
+
+    __slots__ = ("_causes", "fetch_seconds", "fetches", "last_error", "rejections", "requests", "timeouts")
 
     def __init__(self) -> None:
         self.requests = 0
         self.fetches = 0
         self.fetch_seconds = 0.0
         self.rejections = 0
+        self.timeouts = 0
         self.last_error: str | None = None
         self._causes: dict[tuple[str, str | None], int] = {}
 
@@ -156,6 +176,7 @@ class Counts:
             requests=self.requests,
             fetches=self.fetches,
             fetch_seconds=self.fetch_seconds,
+            timeouts=self.timeouts,
             rejections=self.rejections,
             # A copy, since other threads go on counting.
             failures=_failure_counts(dict(self._causes)),
@@ -166,6 +187,7 @@ class Counts:
 
 class _Others(TypedDict, total=False):
     hits: int
+    in_flight: int
     status: Status
     seconds_to_expiry: float | None
     seconds_to_next_try: float

@@ -269,6 +269,8 @@ def test_what_is_known_of_tokens_is_read_at_collection(watched: Watched) -> None
     assert watched.points("hits") == [(asked, 1), (other, 0)]
     assert watched.points("requests") == [(asked, 2), (other, 1)]
     assert watched.points("rejections") == [(asked, 1), (other, 0)]
+    assert watched.points("timeouts") == [(asked, 0), (other, 0)]
+    assert watched.points("in_flight") == [(asked, 0), (other, 0)]
     assert watched.points("time_to_expiry") == [(asked, 995.0), (other, 995.0)]
     assert watched.points("hold_off") == [(asked, 0.0), (other, 0.0)]
 

@@ -72,6 +72,8 @@ def test_each_figure_is_a_metric(harness: Harness) -> None:
     assert value("hits_total") == 1
     assert value("requests_total") == 3
     assert value("rejections_total") == 1
+    assert value("timeouts_total") == 0
+    assert value("in_flight") == 0
     assert value("failures_total", error="TokenEndpointError", code="invalid_scope") == 1
     assert value("fetch_duration_seconds_count") == 3
     assert value("fetch_duration_seconds_sum") == 0
@@ -152,7 +154,7 @@ def promtool(*arguments: str, stdin: str | None = None) -> str:
 
 def test_promtool_takes_the_rules() -> None:
     """Each rule is one that Prometheus loads."""
-    assert "SUCCESS: 6 rules found" in promtool("check", "rules", "alerts.yaml")
+    assert "SUCCESS: 8 rules found" in promtool("check", "rules", "alerts.yaml")
 
 
 def test_promtool_finds_that_the_rules_say_what_they_are_for() -> None:

@@ -15,6 +15,7 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenEvent,
     TokenRequestError,
+    TokenRequestTimeout,
 )
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
@@ -73,6 +74,26 @@ def test_a_subscriber_that_fails_does_no_harm(events: Events, caplog: pytest.Log
         (TokenEvent("requested", "a", attempt=2), "DEBUG", "token client 'a': requested; try 2"),
         (TokenEvent("obtained", "a", expires_in=99.6), "INFO", "token client 'a': obtained; usable for 100 s"),
         (TokenEvent("renewed", "a", expires_in=60.0), "INFO", "token client 'a': renewed; usable for 60 s"),
+        (
+            TokenEvent("obtained", "a", expires_in=9.0, source="service"),
+            "INFO",
+            "token client 'a': obtained from the token service; usable for 9 s",
+        ),
+        (
+            TokenEvent("renewed", "a", expires_in=9.0, source="shared cache"),
+            "INFO",
+            "token client 'a': renewed from a shared cache; usable for 9 s",
+        ),
+        (
+            TokenEvent("failed", "a", error=TokenRequestError("token client 'a': no"), source="service"),
+            "WARNING",
+            "token client 'a': failed; no",
+        ),
+        (
+            TokenEvent("timed_out", "a", error=TokenRequestTimeout("token client 'a': no token within 2 s")),
+            "WARNING",
+            "token client 'a': timed out; no token within 2 s",
+        ),
         (TokenEvent("served_stale", "a", expires_in=9.0), "WARNING", "token client 'a': served stale; usable for 9 s"),
         (
             TokenEvent("failed", "a", error=TokenEndpointError("it said no", status_code=400), wait=1.25),

@@ -410,9 +410,17 @@ class TestDeadlines:
         (error,) = hasty()
         assert isinstance(error, TokenRequestTimeout)
         assert "2 s" in str(error)
+        (told,) = [event for event in harness.events if event.kind == "timed_out"]
+        assert (told.client, told.scope, told.duration, told.reason) == ("worker", "api", 2.0, "cold")
+        assert isinstance(told.error, TokenRequestTimeout)
+        (line,) = harness.management.stats()
+        assert (line.requests, line.fetches, line.in_flight, line.timeouts) == (0, 0, 1, 1)
         release.set()
         assert [token.value for token in patient()] == ["late"]
         assert harness.requests == 1
+        harness.until_landed()
+        (line,) = harness.management.stats()
+        assert (line.requests, line.fetches, line.in_flight, line.timeouts) == (1, 1, 0, 1)
 
     def test_a_hanging_token_service_ends_with_the_time_budget(self, server: ScriptedServer) -> None:
         """A connection that says nothing is shut down when max_time is over, and the error says so."""

@@ -105,10 +105,14 @@ class TestForeignCodeThatHangs:
         errors = join()
         assert {type(error) for error in errors} == {TokenRequestTimeout}
         assert "within the 21 s that a fetch may take" in str(errors[0])
+        assert harness.kinds().count("timed_out") == 3
         token = harness.get()
+        (line,) = harness.management.stats()
+        assert (line.in_flight, line.timeouts) == (1, 3), "the one that hangs is still there"
         release.set()
         FetchThreads.current.join()
         assert harness.get() is token
+        assert harness.management.stats()[0].in_flight == 0
 
     def test_a26_a_file_system_that_hangs_stops_no_other_client(self, harness: Harness) -> None:
         """The stamp of a secret is looked at outside of the service's lock."""
@@ -151,6 +155,7 @@ class TestForeignCodeThatHangs:
         (error,) = hasty()
         assert isinstance(error, TokenRequestTimeout)
         assert "the client resolver did not answer in time" in str(error)
+        assert [event.client for event in harness.events if event.kind == "timed_out"] == ["tenant"]
         release.set()
         assert join() == ["one"] * 32
         assert asked == ["tenant"]

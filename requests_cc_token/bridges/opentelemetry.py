@@ -14,7 +14,7 @@ fetched, or when metrics are collected.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ from requests_cc_token import __version__
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.exceptions import TokenRequestError, code_of
 from requests_cc_token.management import AccessTokenManagement
-from requests_cc_token.stats import ClientStats
+from requests_cc_token.stats import labels
 
 #: The name of tracer and meter; attributes and metrics begin with it.
 SCOPE = "requests_cc_token"
@@ -166,13 +166,15 @@ class _Metrics:
             ("hits", "{token}", "Tokens that were given at once, without waiting."),
             ("requests", "{request}", "Token requests that were sent to the token service."),
             ("rejections", "{token}", "Tokens that were dropped because the API refused them."),
+            ("timeouts", "{call}", "Calls whose time was over before a token came."),
         ):
             meter.create_observable_counter(f"{SCOPE}.{name}", [self._observing(name)], unit, text)
-        for name, field, text in (
-            ("time_to_expiry", "seconds_to_expiry", "For how long the current token may be used."),
-            ("hold_off", "seconds_to_next_try", "Time until the next token request may be made after failures."),
+        for name, field, unit, text in (
+            ("in_flight", "in_flight", "{fetch}", "Fetches of a token that have begun and not ended."),
+            ("time_to_expiry", "seconds_to_expiry", "s", "For how long the current token may be used."),
+            ("hold_off", "seconds_to_next_try", "s", "Time until the next token request may be made after failures."),
         ):
-            meter.create_observable_gauge(f"{SCOPE}.{name}", [self._observing(field)], "s", text)
+            meter.create_observable_gauge(f"{SCOPE}.{name}", [self._observing(field)], unit, text)
 
     def told(self, event: TokenEvent) -> None:
         """Subscribed to the management."""
@@ -196,21 +198,15 @@ class _Metrics:
             for stats in [] if management is None else management.stats():
                 value: float | None = getattr(stats, field)
                 if value is not None:
-                    yield Observation(value, _of_stats(stats))
+                    yield Observation(value, _attributes(labels(stats)))
 
         return observed
 
 
 def _of_event(event: TokenEvent) -> _Attributes:
-    given = {"client": event.client, "scope": event.scope, "reason": event.reason}
-    return {f"{SCOPE}.{name}": value for name, value in given.items() if value}
+    return _attributes({"client": event.client, "scope": event.scope, "reason": event.reason})
 
 
-def _of_stats(stats: ClientStats) -> _Attributes:
-    given = {
-        "client": stats.client,
-        "scope": stats.scope,
-        "resource": " ".join(stats.resource),
-        "audience": stats.audience,
-    }
+def _attributes(given: Mapping[str, str | None]) -> _Attributes:
+    """Those that say something, by their full names."""
     return {f"{SCOPE}.{name}": value for name, value in given.items() if value}

@@ -149,6 +149,7 @@ _SENTENCES = {
     "served_stale": "kept, because its renewal failed",
     "failed": "not to be had",
     "held_off": "not asked for, the last request failed",
+    "timed_out": "not there in the time of the call",
     "rejected": "refused by the API",
     "insufficient_scope": "not enough for the API, which wants another scope",
 }

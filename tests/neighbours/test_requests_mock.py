@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
-from requests_cc_token import AccessTokenAdapter
+from requests_cc_token import TokenRequestError
 
 from .conftest import Way, needed
-from .worker import Place, by_mount
+from .worker import Place, by_make_session, by_mount
 
 pytestmark = pytest.mark.neighbours
 
 
 def test_a_global_mocker_answers_both(way: Way) -> None:
-    """What is sent is answered. It replaces the adapters of a session, ours as well, so there no token is asked for."""
+    """What is sent is answered. It replaces the adapters of a session; one of the user's own asks for no token then."""
     needed("requests-mock")
     import requests_mock
 
@@ -23,8 +24,22 @@ def test_a_global_mocker_answers_both(way: Way) -> None:
         mock.get(place.base_url + "test", text="answered")
         assert [worker.call().text for _ in range(3)] == ["answered"] * 3
         asked = [request.method for request in mock.request_history]
-        by_adapter = isinstance(worker.session.adapters.get(place.base_url), AccessTokenAdapter)
-        assert asked == ["GET", "GET", "GET"] if by_adapter else ["POST", "GET", "GET", "GET"]
+        is_lost = type(worker.session) is requests.Session and place.base_url in worker.session.adapters
+        assert asked == (["GET"] * 3 if is_lost else ["POST", "GET", "GET", "GET"])
+        carried = {request.headers.get("Authorization") for request in mock.request_history if request.method == "GET"}
+        assert carried == ({None} if is_lost else {"Bearer mocked"})
+
+
+def test_a_token_service_that_is_not_mocked() -> None:
+    """The error says whose token request found no answer, and what the mock says of it."""
+    needed("requests-mock")
+    import requests_mock
+
+    place = Place()
+    with by_make_session(place) as worker, requests_mock.Mocker() as mock:
+        mock.get(place.base_url + "test", text="answered")
+        with pytest.raises(TokenRequestError, match=r"token client 'worker': .*connect/token.*No mock address"):
+            worker.call()
 
 
 def test_the_token_alone() -> None:

@@ -20,4 +20,4 @@ def test_fixture_like():
     session = orders.make_session()
     recorder = Betamax(session)
     with recorder.use_cassette("claims_again", record="once"):
-        assert session.get("test").status_code == 200
+        assert session.get(orders.API + "test").status_code == 200

@@ -30,7 +30,7 @@ def test_api_error(mocked_responses):
 def test_login_down(mocked_responses):
     mocked_responses.post(orders.LOGIN, body=requests.ConnectionError("down"))
     with orders.make_session() as session, pytest.raises(requests.RequestException):
-        session.get("test", timeout=0.2)
+        session.get(orders.API + "test", timeout=0.2)
 
 
 def test_expired_token_is_renewed(mocked_responses):
