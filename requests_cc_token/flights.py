@@ -196,8 +196,19 @@ class Flight(Generic[_T]):
 #: Flights that wait for each other in a row: more than that is a circle.
 _LONGEST_CHAIN = 100
 
+#: Flights within each other at most. A client whose token is exchanged for another one, and that once more, are three.
+_DEEPEST = 20
+
 #: The flights of which the running code is a part, the innermost last.
 _running: ContextVar[tuple[Flight[Any], ...]] = ContextVar("requests_cc_token flights", default=())
+
+
+def is_endless() -> bool:
+    """Whether the running code is a part of so many flights, each within another one, that there is no end to see.
+
+    Of clients, say, each of which exchanges the token of another one that a resolver makes up.
+    """
+    return len(_running.get()) >= _DEEPEST
 
 
 def reentered() -> TokenRequestError:

@@ -1,8 +1,8 @@
 """Looks at files, and at what somebody's own code says of them, that are waited for for a bounded time.
 
 A file system whose server is gone answers after hours, or never, and no call of it can be ended from outside. So a
-look is taken in a thread of its own, for all who want it at that moment. While it hangs no other is begun, so that
-threads do not pile up, and whoever comes is told at once.
+look is taken in a thread of its own, for all who want it at that moment. While it hangs no other is begun for a minute,
+and a few in all, so that threads do not pile up; whoever comes is told at once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ FIRST_LOOK = 15.0
 #: Seconds that a look may take where it is known what was there last. Local files take microseconds.
 NEXT_LOOK = 1.0
 
+#: Seconds after which another look is begun though the last one hangs: what was mounted there may be another thing now.
+AGAIN_AFTER = 60.0
+#: Looks that may hang at once beside those that are waited for. Each holds a thread.
+MAX_HANGING = 8
+
 _CLOCK = SystemClock()
 
 
@@ -33,6 +38,8 @@ class Looks:
     def __init__(self) -> None:
         # Changed by single steps of the interpreter, so that no lock is needed.
         self._under_way: dict[Hashable, Flight[Any]] = {}
+        #: Those that hang, and in whose place another one was begun.
+        self._hanging: set[Flight[Any]] = set()
         renew_after_fork(self)
 
     def take(self, thing: Hashable, look: Callable[[], _T], *, within: float) -> _T:
@@ -44,8 +51,8 @@ class Looks:
         now = _CLOCK.monotonic()
         new: Flight[_T] = Flight(now)
         flight = self._under_way.setdefault(thing, new)
-        if not flight.begun and flight.is_overdue(now):
-            flight = self._under_way[thing] = new  # the thread of that one never came
+        if flight is not new and self._is_over(flight, now):
+            flight = self._under_way[thing] = new
         bell = flight.join()
         if flight is new:
             self._start(thing, flight, look)
@@ -58,6 +65,15 @@ class Looks:
             raise flight.error
         return flight.result  # type: ignore[return-value]
 
+    def _is_over(self, flight: Flight[Any], now: float) -> bool:
+        """Whether another look is to be begun though this one was not heard of."""
+        if not flight.begun:
+            return flight.is_overdue(now)  # its thread never came
+        if now - flight.begun_at < AGAIN_AFTER or len(self._hanging) >= MAX_HANGING:
+            return False
+        self._hanging.add(flight)
+        return True
+
     def _start(self, thing: Hashable, flight: Flight[_T], look: Callable[[], _T]) -> None:
         def work() -> None:
             flight.begun = True
@@ -66,6 +82,7 @@ class Looks:
             except BaseException as error:
                 flight.error = error
             finally:
+                self._hanging.discard(flight)
                 if self._under_way.get(thing) is flight:
                     self._under_way.pop(thing, None)
                 flight.land()
@@ -81,3 +98,4 @@ class Looks:
     def after_fork_in_child(self) -> None:
         """Forget the looks that threads of the parent are taking."""
         self._under_way = {}
+        self._hanging = set()

@@ -157,6 +157,8 @@ class CallableSecret(SecretSource):
             raise TokenRequestError(f"the callable for the secret raised {type(error).__name__}") from None
         if not isinstance(value, str) or not value:
             raise TokenRequestError("the callable for the secret returned no text")
+        if not _is_encodable(value):
+            raise TokenRequestError("the callable for the secret returned what UTF-8 cannot carry")
         return value
 
 
@@ -254,6 +256,10 @@ class EnvironmentSecret(SecretSource):
         if not value:
             raise TokenRequestError(
                 f"the secret's environment variable {self._name} is not set or empty", transient=False
+            )
+        if not _is_encodable(value):
+            raise TokenRequestError(
+                f"the secret's environment variable {self._name} is not UTF-8 text", transient=False
             )
         return value
 
@@ -451,6 +457,11 @@ def _printed(process: subprocess.Popen[bytes], until: float) -> bytes:
     return printed
 
 
+def _is_encodable(text: str) -> bool:
+    """Whether UTF-8 can carry it; half a pair of surrogates, or a byte of the environment that is none, it cannot."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def _without_line_break(text: str) -> str:
     """As editors and ``echo`` leave one at the end."""
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
@@ -478,7 +489,7 @@ def secret_source(given: object, what: str) -> SecretSource:
     if isinstance(given, str):
         if not given:
             raise ConfigurationError(f"{what} is empty")
-        if any("\ud800" <= c <= "\udfff" for c in given):
+        if not _is_encodable(given):
             raise ConfigurationError(f"{what} must be text that UTF-8 can carry")
         return StaticSecret(given)
     if callable(given):

@@ -17,7 +17,7 @@ from .demand import Demand
 from .endpoint.backchannel import Backchannel
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenRequestError, TokenRequestTimeout
-from .flights import Bell, Flight, carry_out, reentered, start
+from .flights import Bell, Flight, carry_out, is_endless, reentered, start
 from .forks import renew_after_fork
 from .locking import Guard
 from .looks import NEXT_LOOK, Looks
@@ -230,6 +230,12 @@ class AccessTokenService:
         demand = self._demand(client, parameters, timeout, deadline)
         if self._guard.is_inside():
             return self._token_there(demand)
+        if is_endless():
+            raise TokenRequestError(
+                f"token client {demand.name!r}: it is one of too many clients that wait for each other's tokens",
+                client=demand.name,
+                transient=False,
+            )
         slot = self._slot(demand, client)
         vain = 0
         while vain < MAX_VAIN_WAITS:
@@ -242,7 +248,9 @@ class AccessTokenService:
                 self._hold_off(outcome, demand, patient_until, deadline)
                 continue
             assert bell is not None
-            if not outcome.wait(bell, self._clock, deadline):
+            if not outcome.wait(bell, self._clock, deadline) and (
+                outcome.result is None or outcome.epoch != step.epoch
+            ):
                 late = deadline is not None and self._monotonic() >= deadline
                 if outcome.begun or late:
                     raise self._timed_out(slot, outcome, demand, asked=timeout if late else None)
@@ -422,7 +430,7 @@ def _timeout_error(demand: Demand, max_time: float, *, asked: float | None) -> T
         advice = "The fetch goes on; call again, or allow this call more time (timeout=...)"
     else:
         limit = f"within the {max_time:.3g} s that a fetch may take"
-        advice = "Look at what the token service, a proxy or the secret's callable waits for"
+        advice = "Look at what the token service, a proxy, the secret's callable or a subscriber waits for"
     return TokenRequestTimeout(
         f"token client {name!r}: no token {limit}; the token endpoint {where} is slow or does not answer. {advice}",
         client=name,

@@ -241,6 +241,24 @@ class TestItsFolder:
         with pytest.raises(ConfigurationError, match=r"this user has no home.*FileTokenCache\(path\)"):
             FileTokenCache()
 
+    @pytest.mark.parametrize("path", ["", "a\0b", b"tokens", 5], ids=ascii)
+    def test_what_is_no_path_is_refused(self, path: Any) -> None:
+        """As configuration, by name, before anything is made."""
+        with pytest.raises(ConfigurationError, match="FileTokenCache: path must be the path of a folder"):
+            FileTokenCache(path)
+
+    def test_a_relative_path_in_a_folder_that_is_gone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The error says why it leads nowhere."""
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        monkeypatch.chdir(gone)
+        gone.rmdir()
+        with pytest.raises(ConfigurationError, match="the folder of this process is gone"):
+            FileTokenCache("tokens")
+        assert FileTokenCache(tmp_path / "tokens").path == tmp_path / "tokens"
+
     def test_a_relative_path_stays_where_it_was(
         self, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -499,6 +499,23 @@ class TestChained:
         with pytest.raises(TokenRequestError, match="its token was asked for by the code that fetches it"):
             fetch(management, "a")
 
+    def test_a_chain_without_end_of_a_resolver_ends(
+        self, management: AccessTokenManagement, service: GrantingService
+    ) -> None:
+        """A resolver that has a client before each client costs an error, and not a thread for each of them."""
+        asked: list[str] = []
+
+        def resolver(name: str) -> ClientCredentialsClient:
+            asked.append(name)
+            grant = exchange({"client": str(int(name) + 1)}, "access_token")
+            # One client id, so that one hash of the secret is enough for the keys of all.
+            return ClientCredentialsClient(token_endpoint=service.token_endpoint, client_id="worker", grant=grant)
+
+        management.add_client_resolver(resolver)
+        with pytest.raises(TokenRequestError, match="one of too many clients that wait for each other's tokens"):
+            fetch(management, "0")
+        assert len(asked) <= 21
+
     def test_managements_that_share_a_cache_share_no_name(self, service: GrantingService, clock: SkippingClock) -> None:
         """The client of that name may be another one in each: who has another subject gets another token."""
         cache = MemoryTokenCache(clock=clock)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
-from requests_cc_token.looks import FIRST_LOOK, Looks
+from requests_cc_token.looks import FIRST_LOOK, MAX_HANGING, Looks
 
 from .fetch_threads import started
 from .forked import in_child
@@ -68,6 +69,27 @@ def test_one_that_hangs_is_waited_for_once(looks: Looks) -> None:
         assert caught.value.strerror == "it is still being read after 0.02 s"
     assert len(begun) == 1
     gate.set()
+
+
+def test_one_that_hangs_for_long_is_not_the_last(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there now is looked at after a while, by a few more threads at most; those that end make room."""
+    monkeypatch.setattr("requests_cc_token.looks.AGAIN_AFTER", 0.0)
+    gate = threading.Event()
+    begun: list[None] = []
+
+    def look() -> None:
+        begun.append(None)
+        gate.wait(PATIENCE)
+
+    for _ in range(3 * MAX_HANGING):
+        with pytest.raises(TimeoutError):
+            looks.take("a", look, within=0.02)
+    assert len(begun) == MAX_HANGING + 1
+    gate.set()
+    until = time.monotonic() + PATIENCE
+    while looks._hanging:
+        assert time.monotonic() < until
+    assert looks.take("a", lambda: 1, within=PATIENCE) == 1
 
 
 def test_one_whose_thread_never_came_is_replaced(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:

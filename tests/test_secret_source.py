@@ -217,6 +217,16 @@ def test_an_environment_variable_is_read_again(monkeypatch: pytest.MonkeyPatch) 
             source.read()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the environment is text")
+def test_an_environment_variable_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that UTF-8 has not are told, and not shown."""
+    monkeypatch.setitem(os.environb, b"WORKER_SECRET", b"\xff" + TAINT.encode())
+    with pytest.raises(TokenRequestError) as failure:
+        sealed(secret_source({"env": "WORKER_SECRET"}, "x").read)()
+    assert str(failure.value) == "the secret's environment variable WORKER_SECRET is not UTF-8 text"
+    assert TAINT not in shown_below(failure.value)
+
+
 def test_a_callable_is_asked_each_time() -> None:
     """Its answer of this moment is the secret."""
     source = secret_source(iter(["one", "two"]).__next__, "x")
@@ -231,8 +241,9 @@ def test_a_callable_is_asked_each_time() -> None:
         (TAINT.encode, "returned no text"),
         ({TAINT[:3]: TAINT}.popitem, "returned no text"),
         (lambda: os.environ[TAINT], "raised KeyError"),
+        (lambda: TAINT + "\udcff", "returned what UTF-8 cannot carry"),
     ],
-    ids=["None", "empty", "bytes", "tuple", "raises"],
+    ids=["None", "empty", "bytes", "tuple", "raises", "surrogate"],
 )
 def test_a_callable_that_fails_is_told_by_kind_alone(function: Callable[[], str], reason: str) -> None:
     """Neither the message nor the frames of somebody's vault client are shown: they may hold the secret."""

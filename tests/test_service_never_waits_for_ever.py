@@ -114,6 +114,26 @@ class TestForeignCodeThatHangs:
         assert harness.get() is token
         assert harness.management.stats()[0].in_flight == 0
 
+    def test_a20_a_subscriber_that_hangs_over_a_token_keeps_it_from_nobody(self, harness: Harness) -> None:
+        """Who waits has the token at the end of the time that a fetch may take, who comes later at once."""
+        entered, release = threading.Event(), threading.Event()
+
+        def subscriber(event: TokenEvent) -> None:
+            if event.kind == "obtained":
+                entered.set()
+                release.wait(PATIENCE)
+
+        harness.management.subscribe(subscriber)
+        join = in_threads(3, lambda: harness.get().value)
+        assert entered.wait(PATIENCE)
+        until_all_wait(harness, 3)
+        assert harness.get(timeout=0).value == "one"
+        harness.clock.advance(21)
+        assert join() == ["one"] * 3
+        release.set()
+        FetchThreads.current.join()
+        assert harness.requests == 1
+
     def test_a26_a_file_system_that_hangs_stops_no_other_client(self, harness: Harness) -> None:
         """The stamp of a secret is looked at outside of the service's lock."""
         entered, release = threading.Event(), threading.Event()

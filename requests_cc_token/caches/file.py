@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.tokens import AccessToken
+from requests_cc_token.watched_files import is_path
 
 from .folder import fault_of, make_private, strangers_in
 from .records import MAX_RECORD, EncryptionKey, TokenRecords
@@ -119,9 +120,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
             raise ConfigurationError(
                 f"FileTokenCache needs {error.name}: pip install requests_cc_token[file]"
             ) from None
-        if path is None:
-            path = _users_own(platformdirs.user_cache_dir)
-        self._path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, which are judged first
+        self._path = _absolute(_users_own(platformdirs.user_cache_dir) if path is None else path)
         super().__init__(f"the token folder {self._path}", self._records, lease, timeout, clock)
         self._prepared = False
         try:
@@ -392,6 +391,18 @@ def _process_status(process: int) -> tuple[str, str] | None:
     # The program's name, in parentheses, may hold anything; the state follows, and 19 fields later the start.
     fields = text.rpartition(")")[2].split()
     return fields[0], fields[19]
+
+
+def _absolute(path: object) -> Path:
+    """The path from the root on. Raises ``ConfigurationError`` for what is none."""
+    if not is_path(path):
+        raise ConfigurationError("FileTokenCache: path must be the path of a folder")
+    try:
+        return Path(os.path.abspath(path))  # type: ignore[call-overload]  # noqa: PTH100 - resolve() would follow links, which are judged first
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "FileTokenCache: the folder of this process is gone, so a relative path leads nowhere; give an absolute one"
+        ) from None
 
 
 def _users_own(user_cache_dir: Callable[..., str]) -> str:
