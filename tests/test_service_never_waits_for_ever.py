@@ -124,9 +124,12 @@ class TestForeignCodeThatHangs:
                 release.wait(PATIENCE)
 
         harness.management.subscribe(subscriber)
+        gate = threading.Event()
+        harness.server.script.append(gated(gate, token_answer("one")))
         join = in_threads(3, lambda: harness.get().value)
-        assert entered.wait(PATIENCE)
         until_all_wait(harness, 3)
+        gate.set()
+        assert entered.wait(PATIENCE)
         assert harness.get(timeout=0).value == "one"
         harness.clock.advance(21)
         assert join() == ["one"] * 3
