@@ -250,9 +250,8 @@ class TokenPolicy:
         """Say once that the API refused an ``Authorization`` header of the caller's that kept the token out."""
         authorization = request.headers.get("Authorization")
         url = request.url or ""
-        if self._warned_of_authorization or authorization is None or carries_token(request):
-            return
-        if not self.mount.covers(url):
+        is_callers = authorization is not None and not carries_token(request)
+        if self._warned_of_authorization or not is_callers or not self.mount.covers(url):
             return
         self._warned_of_authorization = True
         logger.warning(

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 import requests
@@ -152,6 +153,17 @@ def test_a_redirect_takes_no_token_out_of_the_prefix(
     assert followed.history[0].next is None
 
 
+def test_a_redirect_that_is_a_refusal(double: Double) -> None:
+    """Where ``renew_on`` takes it for one, what it leads to is nobody's next request."""
+    double.answers = [(302, {"Location": API + "login"}), (200, {})]
+    with management_of() as management:
+        management.add_session("api", base_url=API, renew_on=lambda response: response.status_code == 302)
+        with management.make_session("api") as session:
+            answered = session.get("test")
+    assert [(each.status_code, each.next) for each in (*answered.history, answered)] == [(302, None), (200, None)]
+    assert double.carried == ["Bearer a", "Bearer b"]
+
+
 def test_back_under_the_prefix(session: AccessTokenSession, double: Double) -> None:
     """A chain that leaves it and comes back carries the token where it may, and renews it there."""
     double.answers = [
@@ -231,6 +243,17 @@ def test_get_adapter_alone(session: AccessTokenSession, monkeypatch: pytest.Monk
     monkeypatch.setattr(requests.Session, "get_adapter", lambda session, url: double)
     assert session.get("test").status_code == 200
     assert double.carried == ["Bearer a"]
+
+
+@pytest.mark.parametrize("autospec", [True, False])
+def test_a_mock_of_the_standard_library(session: AccessTokenSession, autospec: bool) -> None:
+    """``unittest.mock`` is handed the token request first, as it would be by a script without this package."""
+    answers = [Double().send(requests.Request("GET", url).prepare()) for url in (LOGIN, API + "test")]
+    with mock.patch.object(requests.Session, "send", autospec=autospec, side_effect=answers) as send:
+        assert session.get("test").status_code == 200
+    login, call = (sent.args[-1] for sent in send.mock_calls)
+    assert login.url == LOGIN
+    assert call.headers["Authorization"] == "Bearer a"
 
 
 # What calls on: the adapter is reached after all
