@@ -130,7 +130,7 @@ def test_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TokenRecords(OLD).decode(KEY, records.encode(KEY, TOKEN)) == TOKEN
     monkeypatch.delenv("CACHE_KEY")
     with pytest.raises(ConfigurationError, match="environment variable CACHE_KEY is not set"):
-        TokenRecords({"env": "CACHE_KEY"}).check()
+        TokenRecords({"env": "CACHE_KEY"})
     with pytest.raises(TokenCacheError, match="environment variable CACHE_KEY is not set"):
         records.encode(KEY, TOKEN)
 
@@ -156,6 +156,5 @@ def test_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where cryptography is missing the error says which extra to install; without a key it is not needed."""
     monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
     with pytest.raises(ConfigurationError, match=r"pip install requests_cc_token\[encryption\]"):
-        TokenRecords(OLD).check()
-    TokenRecords().check()
+        TokenRecords(OLD)
     assert TokenRecords().decode(KEY, TokenRecords().encode(KEY, TOKEN)) == TOKEN

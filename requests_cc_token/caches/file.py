@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.tokens import AccessToken
+from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import is_path
 
 from .folder import fault_of, make_private, strangers_in
@@ -102,6 +103,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
     missing (``pip install requests_cc_token[file]``).
     """
 
+    @sealed
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -111,8 +113,6 @@ class FileTokenCache(StoreTokenCache[_Holding]):
         timeout: float = DEFAULT_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
-        self._records, key = TokenRecords(key), None
-        self._path = Path()
         try:
             import filelock  # noqa: F401
             import platformdirs
@@ -121,7 +121,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
                 f"FileTokenCache needs {error.name}: pip install requests_cc_token[file]"
             ) from None
         self._path = _absolute(_users_own(platformdirs.user_cache_dir) if path is None else path)
-        super().__init__(f"the token folder {self._path}", self._records, lease, timeout, clock)
+        super().__init__(f"the token folder {self._path}", TokenRecords(key), lease, timeout, clock)
         self._prepared = False
         try:
             self._prepare()

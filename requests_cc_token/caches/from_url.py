@@ -11,6 +11,7 @@ from typing import Any
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.secret_source import secret_source
+from requests_cc_token.tracebacks import sealed
 
 from .memory import MemoryTokenCache
 from .protocol import TokenCache
@@ -23,6 +24,7 @@ _KEYS = {
 }
 
 
+@sealed
 def cache_from_config(
     config: Mapping[str, Any], where: str = "[cache]", *, clock: Clock | None = None, folder: Path | None = None
 ) -> TokenCache:
@@ -35,49 +37,42 @@ def cache_from_config(
 
     Raises ``ConfigurationError``, whose message begins with ``where``.
     """
-    failure = ""
-    url = ""
+    try:
+        return _made(config, clock, folder)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"{where}: a value has the wrong type ({type(error).__name__})") from None
+
+
+def _made(config: Mapping[str, Any], clock: Clock | None, folder: Path | None) -> TokenCache:
     try:
         url = secret_source(config.get("url", ""), "url").read()
     except (ConfigurationError, TokenRequestError) as error:
-        failure = f"{error}; url says where tokens stay: file:///folder, or redis://host"
+        raise ConfigurationError(
+            f"{error}; url says where tokens stay: file:///folder, or redis://host"
+        ) from None
     kind = url.partition(":")[0].lower()
-    if not failure and kind not in _KEYS:
-        failure = f"url begins with none of {', '.join(f'{k}:' for k in _KEYS)}"
-    if not failure:
-        unknown = sorted(str(key) for key in config if key not in _KEYS[kind])
-        if unknown:
-            failure = f"unknown {', '.join(unknown)}; known for {kind}: are {', '.join(sorted(_KEYS[kind]))}"
-    if not failure:
-        cache, failure = _made(kind, url, {k: v for k, v in config.items() if k != "url"}, clock, folder)
-        if cache is not None:
-            return cache
-    url = ""
-    config = {}
-    raise ConfigurationError(f"{where}: {failure}")
+    if kind not in _KEYS:
+        raise ConfigurationError(f"url begins with none of {', '.join(f'{k}:' for k in _KEYS)}")
+    unknown = sorted(str(key) for key in config if key not in _KEYS[kind])
+    if unknown:
+        raise ConfigurationError(
+            f"unknown {', '.join(unknown)}; known for {kind}: are {', '.join(sorted(_KEYS[kind]))}"
+        )
+    options = {name: value for name, value in config.items() if name != "url"}
+    if kind == "memory":
+        return MemoryTokenCache(**options, clock=clock)
+    if kind == "file":
+        parts = urllib.parse.urlsplit(url)
+        if parts.netloc not in ("", "localhost"):
+            raise ConfigurationError("a file URL has no host: file:///folder, with three slashes")
+        from .file import FileTokenCache
 
+        path = urllib.request.url2pathname(parts.path)
+        if path and folder is not None:
+            path = str(folder / path)
+        return FileTokenCache(path or None, **options, clock=clock)
+    from .redis import RedisTokenCache
 
-def _made(
-    kind: str, url: str, options: dict[str, Any], clock: Clock | None, folder: Path | None
-) -> tuple[TokenCache | None, str]:
-    """The cache, or why not. Errors are returned: the frames here hold the URL's password and the key."""
-    try:
-        if kind == "memory":
-            return MemoryTokenCache(**options, clock=clock), ""
-        if kind == "file":
-            parts = urllib.parse.urlsplit(url)
-            if parts.netloc not in ("", "localhost"):
-                return None, "a file URL has no host: file:///folder, with three slashes"
-            from .file import FileTokenCache
-
-            path = urllib.request.url2pathname(parts.path)
-            if path and folder is not None:
-                path = str(folder / path)
-            return FileTokenCache(path or None, **options, clock=clock), ""
-        from .redis import RedisTokenCache
-
-        return RedisTokenCache(url, **options, clock=clock), ""
-    except ConfigurationError as error:
-        return None, str(error)
-    except (TypeError, ValueError, AttributeError) as error:
-        return None, f"a value has the wrong type ({type(error).__name__})"
+    return RedisTokenCache(url, **options, clock=clock)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError, TokenRequestError
 from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
 from requests_cc_token.tokens import AccessToken
+from requests_cc_token.tracebacks import sealed
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -27,25 +28,18 @@ class TokenRecords:
     front before the old one goes. A source, ``{"file": path}`` or ``{"env": name}``, holds them separated by white
     space or commas and is read again at each use. Without a key the record is plain JSON.
 
-    Making one raises nothing, `check` does: so whoever passes a key on can let go of it first, and no frame of a
-    traceback holds it.
+    Raises ``ConfigurationError`` if the key cannot be used now, or cryptography is missing.
     """
 
+    @sealed
     def __init__(self, key: EncryptionKey | None = None) -> None:
-        self._source, self._failure = (None, "") if key is None else _source(key)
+        self._source = None if key is None else _source(key)
         self._text: str | None = None
         self._fernet: MultiFernet | None = None
-
-    def check(self) -> None:
-        """Raise ``ConfigurationError`` where the key cannot be used now, or cryptography is missing."""
-        failure = self._failure
-        if not failure:
-            try:
-                self._current_fernet()
-            except TokenCacheError as error:
-                failure = str(error)
-        if failure:
-            raise ConfigurationError(failure)
+        try:
+            self._current_fernet()
+        except TokenCacheError as error:
+            raise ConfigurationError(str(error)) from None
 
     @property
     def encrypted(self) -> bool:
@@ -77,54 +71,51 @@ class TokenRecords:
         # A record that was copied to another key's place belongs to another client.
         return token if token.key == key else None
 
+    @sealed
     def _current_fernet(self) -> MultiFernet | None:
-        """The keys as they are now, or None where records are not encrypted."""
+        """The keys as they are now, or None where records are not encrypted. Raises ``TokenCacheError``."""
         if self._source is None:
             return None
-        failure = None
-        text = ""
         try:
             text = self._source.read()
-        except TokenRequestError as error:
-            failure = str(error)
-        if failure is None:
-            if self._fernet is not None and text == self._text:
-                return self._fernet
-            fernet, failure = _fernet(text)
-            if fernet is not None:
+            fernet = self._fernet
+            if fernet is None or text != self._text:
+                fernet = _fernet(text)
                 self._fernet, self._text = fernet, text
-                return fernet
-        text = ""
-        raise TokenCacheError(f"the cache's encryption key, from {self._source.description}: {failure}")
+            return fernet
+        except (TokenRequestError, ConfigurationError) as error:
+            raise TokenCacheError(f"the cache's encryption key, from {self._source.description}: {error}") from None
 
 
-def _source(key: Any) -> tuple[SecretSource | None, str]:
-    """Where the keys come from, or why that is no source. Errors are returned: the frames here hold the keys."""
+def _source(key: Any) -> SecretSource:
+    """Where the keys come from. Raises ``ConfigurationError``."""
     what = "the cache's encryption key"
     try:
         if not (isinstance(key, (str, Mapping, SecretSource)) or callable(key)):
             several = [key] if isinstance(key, bytes) else key
             key = "\n".join(each.decode("ascii") if isinstance(each, bytes) else each for each in several)
-        return secret_source(key, what), ""
-    except ConfigurationError as error:
-        return None, str(error)
     except (TypeError, UnicodeDecodeError):
-        return None, f'{what} must be Fernet keys as text or bytes, {{"file": path}} or {{"env": name}}'
+        raise ConfigurationError(
+            f'{what} must be Fernet keys as text or bytes, {{"file": path}} or {{"env": name}}'
+        ) from None
+    return secret_source(key, what)
 
 
-def _fernet(text: str) -> tuple[MultiFernet | None, str]:
-    """The keys of the text, or why not. Errors are returned: the frames here hold the keys."""
+def _fernet(text: str) -> MultiFernet:
+    """The keys of the text. Raises ``ConfigurationError``."""
     try:
         from cryptography.fernet import Fernet, MultiFernet
     except ImportError:
-        return None, "encryption needs cryptography: pip install requests_cc_token[encryption]"
+        raise ConfigurationError("encryption needs cryptography: pip install requests_cc_token[encryption]") from None
     fernets = []
     for number, each in enumerate(text.replace(",", " ").split(), 1):
         try:
             fernets.append(Fernet(each))
         except ValueError:
-            return None, (
+            raise ConfigurationError(
                 f"key {number} is no Fernet key, which is 32 bytes in URL-safe base64; "
                 "cryptography.fernet.Fernet.generate_key() makes one"
-            )
-    return (MultiFernet(fernets), "") if fernets else (None, "there is no key in it")
+            ) from None
+    if not fernets:
+        raise ConfigurationError("there is no key in it")
+    return MultiFernet(fernets)

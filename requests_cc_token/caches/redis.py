@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.tokens import AccessToken
+from requests_cc_token.tracebacks import sealed
 
 from .records import EncryptionKey, TokenRecords
 from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, Holder, Kept, StoreTokenCache, Wait
@@ -121,6 +122,7 @@ class RedisTokenCache(StoreTokenCache[str]):
     (``pip install requests_cc_token[redis]``).
     """
 
+    @sealed
     def __init__(
         self,
         client_or_url: str | RedisClient,
@@ -131,16 +133,11 @@ class RedisTokenCache(StoreTokenCache[str]):
         timeout: float = DEFAULT_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
-        self._records, key = TokenRecords(key), None
-        self._prefix = prefix
-        self._client, failure = _client(client_or_url)
-        # Where it is a URL it may hold a password.
-        client_or_url = ""
         if "{" in prefix or "}" in prefix:
-            failure = "the prefix of a RedisTokenCache holds no braces: they mark the hash tag"
-        if failure:
-            raise ConfigurationError(failure)
-        super().__init__(f"the token store with prefix {prefix!r}", self._records, lease, timeout, clock)
+            raise ConfigurationError("the prefix of a RedisTokenCache holds no braces: they mark the hash tag")
+        self._prefix = prefix
+        self._client = _client(client_or_url)
+        super().__init__(f"the token store with prefix {prefix!r}", TokenRecords(key), lease, timeout, clock)
 
     def __repr__(self) -> str:
         return f"<RedisTokenCache with prefix {self._prefix!r}{', encrypted' if self._records.encrypted else ''}>"
@@ -207,18 +204,18 @@ def _named(holder: bytes | str) -> str | None:
     return f"{host}, process {process}" if nonce else None
 
 
-def _client(given: Any) -> tuple[Any, str]:
-    """The client, or why there is none. Errors are returned: the frame here holds the URL."""
+def _client(given: Any) -> Any:
+    """The client that is meant by a URL, or the given one. Raises ``ConfigurationError``."""
     if not isinstance(given, str):
         if callable(getattr(given, "eval", None)) and ".asyncio" not in type(given).__module__:
-            return given, ""
-        return None, "RedisTokenCache takes a URL or a synchronous client of redis-py"
+            return given
+        raise ConfigurationError("RedisTokenCache takes a URL or a synchronous client of redis-py")
     try:
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ImportError:
-        return None, "RedisTokenCache needs redis: pip install requests_cc_token[redis]"
+        raise ConfigurationError("RedisTokenCache needs redis: pip install requests_cc_token[redis]") from None
     scheme, _, rest = given.partition("://")
     scheme = _SCHEMES.get(scheme, scheme)
     # No CLIENT SETINFO: two round trips for each connection, and redis-py 7.1 and later looks its own version up anew
@@ -243,7 +240,9 @@ def _client(given: Any) -> tuple[Any, str]:
             **options,
         )
     except (ValueError, TypeError):
-        return None, "the URL of a RedisTokenCache is redis://, rediss:// or unix://, as redis-py reads it"
+        raise ConfigurationError(
+            "the URL of a RedisTokenCache is redis://, rediss:// or unix://, as redis-py reads it"
+        ) from None
     if scheme == "rediss":
         prepare(client.connection_pool)
-    return client, ""
+    return client

@@ -118,7 +118,6 @@ class StoreTokenCache(ABC, Generic[_T]):
     def __init__(
         self, store: str, records: TokenRecords, lease: float, timeout: float, clock: Clock | None
     ) -> None:
-        records.check()
         self._lease_time = checked_seconds(lease, "lease of a token cache")
         self._timeout = checked_seconds(timeout, "timeout of a token cache")
         self._calls = BoundedCalls(store)
