@@ -17,7 +17,7 @@ from .clock import checked_seconds
 from .exceptions import ConfigurationError
 from .mounts import Mount
 from .parameters import TokenRequestParameters
-from .refusals import RENEW_ON, RenewOn, TokenPolicy, Try, send_tries
+from .refusals import RENEW_ON, RenewOn, TokenPolicy, Try, challenges_of, send_tries
 from .resend import body_position, drain
 from .service import AccessTokenService
 from .tracebacks import sealed
@@ -105,7 +105,9 @@ class AccessTokenAuth(AuthBase):
             tries = self._policy.tries(request, options.get("timeout"), sent.token)
             send = self._sender(response, request, sent.position, options)
             answered = send_tries(tries, send, request.body, first=(response, sent.position))
-        elif isinstance(request.body, (bytes, str, type(None))) and self._policy.is_refusal(response):
+        elif isinstance(request.body, (bytes, str, type(None))) and self._policy.is_refusal(
+            response, challenges_of(response)
+        ):
             # requests has put the body back before this hop, so it starts at its beginning.
             drain(response)
             tries = self._policy.tries(request, options.get("timeout"))

@@ -68,6 +68,9 @@ class Try:
         return None if binding is None or self.token.token_type != "DPoP" else binding.dpop
 
 
+#: What a response says of the token in ``WWW-Authenticate``.
+Challenges = tuple[Challenge, ...]
+
 #: The tries of one request.
 Tries = Generator[Try, requests.Response, None]
 
@@ -130,11 +133,11 @@ class TokenPolicy:
         """
         url = request.url or ""
         token = self._token(request, timeout) if known is None else known
-        response = yield from self._with_nonce(token, url)
-        if not self.is_refusal(response):
-            self._note_accepted(token, response)
+        response, challenges = yield from self._with_nonce(token, url)
+        if not self.is_refusal(response, challenges):
+            self._note_accepted(token, response, challenges)
             return
-        self.service.token_rejected(token, said_of(token, response))
+        self.service.token_rejected(token, said_of(token, challenges))
         try:
             new = self._token(request, timeout)
         except TokenRequestError as error:
@@ -147,22 +150,30 @@ class TokenPolicy:
             return
         if new.value == token.value:
             return
-        response = yield from self._with_nonce(new, url)
-        if not self.is_refusal(response):
-            self._note_accepted(new, response)
+        response, challenges = yield from self._with_nonce(new, url)
+        if not self.is_refusal(response, challenges):
+            self._note_accepted(new, response, challenges)
 
-    def _with_nonce(self, token: AccessToken, url: str) -> Generator[Try, requests.Response, requests.Response]:
-        """Try a token; once more with the nonce where the API wants one in the proof (RFC 9449 section 9)."""
+    def _with_nonce(
+        self, token: AccessToken, url: str
+    ) -> Generator[Try, requests.Response, tuple[requests.Response, Challenges]]:
+        """Try a token; once more with the nonce where the API wants one in the proof (RFC 9449 section 9).
+
+        Returns the response, and its challenges.
+        """
         attempt = Try(token)
         if attempt.dpop is None:
-            return (yield attempt)
+            response = yield attempt
+            return response, challenges_of(response)
         nonces = self.service.api_nonces
         response = yield Try(token, nonces.get(url))
+        challenges = challenges_of(response)
         nonce = nonces.learn(url, response.headers.get("DPoP-Nonce"))
-        if response.status_code == 401 and nonce is not None and "use_dpop_nonce" in challenged(response):
+        if response.status_code == 401 and nonce is not None and "use_dpop_nonce" in _codes(challenges):
             response = yield Try(token, nonce)
+            challenges = challenges_of(response)
             nonces.learn(url, response.headers.get("DPoP-Nonce"))
-        return response
+        return response, challenges
 
     def headers(self, request: requests.PreparedRequest, attempt: Try) -> AuthorizedHeaders:
         """The request's headers with the token, and a new proof each time that they are sent where a key proves it."""
@@ -193,23 +204,23 @@ class TokenPolicy:
             error.request = request
             raise
 
-    def is_refusal(self, response: requests.Response) -> bool:
-        """Whether the response refuses the token, and a new one may help."""
+    def is_refusal(self, response: requests.Response, challenges: Challenges) -> bool:
+        """Whether the response, which has these challenges, refuses the token, and a new one may help."""
         if callable(self.renew_on):
             return bool(self.renew_on(response))
         if response.status_code not in self.renew_on:
             return False
-        errors = challenged(response)
+        codes = _codes(challenges)
         # Several challenges: one that a new token helps is enough. None at all: many APIs just give the status.
-        return not errors or bool(errors - _NOT_RENEWABLE)
+        return not codes or bool(codes - _NOT_RENEWABLE)
 
-    def _note_accepted(self, token: AccessToken, response: requests.Response) -> None:
+    def _note_accepted(self, token: AccessToken, response: requests.Response, challenges: Challenges) -> None:
         """Tell the service of a token that the API took. A 401 does not say that, and a 5xx says nothing of it."""
         status = response.status_code
         if token is self._accepted and status < 400:
             return
         if status in (401, 403):
-            said = said_of(token, response)
+            said = said_of(token, challenges)
             if said is not None and said.error == "insufficient_scope":
                 self.service.insufficient_scope(token, said)
         if token is self._accepted or status == 401 or status >= 500:
@@ -299,31 +310,32 @@ def send_tries(
     return response
 
 
-def challenged(response: requests.Response) -> set[str | None]:
-    """The error codes of the challenges that are about the token; None for a challenge without one."""
-    return {challenge.error for challenge in _challenges(response)}
+def _codes(challenges: Challenges) -> set[str | None]:
+    """The error codes of the challenges; None for a challenge without one."""
+    return {challenge.error for challenge in challenges}
 
 
-def said_of(token: AccessToken, response: requests.Response) -> Challenge | None:
+def said_of(token: AccessToken, challenges: Challenges) -> Challenge | None:
     """What the API says of the token, fit to be told to others; None where it says nothing.
 
     Of several challenges, one with an error code.
     """
-    challenges = _challenges(response)
     said = next((each for each in challenges if each.error is not None), next(iter(challenges), None))
     if said is None:
         return None
     return Challenge(said.scheme, {n: one_line(text, hide=(token.value,)) for n, text in said.parameters.items()})
 
 
-def _challenges(response: requests.Response) -> list[Challenge]:
-    """The challenges that are about the token."""
+def challenges_of(response: requests.Response) -> Challenges:
+    """The challenges of an error that are about the token; only errors have some that count."""
+    if response.status_code < 400:
+        return ()
     # requests joins several header lines to one; urllib3's headers still tell them apart.
     getlist = getattr(getattr(response.raw, "headers", None), "getlist", None)
     lines = getlist("WWW-Authenticate") if getlist is not None else []
     if not lines and "WWW-Authenticate" in response.headers:
         lines = [response.headers["WWW-Authenticate"]]
-    return [challenge for challenge in parse_challenges(lines) if challenge.scheme in ("bearer", "dpop")]
+    return tuple(challenge for challenge in parse_challenges(lines) if challenge.scheme in ("bearer", "dpop"))
 
 
 def read_timeout(timeout: Any) -> float | None:
