@@ -59,7 +59,7 @@ class AccessTokenAuth(AuthBase):
             Mount(prefix, allow_http=allow_http, what=f"{what}: the prefix"),
             what=what,
             renew_on=renew_on,
-            # What requests does with any auth object: it goes before a header.
+            # As with any auth object of requests: it replaces the caller's header.
             keep_authorization=False,
             token_patience=token_patience,
             token_parameters=token_parameters,
@@ -71,7 +71,7 @@ class AccessTokenAuth(AuthBase):
     @sealed
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Called by ``requests`` while it prepares a request. Raises ``TokenRequestError`` if there is no token."""
-        # Once, however often a host asks for one request (Singer's taps do it twice): a refusal is one renewal.
+        # Hook in once: some hosts (Singer's taps) call auth twice for one request, and a refusal is to renew once.
         hooks = r.hooks["response"]
         hooks[:] = [hook for hook in hooks if not self._is_like(getattr(hook, "__self__", None))]
         r.register_hook("response", self._look_at)
@@ -99,7 +99,7 @@ class AccessTokenAuth(AuthBase):
         request: Any = response.request
         sent = request.headers
         if not isinstance(request, requests.PreparedRequest) or not self._policy.authorizes(request):
-            # A cache's answer has a record of some request: nothing was sent for this one.
+            # The response is a cache's, with a stand-in for the request: nothing was sent.
             return response
         if isinstance(sent, AuthorizedHeaders) and sent.carry_the_token:
             tries = self._policy.tries(request, options.get("timeout"), sent.token)
@@ -163,7 +163,7 @@ def _next_url(response: requests.Response) -> str | None:
     try:
         return urljoin(response.url, requote_uri(target))
     except (requests.RequestException, ValueError):
-        return ""  # nowhere that a token could go
+        return ""  # no URL, so no prefix covers it
 
 
 def _check_proxies(url: str) -> None:

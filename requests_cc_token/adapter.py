@@ -168,7 +168,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         token = attempt.token
         certificate = None if token.binding is None else token.binding.certificate
         if certificate is not None and options["cert"] is None:
-            # The connection of a token that is bound to a certificate (RFC 8705). Another adapter takes its files only.
+            # A bound token needs a connection with its certificate (RFC 8705). Other adapters take files only.
             options = {**options, "cert": certificate if self._inner is None else certificate.files}
         if attempt.dpop is None and sender is None:
             # A shallow copy keeps whatever else hangs on the request; only the headers become the copy's own.

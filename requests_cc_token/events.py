@@ -16,7 +16,7 @@ from .exceptions import TokenRequestError, code_of
 from .www_authenticate import Challenge
 
 logger = logging.getLogger("requests_cc_token")
-# What a program does not want to log does not reach its stderr either.
+# Without any handler, Python would print the warnings of this logger to stderr.
 logger.addHandler(logging.NullHandler())
 
 #: Why a token was fetched: there was none, it was getting old, the API refused it, or a caller asked for a new one.

@@ -41,5 +41,5 @@ class Guard:
 
     def is_inside(self) -> bool:
         """Whether this thread is amid a step."""
-        # A mark that an interrupt left behind says nothing while nobody holds the lock.
+        # An interrupt may have left a mark behind; it does not count while nobody holds the lock.
         return threading.get_ident() in self._inside and self._lock.locked()

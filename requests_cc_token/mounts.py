@@ -105,7 +105,7 @@ def _could_leave(path: str, mount: str) -> bool:
         return True  # how far up it leads depends on the server
     prefixes = _decodings(mount)
     assert prefixes is not None, "the path starts with it"
-    # A prefix of few escapes is decoded before the whole path is, and then stays as it is.
+    # The prefix may need fewer rounds of decoding than the whole path; then it stays as it is.
     pairs = itertools.zip_longest(decoded, prefixes, fillvalue=prefixes[-1])
     return any(
         not read.startswith(root)

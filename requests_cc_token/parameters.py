@@ -250,7 +250,7 @@ class _Note:
         self.is_read = False
 
     def __call__(self, response: requests.Response, **options: Any) -> None:
-        # A cache's answer and a test double's came by no adapter.
+        # The responses of caches and of test doubles have no adapter as their connection.
         if self.is_read or not isinstance(getattr(response, "connection", None), BaseAdapter):
             return
         response.close()

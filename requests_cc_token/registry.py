@@ -54,7 +54,7 @@ class ClientRegistry:
             raise ConfigurationError(
                 f"a token client named {client.name!r} is registered already; registered are {listed(self._clients)}"
             )
-        # Looked for when it is there: of two threads that close a circle, one sees the other's half.
+        # Looked for after adding: of two threads that close a circle together, at least one sees it.
         circle = self._circle(client, ())
         if circle is not None:
             del self._clients[client.name]

@@ -62,8 +62,9 @@ class TokenSource:
         return isinstance(self._cache, SharedTokenCache)
 
     def _stored_key(self, demand: Demand, slot: Slot) -> str:
-        # Any cache but our own in memory may be one that others read, or that holds what others brought. In another
-        # management the name of a client whose token is exchanged may be that of another one.
+        # The plain key will do for our own cache in memory, which no other process reads. Any other cache needs the key
+        # that the client can prove; so does a grant that names another client, since another management over the same
+        # cache may have another client by that name.
         grant = demand.client.grant
         is_ours = isinstance(self._cache, MemoryTokenCache) and (grant is None or not grant.clients)
         return slot.key if is_ours else demand.stored_key(self._others)
@@ -121,8 +122,8 @@ class TokenSource:
         return self._use("read", demand, partial(cache.lease, key, self._backchannel.closed.is_set, enough))
 
     def _request(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
-        # Further tries within the fetch are for those who wait for it, after a time that went well. A renewal
-        # that nobody waits for, and the probes of an outage, leave them to the schedule of the hold-off.
+        # A fetch tries again at once only for callers that wait for it, and only if the fetch before went well.
+        # Renewals that nobody waits for, and fetches during an outage, leave further tries to the hold-off.
         first_sequence = slot.failure is None
 
         def on_try(failed: TokenRequestError | None, waited: float | None) -> None:
@@ -140,7 +141,7 @@ class TokenSource:
             self._events.emit(event)
 
         def on_sent() -> None:
-            # In the thread of the try, which may be one that nobody waits for any more.
+            # Called in the thread of the try, for which nobody may wait any more.
             slot.counts.requests += 1
 
         return request_token(

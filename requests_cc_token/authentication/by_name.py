@@ -44,7 +44,7 @@ class Method:
     @property
     def keys(self) -> dict[str, str]:
         """What may stand beside ``auth`` in a file, and the keyword that each is."""
-        # The certificate is the client's own, and its key a part of it there.
+        # In a file, certificate and key are the client's own ``cert``.
         own = () if self.needed == "cert" else self.keywords
         return {self.beside_auth.get(name, name): name for name in (*own, "password") if name in self.keywords}
 
@@ -90,7 +90,7 @@ def client_authentication(given: object, what: str) -> ClientAuthentication:
             f"keywords, or an object such as PrivateKeyJwt(...){hint}"
         )
     refuse_unknown_keys(options, method.keywords, f"{what}: {name}")
-    # A certificate may be the client's own.
+    # Mutual TLS may use the client's own ``cert``.
     if method.needed is not None and method.needed not in ("cert", *options):
         key = method.beside_auth.get(method.needed, method.needed)
         raise ConfigurationError(

@@ -150,7 +150,7 @@ def _tunnel(connection: socket.socket, proxy: Any, host: str, port: int) -> None
     answer = b""
     try:
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
-        # Byte by byte, for what follows belongs to TLS.
+        # Byte by byte: what follows the answer belongs to TLS.
         while not answer.endswith(b"\r\n\r\n") and len(answer) < 65_536 and (piece := connection.recv(1)):
             answer += piece
     except OSError as error:

@@ -40,7 +40,7 @@ def new(file: str, kind: str, certificate: str | None, days: int, json: bool) ->
     if certificate is not None:
         content += _self_signed(content, certificate, days)
     try:
-        # Not there yet, and nobody else's at any moment.
+        # Fails if it is there, and is closed to others from the beginning.
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise click.UsageError(f"{file} is there already, and a key is not replaced") from None

@@ -62,11 +62,11 @@ def exchange(
         auth=_LastStep(request),
         timeout=timeout,
         allow_redirects=False,
-        # None for a proxy takes away what session or environment name for it.
+        # To requests, None means no proxy for this scheme, whatever session and environment say.
         proxies=None if proxies_that_see_no_secret(request.url, proxies) else dict.fromkeys(proxies),  # type: ignore[arg-type]
         hooks={"response": reader},
         stream=True,
-        # What the session says counts more than the environment, which requests would ask first.
+        # The session's setting is to win; given as an argument, requests would ask the environment first.
         verify=None if session.verify is True else session.verify,
         cert=_certificate(session, request),
     )
@@ -120,14 +120,14 @@ def _taken(request: TokenRequest, sent: Moment, response: requests.Response, bod
 def _read(response: requests.Response) -> bytes:
     """The body, not much more than ``MAX_ANSWER`` bytes of it before and after decoding."""
     raw: Any = response.raw
-    # Read by http.client, whose lines are bounded; what urllib3 makes of chunks itself has no bound for theirs.
+    # http.client decodes the chunks then, and bounds the length of their lines; urllib3's own decoding does not.
     options = {"decode_content": False} if isinstance(raw, BaseHTTPResponse) else {}
     body = bytearray()
     while len(body) <= MAX_ANSWER and (piece := raw.read(_PIECE, **options)):
         body += piece
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("gzip", "x-gzip", "deflate") and len(body) <= MAX_ANSWER:
-        # Asked not to, the server compressed all the same; a bomb stops at the bound.
+        # The server compressed although it was asked not to; a decompression bomb stops at the bound.
         return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(bytes(body), MAX_ANSWER + 1)
     return bytes(body)
 

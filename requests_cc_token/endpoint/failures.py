@@ -126,7 +126,7 @@ def _reason(error: Exception, said: str, limits: Limits, proxy: str | None) -> s
         named = shown_url(proxy) if proxy else "on the way"
         return f"the proxy {named} failed ({said}); check it, and proxies=... or HTTPS_PROXY"
     if isinstance(error, urllib3.exceptions.HTTPError):
-        # Reading goes past requests, so nobody has translated what breaks there.
+        # The body is read without requests, so its errors are urllib3's own.
         return f"the connection broke before the answer was complete ({said})"
     if isinstance(error, requests.exceptions.ConnectionError):
         return f"could not be connected to, or the connection broke ({said})"
@@ -141,7 +141,7 @@ def _is_hopeless(error: Exception, said: str) -> bool:
     if isinstance(error, requests.RequestException):
         # A URL, scheme, header or proxy that cannot be used.
         return isinstance(error, ValueError)
-    # A file that is not there; requests' own sentence about a missing CA bundle has no number.
+    # A file that is missing; requests' own error about a missing CA bundle has no errno.
     return isinstance(error, _NO_FILE) or (isinstance(error, OSError) and error.errno is None)
 
 

@@ -18,7 +18,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        # As many digits as somebody likes to send are a number too large, not a reason to compute it.
+        # More than 20 digits are too large a number in any case, so they are not computed.
         return min(float(value[:20]), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)

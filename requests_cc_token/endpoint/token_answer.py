@@ -188,7 +188,7 @@ def _token_type(given: Any, demand: Demand, request: TokenRequest) -> str:
     if presented is None:
         what = "there is no token_type in it"
         if isinstance(given, str):
-            # Cut after the credentials are taken out: a piece of one is no longer known for what it is.
+            # Credentials are removed before the text is cut: a part of one would not be recognised.
             shown = one_line(given, 100, hide=never_repeated(request))
             what = f"its token_type {shown!r} is none this package can use"
         raise _Unwanted(f'{what}; token_type="Bearer" takes it for a bearer token')
@@ -288,7 +288,7 @@ def error_of(answer: Answer, demand: Demand, what: str, members: Mapping[str, An
         hide = (token, *hide)
     code, description, uri = _said(answer, members)
     is_code = code is not None and _is_oauth_code(code, answer.status_code)
-    # A code that is known is no secret, even where somebody's secret is a part of it.
+    # A known code is shown as it is, even if it happens to contain the client's secret.
     is_known = code is not None and (code in _TRANSIENT_ERRORS or advice_for(code) is not None)
     code = None if code is None else one_line(code, hide=() if is_known else hide)
     said = f"{answer.status_code} {code}" if code else str(answer.status_code)

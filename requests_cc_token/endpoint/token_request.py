@@ -72,7 +72,7 @@ def request_token(
         try:
             return each.run(lambda: each.token(key))
         except TokenRequestError as error:
-            # Without the frames, which last until the end of the fetch else.
+            # A copy without the frames, which would otherwise live until the fetch ends.
             failed = error.for_caller(), clock.monotonic()
             raise
 
@@ -248,7 +248,7 @@ class Attempt:
         wants_nonce = answer.status_code in (400, 401) and members_of_error(answer).get("error") == "use_dpop_nonce"
         if not (has_nonce and wants_nonce):
             return answer
-        # Everything anew: an assertion is for one request too (RFC 7521 section 5.1).
+        # A new request altogether: an assertion is good for one request, too (RFC 7521 section 5.1).
         answer = self.post(self.request(self._token_form()))
         self._backchannel.servers.of(request.url).learn_nonce(answer.headers.get("DPoP-Nonce"))
         return answer
@@ -262,7 +262,7 @@ class Attempt:
             if doubt_of_grant is not None:
                 refusal.reword(f"{refusal}; {doubt_of_grant}")
             raise
-        # A success was made just now, so its time counts.
+        # A success is never old, so its Date is the server's time now.
         self._learn_time(answer)
         name, noted = demand.name, self._backchannel.noted
         if stated_lifetime(token.extra, answer) is None and name not in noted and len(noted) < MAX_NOTED:
