@@ -13,6 +13,7 @@ import secrets
 import selectors
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
@@ -162,7 +163,7 @@ class CallableSecret(SecretSource):
         return value
 
 
-class LastGoodSecret(SecretSource):
+class LastGoodSecret(SecretSource, ABC):
     """A secret from a place that may be without one for a moment, as halfway through a rotation.
 
     The last good one is used meanwhile.
@@ -172,9 +173,9 @@ class LastGoodSecret(SecretSource):
     _may_pass: ClassVar[bool]
     _last_good: str | None = None
 
+    @abstractmethod
     def _look(self) -> tuple[str, str]:
-        """The secret there, or blanks and why there is none. Errors are returned: their frames hold what was read."""
-        raise NotImplementedError
+        """The secret that is there, or blanks and the reason why there is none."""
 
     def read(self) -> str:
         """The secret that is there now, else the last good one."""
