@@ -7,6 +7,7 @@ read only where a moment leaves the process: shared caches, JWT claims.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -64,8 +65,7 @@ class SystemClock:
     def __init__(self) -> None:
         # time.monotonic stands still while a Linux machine sleeps; CLOCK_BOOTTIME does not.
         if hasattr(time, "CLOCK_BOOTTIME"):
-            boottime, gettime = time.CLOCK_BOOTTIME, time.clock_gettime
-            self.monotonic = lambda: gettime(boottime)
+            self.monotonic = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
         else:  # pragma: no cover - macOS and Windows count suspend in time.monotonic, or have nothing better
             self.monotonic = time.monotonic
 

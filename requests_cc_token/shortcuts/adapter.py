@@ -48,6 +48,17 @@ class SentHeaders(CaseInsensitiveDict[Any]):
         """Name and value of each header."""
         return list(self._store.values())
 
+    def copy(self) -> SentHeaders:
+        """The same headers, to be changed without changing these: urllib3 sends a copy."""
+        return SentHeaders.of(self)
+
+    @classmethod
+    def of(cls, headers: CaseInsensitiveDict[Any]) -> SentHeaders:
+        """Headers that can be changed without changing those given."""
+        made = cls.__new__(cls)
+        made._store = headers._store.copy()
+        return made
+
 
 class ShortcutAdapter(HTTPAdapter):
     """An ``HTTPAdapter`` that leaves out what would change nothing."""
@@ -114,7 +125,8 @@ class ShortcutAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """As ``HTTPAdapter.cert_verify``; a TLS context that holds its certificates is not given them once more."""
-        if getattr(conn, "conn_kw", {}).get("ssl_context") not in self._shared_contexts:
+        context = getattr(conn, "conn_kw", {}).get("ssl_context")
+        if context is None or context not in self._shared_contexts:
             super().cert_verify(conn, url, verify, cert)
 
     def request_url(self, request: Any, proxies: Any) -> str:
@@ -172,10 +184,8 @@ def copy_with_header(request: PreparedRequest, name: str, value: str) -> Prepare
     headers = request.headers
     known = type(request) is PreparedRequest and type(request.url) is str and type(headers) is CaseInsensitiveDict
     if known and as_shipped():
-        copied = PreparedRequest()
-        vars(copied).update(vars(request))
-        copied.headers = SentHeaders.__new__(SentHeaders)
-        copied.headers._store = headers._store.copy()
+        copied = PreparedRequest.__new__(PreparedRequest)
+        vars(copied).update(vars(request), headers=SentHeaders.of(headers))
     else:
         copied = copy.copy(request)
         copied.headers = headers.copy()

@@ -15,7 +15,6 @@ import re
 import sys
 import types
 import urllib.request
-from operator import is_
 from typing import Any
 
 import requests
@@ -26,7 +25,7 @@ import urllib3
 import urllib3.connection
 from requests.adapters import HTTPAdapter
 from requests.models import PreparedRequest, Response
-from requests.sessions import Session
+from requests.sessions import Session, SessionRedirectMixin
 from requests.structures import CaseInsensitiveDict
 
 #: The lowest and the highest version, major and minor, that the tests have compared with the short ways.
@@ -35,6 +34,7 @@ TESTED_VERSIONS = {requests: ((2, 32), (2, 34)), urllib3: ((2, 2), (2, 8))}
 #: The functions that are not called, or not always, and those whose result is remembered.
 FUNCTIONS: tuple[tuple[Any, str], ...] = (
     *((Session, name) for name in ("prepare_request", "merge_environment_settings", "send")),
+    *((SessionRedirectMixin, name) for name in ("resolve_redirects", "get_redirect_target")),
     *(
         (PreparedRequest, f"prepare{step}")
         for step in ("", "_method", "_url", "_headers", "_cookies", "_body", "_content_length", "_auth", "_hooks")
@@ -92,12 +92,16 @@ def shipped(owner: Any, name: str) -> object:
     return object()
 
 
-_owners, _names = zip(*FUNCTIONS, strict=True)
-_shipped = tuple(map(shipped, _owners, _names))
+#: Where each function stands, under which name, and what the library shipped there.
+_shipped = tuple((vars(owner), name, shipped(owner, name)) for owner, name in FUNCTIONS)
 _private_parts_are_known = private_parts_as_shipped()
 
 
 def as_shipped() -> bool:
     """Whether all that the short ways rely on is as it was shipped, now."""
-    # Compared by identity: a wrapper of wrapt, which tracers use, equals the function that it wraps.
-    return _private_parts_are_known and all(map(is_, map(getattr, _owners, _names), _shipped))
+    if _private_parts_are_known:
+        for namespace, name, function in _shipped:
+            # Compared by identity: a wrapper of wrapt, which tracers use, equals the function that it wraps.
+            if namespace[name] is not function:
+                return False
+    return _private_parts_are_known

@@ -11,8 +11,8 @@ from typing import Any
 import requests
 import requests.sessions
 from requests.cookies import RequestsCookieJar, cookiejar_from_dict, extract_cookies_to_jar, merge_cookies
-from requests.models import PreparedRequest, Request, Response
-from requests.sessions import Session, merge_hooks, merge_setting
+from requests.models import CONTENT_CHUNK_SIZE, PreparedRequest, Request, Response
+from requests.sessions import Session, SessionRedirectMixin, merge_hooks, merge_setting
 from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
 
@@ -26,8 +26,8 @@ from .urls import canonical
 # Any, because requests.sessions does not export what is read of it, and mypy would refuse that.
 _sessions: Any = requests.sessions
 
-#: Bytes that are read at a time of bodies longer than that. requests takes 10 KiB, which is 6,554 pieces of 64 MiB.
-PIECE = 1 << 18
+#: Bytes that are read at a time at most: what a server says of a body's length is set aside before it comes.
+PIECE = 1 << 26
 
 
 class _PreparedHeaders:
@@ -175,23 +175,35 @@ class ShortcutSession(Session):
             extract_cookies_to_jar(self.cookies, each.request, each.raw)
         if type(self.cookies) is not RequestsCookieJar or brings_cookies(r.raw):
             extract_cookies_to_jar(self.cookies, request, r.raw)
-        if allow_redirects:
-            followed = [r, *self.resolve_redirects(r, request, **kwargs)]
-            r = followed.pop()
-            if followed:
-                r.history = followed
-        else:
-            r._next = next(self.resolve_redirects(r, request, yield_requests=True, **kwargs), None)  # type: ignore[assignment]
+        if self._may_lead_on(r):
+            r = self._led_to(r, request, allow_redirects, kwargs)
         if not kwargs["stream"]:
             read_whole(r)
         return r
 
+    def _may_lead_on(self, r: Response) -> bool:
+        """Whether ``resolve_redirects`` may find something to do."""
+        return r.is_redirect or not (
+            getattr(self.resolve_redirects, "__func__", None) is SessionRedirectMixin.resolve_redirects
+            and getattr(self.get_redirect_target, "__func__", None) is SessionRedirectMixin.get_redirect_target
+        )
+
+    def _led_to(self, r: Response, request: PreparedRequest, follow: bool, kwargs: dict[str, Any]) -> Response:
+        """Where the response leads to; or it, with the request that would follow it."""
+        if not follow:
+            r._next = next(self.resolve_redirects(r, request, yield_requests=True, **kwargs), None)  # type: ignore[assignment]
+            return r
+        *history, last = r, *self.resolve_redirects(r, request, **kwargs)
+        if history:
+            last.history = history
+        return last
+
 
 def read_whole(r: Response) -> None:
-    """Read the body as ``r.content`` does, a long one in larger pieces."""
+    """Read the body as ``r.content`` does; one whose length is known in one piece, not in pieces of 10 KiB."""
     length = getattr(r.raw, "length_remaining", None)
-    if length and length > PIECE and r._content is False:
-        r._content = b"".join(r.iter_content(PIECE))
+    if length and r._content is False and (length > CONTENT_CHUNK_SIZE or "Content-Encoding" not in r.headers):
+        r._content = b"".join(r.iter_content(min(length, PIECE)))
         r._content_consumed = True
     else:
         r.content  # noqa: B018 - reading it is the point
