@@ -7,7 +7,7 @@ import pickle
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from requests_cc_token import AccessToken
+from requests_cc_token.caches.records import MAX_RECORD
 from requests_cc_token.caches.redis import RedisTokenCache
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
@@ -184,6 +185,46 @@ class TestItsKeys:
         assert lease is not None and lease.granted and lease.token is None
         lease.set(token(clock))
         assert value(cache.get(KEY)) == "T41NT-token"
+
+    @pytest.mark.parametrize("kind", ["token", "fence", "lease"])
+    @pytest.mark.parametrize("what", ["list", "hash", "stream", "number", "huge"])
+    def test_what_is_no_record_stops_nothing(
+        self, server: RedisServer, cache: RedisTokenCache, clock: ManualClock, prefix: str, kind: str, what: str
+    ) -> None:
+        """Other kinds of values, and larger ones than any of ours, are misses under each of the three names."""
+        client, name = server.client(), f"{prefix}{{{KEY}}}:{kind}"
+        put: dict[str, Callable[[], Any]] = {
+            "list": lambda: client.rpush(name, 1, 2),
+            "hash": lambda: client.hset(name, "field", "1"),
+            "stream": lambda: client.xadd(name, {"field": "1"}),
+            "number": lambda: client.set(name, 5),
+            "huge": lambda: client.set(name, b"x" * (4 * MAX_RECORD)),
+        }
+        put[what]()
+        assert cache.get(KEY) is None
+        lease = cache.lease(KEY, lambda: False)
+        assert lease is not None and lease.granted and lease.token is None
+        lease.set(token(clock))
+        lease.release()
+        assert value(cache.get(KEY)) == "T41NT-token"
+        again = cache.lease(KEY, lambda: True)
+        assert again is not None and again.granted, "the first lease is held by nobody"
+        again.release()
+        cache.delete(KEY)
+        assert cache.get(KEY) is None
+
+    @pytest.mark.parametrize("number", ["inf", "-inf", "nan", "x", "", "9" * 30, "-5", "1e300", "0x10"])
+    def test_numbers_that_are_none_of_ours_stop_nothing(
+        self, server: RedisServer, cache: RedisTokenCache, clock: ManualClock, prefix: str, number: str
+    ) -> None:
+        """Whatever stands in the place of the fencing numbers, the next token is written."""
+        server.client().hset(f"{prefix}{{{KEY}}}:fence", mapping={"last": number, "issued": number})
+        lease = cache.lease(KEY, lambda: False)
+        assert lease is not None and lease.granted
+        lease.set(token(clock))
+        assert value(cache.get(KEY)) == "T41NT-token"
+        cache.set(KEY, token(clock, "T41NT-newer"))
+        assert value(cache.get(KEY)) == "T41NT-newer"
 
     def test_another_keys_record_is_a_miss(
         self, server: RedisServer, cache: RedisTokenCache, clock: ManualClock, prefix: str

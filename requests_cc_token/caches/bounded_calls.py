@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from requests_cc_token.exceptions import TokenCacheError, one_line
 from requests_cc_token.forks import renew_after_fork
+from requests_cc_token.threads import note_end
 
 _T = TypeVar("_T")
 
@@ -84,7 +85,7 @@ class BoundedCalls:
             raise TokenCacheError(f"{self._store}: {MAX_HANGING} operations hang already")
         outcome: _Outcome[_T] = _Outcome()
         thread = threading.Thread(
-            target=self._run, args=(operation, outcome, undo), daemon=True, name="requests_cc_token cache"
+            target=self._begun, args=(operation, outcome, undo), daemon=True, name="requests_cc_token cache"
         )
         try:
             try:
@@ -105,6 +106,13 @@ class BoundedCalls:
         if outcome.failure is not None:
             raise TokenCacheError(f"{self._store}: {outcome.failure}")
         return outcome.result  # type: ignore[return-value]
+
+    def _begun(self, *arguments: Any) -> None:
+        try:
+            self._run(*arguments)
+        finally:
+            # Encryption and TLS leave to OpenSSL what it gives back as the thread ends.
+            note_end()
 
     def _run(
         self, operation: Callable[[], _T], outcome: _Outcome[_T], undo: Callable[[_T], object] | None

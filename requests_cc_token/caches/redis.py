@@ -19,7 +19,7 @@ from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.tokens import AccessToken
 from requests_cc_token.tracebacks import sealed
 
-from .records import EncryptionKey, TokenRecords
+from .records import MAX_RECORD, EncryptionKey, TokenRecords
 from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, Holder, Kept, StoreTokenCache, Wait
 
 #: The beginning of each key's name.
@@ -32,23 +32,46 @@ KEPT_AFTER_EXPIRY = 86_400.0
 
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 
+# What somebody else keeps under these names must not keep the store from working: nothing of another kind, no record
+# that is larger than any of ours, no lease without an end. Nor numbers that are none of ours, such as a double cannot
+# count by.
+_OURS = f"""
+local function only(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
+end
+only(KEYS[1], 'string')
+only(KEYS[2], 'hash')
+only(KEYS[3], 'string')
+if redis.call('STRLEN', KEYS[1]) > {MAX_RECORD} then redis.call('DEL', KEYS[1]) end
+if redis.call('PTTL', KEYS[3]) == -1 then redis.call('DEL', KEYS[3]) end
+local function number_of(name)
+  local number = tonumber(redis.call('HGET', KEYS[2], name) or '0')
+  if not (number and number >= 0 and number < 9000000000000000) then return 0 end
+  return number
+end
+"""
+
 # The next fencing number: the server's microseconds, so that numbers grow even where they were evicted or lost.
-_NUMBER = """
+_NUMBER = (
+    _OURS
+    + """
 local function next_number()
   local now = redis.call('TIME')
   local number = now[1] * 1000000 + now[2]
-  local issued = tonumber(redis.call('HGET', KEYS[2], 'issued') or '0')
+  local issued = number_of('issued')
   if number <= issued then number = issued + 1 end
   return string.format('%.0f', number)
 end
 """
+)
 
 # ARGV: nonce, lease in ms, ms to keep the fence, '1' to fetch whoever else does, '1' to claim nothing where a token is.
 # A client that lost the answer asks again with the same nonce.
 _LEASE = (
     _NUMBER
     + """
-local last = redis.call('HGET', KEYS[2], 'last') or '0'
+local last = string.format('%.0f', number_of('last'))
 local token = redis.call('GET', KEYS[1])
 if token and ARGV[5] == '1' then return {'0', last, token} end
 local mine = ARGV[4] == '1' or redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2])
@@ -71,7 +94,7 @@ if number == '' then
   number = next_number()
   redis.call('HSET', KEYS[2], 'issued', number)
 end
-if tonumber(number) > tonumber(redis.call('HGET', KEYS[2], 'last') or '0') then
+if tonumber(number) > number_of('last') then
   if ARGV[2] == '' then
     redis.call('DEL', KEYS[1])
   else
@@ -85,6 +108,11 @@ return 1
 """
 )
 
+_READ = f"""
+if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('STRLEN', KEYS[1]) > {MAX_RECORD} then return false end
+return redis.call('GET', KEYS[1])
+"""
+
 # Nothing is changed.
 _LOOK = """
 local now = redis.call('TIME')
@@ -97,9 +125,6 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 
 class RedisClient(Protocol):
     """What is used of a client."""
-
-    def get(self, name: str, /) -> Any:
-        """GET."""
 
     def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any:
         """EVAL."""
@@ -147,7 +172,7 @@ class RedisTokenCache(StoreTokenCache[str]):
         return f"{stem}:token", f"{stem}:fence", f"{stem}:lease"
 
     def _read(self, key: str) -> AccessToken | None:
-        return self._decoded(key, self._client.get(self._names(key)[0]))
+        return self._decoded(key, self._client.eval(_READ, 1, self._names(key)[0]))
 
     def _write(self, key: str, token: AccessToken | None, claim: Claim[str] | None) -> None:
         life = 0 if token is None else max(1, round((token.expires_at - self._clock.time()) * 1000))
