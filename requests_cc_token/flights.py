@@ -10,7 +10,7 @@ from __future__ import annotations
 import _thread
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,7 @@ from .exceptions import TokenRequestError
 from .threads import start_thread
 from .tracers import in_a_trace
 
+_K = TypeVar("_K", bound=Hashable)
 _T = TypeVar("_T")
 
 #: Seconds within which a thread has begun, on a busy machine too. Where memory runs out it may die before its first
@@ -228,19 +229,58 @@ def run_as_part_of(flight: Flight[Any], work: Callable[[], object]) -> None:
         _running.reset(token)
 
 
-def start(flight: Flight[Any], work: Callable[[], object], name: str) -> None:
-    """Run the flight's work in a thread of its own, or here if none can be started."""
+def start(flight: Flight[Any], work: Callable[[], object], name: str, *, traced: bool = True) -> None:
+    """Run the flight's work in a thread of its own, or here if none can be started; ``traced``: as part of a trace."""
 
     def part() -> None:
         run_as_part_of(flight, work)
 
     try:
-        start_thread(in_a_trace(part), name)
+        start_thread(in_a_trace(part) if traced else part, name)
     except (RuntimeError, MemoryError):
         flight.starting_in = None
         part()
     finally:
         flight.starting_in = None
+
+
+def joined(
+    under_way: dict[_K, Flight[_T]],
+    key: _K,
+    work: Callable[[], _T],
+    name: str,
+    *,
+    clock: Clock,
+    max_time: float = math.inf,
+    is_over: Callable[[Flight[_T], float], bool] = Flight.is_overdue,
+    traced: bool = True,
+) -> tuple[Flight[_T], Bell]:
+    """Join the flight of this key that is under way, or begin one that does the work; its outcome is for all.
+
+    ``is_over(flight, now)`` is whether another one is begun though that one has not landed. ``under_way`` is changed by
+    single steps of the interpreter, so it needs no lock. The caller has to ``wait`` for the flight, or to ``leave`` it.
+    """
+    now = clock.monotonic()
+    new: Flight[_T] = Flight(now, max_time)
+    flight = under_way.setdefault(key, new)
+    if flight is not new and is_over(flight, now):
+        flight = under_way[key] = new
+    bell = flight.join()
+
+    def part() -> None:
+        new.begun = True
+        try:
+            new.result = work()
+        except BaseException as error:
+            new.error = error
+        finally:
+            if under_way.get(key) is new:
+                under_way.pop(key, None)
+            new.land()
+
+    if flight is new:
+        start(new, part, name, traced=traced)
+    return flight, bell
 
 
 def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: float) -> None:
@@ -249,20 +289,8 @@ def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: 
     Whatever the work locks, the caller's thread does not hold: a signal's handler that comes meanwhile can ask for a
     token, and wait for a fetch that needs the same lock. Raises what the work raises.
     """
-    flight: Flight[None] = Flight(clock.monotonic(), max_time)
-    bell = flight.join()
-
-    def part() -> None:
-        flight.begun = True
-        try:
-            work()
-        except BaseException as error:
-            # Without its frames, which may hold the secret.
-            flight.error = error.for_caller() if isinstance(error, TokenRequestError) else error
-        finally:
-            flight.land()
-
-    start(flight, part, name)
+    flight, bell = joined({}, None, work, name, clock=clock, max_time=max_time)
     flight.wait(bell, clock)
     if flight.error is not None:
-        raise flight.error
+        # A copy without the frames, which may hold the secret.
+        raise flight.error.for_caller() if isinstance(flight.error, TokenRequestError) else flight.error

@@ -12,9 +12,8 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from .clock import SystemClock
-from .flights import Flight, run_as_part_of
+from .flights import Flight, joined
 from .forks import renew_after_fork
-from .threads import start_thread
 
 _T = TypeVar("_T")
 
@@ -38,8 +37,8 @@ class Looks:
     def __init__(self) -> None:
         # Changed by single steps of the interpreter, so that no lock is needed.
         self._under_way: dict[Hashable, Flight[Any]] = {}
-        #: Those that hang, and in whose place another one was begun.
-        self._hanging: set[Flight[Any]] = set()
+        #: Those in whose place another one was begun.
+        self._replaced: list[Flight[Any]] = []
         renew_after_fork(self)
 
     def take(self, thing: Hashable, look: Callable[[], _T], *, within: float) -> _T:
@@ -48,14 +47,8 @@ class Looks:
         Raises ``TimeoutError`` once the look takes longer than ``within`` seconds, and at once where the caller is a
         part of it; its ``strerror`` says which.
         """
-        now = _CLOCK.monotonic()
-        new: Flight[_T] = Flight(now)
-        flight = self._under_way.setdefault(thing, new)
-        if flight is not new and self._is_over(flight, now):
-            flight = self._under_way[thing] = new
-        bell = flight.join()
-        if flight is new:
-            self._start(thing, flight, look)
+        name = "requests_cc_token look"
+        flight, bell = joined(self._under_way, thing, look, name, clock=_CLOCK, is_over=self._is_over, traced=False)
         if flight.waits_for_this_thread() or flight.waits_for_this_code():
             flight.leave(bell)
             raise TimeoutError(errno.EDEADLK, "it is asked for amid a look at it")
@@ -71,31 +64,15 @@ class Looks:
             return flight.is_overdue(now)  # its thread never came
         if now - flight.begun_at < AGAIN_AFTER or len(self._hanging) >= MAX_HANGING:
             return False
-        self._hanging.add(flight)
+        self._replaced = [*self._hanging, flight]
         return True
 
-    def _start(self, thing: Hashable, flight: Flight[_T], look: Callable[[], _T]) -> None:
-        def work() -> None:
-            flight.begun = True
-            try:
-                flight.result = look()
-            except BaseException as error:
-                flight.error = error
-            finally:
-                self._hanging.discard(flight)
-                if self._under_way.get(thing) is flight:
-                    self._under_way.pop(thing, None)
-                flight.land()
-
-        try:
-            start_thread(lambda: run_as_part_of(flight, work), "requests_cc_token look")
-        except (RuntimeError, MemoryError):
-            flight.starting_in = None
-            run_as_part_of(flight, work)
-        finally:
-            flight.starting_in = None
+    @property
+    def _hanging(self) -> list[Flight[Any]]:
+        """Those that hang, and in whose place another one was begun."""
+        return [flight for flight in self._replaced if not flight.landed]
 
     def after_fork_in_child(self) -> None:
         """Forget the looks that threads of the parent are taking."""
         self._under_way = {}
-        self._hanging = set()
+        self._replaced = []

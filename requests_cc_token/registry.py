@@ -9,7 +9,7 @@ from typing import Any, Union
 from .clients import ClientCredentialsClient
 from .clock import Clock
 from .exceptions import ConfigurationError, TokenRequestTimeout, UnknownClientError
-from .flights import Flight, reentered, start
+from .flights import Flight, joined, reentered
 from .forks import renew_after_fork
 
 #: Seconds for which a resolver's answer is used: long enough to spare it, short enough for a new secret.
@@ -22,7 +22,7 @@ MAX_RESOLVE_TIME = 30.0
 #: Asked for a name that nobody registered: a function of the name that returns the client, or None.
 ClientResolver = Callable[[str], Union[ClientCredentialsClient, None]]
 
-_Resolution = Flight[ClientCredentialsClient]
+_Resolution = Flight[Union[ClientCredentialsClient, None]]
 
 
 class ClientRegistry:
@@ -115,13 +115,14 @@ class ClientRegistry:
         known = self._resolved.get(name)
         if known is not None and now < known[1]:
             return known[0]
-        new: _Resolution = Flight(now, MAX_RESOLVE_TIME)
-        flight = self._resolving.setdefault(name, new)
-        if flight.is_overdue(now):
-            flight = self._resolving[name] = new
-        bell = flight.join()
-        if flight is new:
-            start(flight, lambda: self._run(flight, name), f"requests_cc_token resolver {name}")
+        flight, bell = joined(
+            self._resolving,
+            name,
+            lambda: self._asked(name),
+            f"requests_cc_token resolver {name}",
+            clock=self._clock,
+            max_time=MAX_RESOLVE_TIME,
+        )
         if flight.waits_for_this_thread():
             flight.leave(bell)
             raise reentered()
@@ -139,17 +140,6 @@ class ClientRegistry:
         if flight.error is not None:
             raise flight.error
         return flight.result
-
-    def _run(self, flight: _Resolution, name: str) -> None:
-        flight.begun = True
-        try:
-            flight.result = self._asked(name)
-        except BaseException as error:
-            flight.error = error
-        finally:
-            if self._resolving.get(name) is flight:
-                self._resolving.pop(name, None)
-            flight.land()
 
     def _asked(self, name: str) -> ClientCredentialsClient | None:
         for resolver in list(self._resolvers):

@@ -96,7 +96,7 @@ def test_one_whose_thread_never_came_is_replaced(looks: Looks, monkeypatch: pyte
     """Memory ran out as it started: the next caller takes another one once that one is late."""
     with monkeypatch.context() as patch:
         patch.setattr("requests_cc_token.flights.BEGIN_WITHIN", 0.0)
-        patch.setattr("requests_cc_token.looks.start_thread", lambda work, name: None)
+        patch.setattr("requests_cc_token.flights.start_thread", lambda work, name: None)
         with pytest.raises(TimeoutError):
             looks.take("a", lambda: 1, within=PATIENCE)
     assert looks.take("a", lambda: 2, within=PATIENCE) == 2
@@ -104,7 +104,7 @@ def test_one_whose_thread_never_came_is_replaced(looks: Looks, monkeypatch: pyte
 
 def test_where_no_thread_can_be_had(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller looks by itself."""
-    monkeypatch.setattr("requests_cc_token.looks.start_thread", no_thread)
+    monkeypatch.setattr("requests_cc_token.flights.start_thread", no_thread)
     assert looks.take("a", threading.current_thread, within=PATIENCE) is threading.current_thread()
 
 
@@ -127,7 +127,7 @@ def test_a_signals_handler_does_not_wait_for_its_own_thread(looks: Looks, monkey
             told.append(caught.value.strerror)
         work()
 
-    monkeypatch.setattr("requests_cc_token.looks.start_thread", interrupted)
+    monkeypatch.setattr("requests_cc_token.flights.start_thread", interrupted)
     assert looks.take("a", lambda: 2, within=PATIENCE) == 2
     assert told == [None, "it is asked for amid a look at it"]
 
