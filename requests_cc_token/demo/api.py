@@ -38,7 +38,9 @@ from .loopback import LoopbackServer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from requests_cc_token.tokens import AccessToken
 
@@ -94,7 +96,7 @@ class ProtectedApi(SteeredService[ApiRequest], LoopbackServer):
         self.scope = scope
         self._require = _Protector()
         self._require.register_token_validator(_Validator(token_service))
-        LoopbackServer.__init__(self, self._make_app(), port=port, hostname=hostname, ssl_context=ssl_context)
+        LoopbackServer.__init__(self, self._serve, port=port, hostname=hostname, ssl_context=ssl_context)
         #: What goes into ``add_session(base_url=...)``.
         self.base_url = f"{self.origin}/api/"
 
@@ -123,54 +125,69 @@ class ProtectedApi(SteeredService[ApiRequest], LoopbackServer):
             return None
         return flask.Response(scripted.body, scripted.status, list(scripted.headers))
 
-    def _make_app(self) -> flask.Flask:
-        app = flask.Flask(__name__)
-
-        app.before_request(self._steer)
-
-        def route(path: str, methods: list[str]) -> Callable[[Callable[..., flask.Response]], None]:
-            def register(view: Callable[..., flask.Response]) -> None:
-                @functools.wraps(view)
-                def protected(**values: str) -> flask.Response:
-                    scopes = [scope for scope in (values.get("scope"), self.scope) if scope]
-                    # One string asks for all of its scopes; a list would ask for any of them.
-                    with self._require.acquire(" ".join(scopes)):
-                        return view()
-
-                app.add_url_rule(path, view_func=protected, methods=methods)
-
-            return register
-
-        @route("/api/test", ["GET"])
-        def test() -> flask.Response:
-            return flask.jsonify(_claims(current_token))
-
-        @route("/api/scope/<scope>", ["GET"])
-        def scoped() -> flask.Response:
-            return flask.jsonify(_claims(current_token))
-
-        @route("/api/echo", _ANY_METHOD)
-        def echo() -> flask.Response:
-            return _echo()
-
-        @route("/api/upload", ["POST", "PUT"])
-        def upload() -> flask.Response:
-            body = flask.request.get_data()
-            return flask.jsonify(length=len(body), sha256=hashlib.sha256(body).hexdigest())
-
-        @route("/api/redirect", _ANY_METHOD)
-        def redirect() -> flask.Response:
-            status = int(flask.request.args.get("status", 302))
-            return flask.Response(status=status, headers={"Location": flask.request.args["to"]})
-
-        app.add_url_rule("/open", view_func=_echo, methods=_ANY_METHOD)
-        return app
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[_API] = self
+        return _app(environ, start_response)
 
 
-def _without_authorization(request: flask.Request) -> Headers:
-    return Headers((k, v) for k, v in request.headers.items() if k != "Authorization")
+# The application: one for all APIs of the process, as with `TokenService`.
+
+_API = "requests_cc_token.protected_api"
+
+_app = flask.Flask(__name__, static_folder=None)
 
 
+def _api() -> ProtectedApi:
+    api: ProtectedApi = flask.request.environ[_API]
+    return api
+
+
+@_app.before_request
+def _steer() -> flask.Response | None:
+    return _api()._steer()
+
+
+def _route(path: str, methods: list[str]) -> Callable[[Callable[[], flask.Response]], Callable[[], flask.Response]]:
+    """Have a view serve a path, for whoever has a token with the scopes of API and path."""
+
+    def register(view: Callable[[], flask.Response]) -> Callable[[], flask.Response]:
+        @functools.wraps(view)
+        def protected(**values: str) -> flask.Response:
+            api = _api()
+            scopes = [scope for scope in (values.get("scope"), api.scope) if scope]
+            # One string asks for all of its scopes; a list would ask for any of them.
+            with api._require.acquire(" ".join(scopes)):
+                return view()
+
+        _app.add_url_rule(path, view_func=protected, methods=methods)
+        return view
+
+    return register
+
+
+@_route("/api/test", ["GET"])
+def _test() -> flask.Response:
+    return flask.jsonify(_claims(current_token))
+
+
+@_route("/api/scope/<scope>", ["GET"])
+def _scoped() -> flask.Response:
+    return flask.jsonify(_claims(current_token))
+
+
+@_route("/api/upload", ["POST", "PUT"])
+def _upload() -> flask.Response:
+    body = flask.request.get_data()
+    return flask.jsonify(length=len(body), sha256=hashlib.sha256(body).hexdigest())
+
+
+@_route("/api/redirect", _ANY_METHOD)
+def _redirect() -> flask.Response:
+    status = int(flask.request.args.get("status", 302))
+    return flask.Response(status=status, headers={"Location": flask.request.args["to"]})
+
+
+@_route("/api/echo", _ANY_METHOD)
 def _echo() -> flask.Response:
     request = flask.request
     return flask.jsonify(
@@ -180,6 +197,13 @@ def _echo() -> flask.Response:
         headers=dict(_without_authorization(request)),
         body=request.get_data(as_text=True),
     )
+
+
+_app.add_url_rule("/open", "open", view_func=_echo, methods=_ANY_METHOD)
+
+
+def _without_authorization(request: flask.Request) -> Headers:
+    return Headers((k, v) for k, v in request.headers.items() if k != "Authorization")
 
 
 def _claims(token: Any) -> list[dict[str, str]]:

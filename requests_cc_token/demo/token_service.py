@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 #: Seconds that a token lives unless the service or its client says otherwise; what most services do.
 DEFAULT_TOKEN_LIFETIME = 3600
 
@@ -192,7 +194,7 @@ class TokenService(SteeredService[TokenRequest], LoopbackServer):
         self._tokens: dict[str, IssuedToken] = {}
         self._tokens_lock = threading.Lock()
         self._authorization = self._make_authorization_server()
-        LoopbackServer.__init__(self, self._make_app(), port=port, hostname=hostname, ssl_context=ssl_context)
+        LoopbackServer.__init__(self, self._serve, port=port, hostname=hostname, ssl_context=ssl_context)
         #: The issuer identifier (RFC 8414 section 2).
         self.issuer = self.origin
         self.token_endpoint = f"{self.origin}/connect/token"
@@ -251,28 +253,9 @@ class TokenService(SteeredService[TokenRequest], LoopbackServer):
 
     # The application
 
-    def _make_app(self) -> flask.Flask:
-        app = flask.Flask(__name__)
-
-        @app.post("/connect/token")
-        def token() -> flask.Response:
-            return self._token()
-
-        @app.post("/connect/revocation")
-        def revocation() -> flask.Response:
-            response: flask.Response = self._authorization.create_endpoint_response("revocation")
-            return response
-
-        @app.post("/connect/introspect")
-        def introspect() -> flask.Response:
-            response: flask.Response = self._authorization.create_endpoint_response("introspection")
-            return response
-
-        @app.get("/.well-known/oauth-authorization-server")
-        def metadata() -> flask.Response:
-            return flask.jsonify(self._metadata())
-
-        return app
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[_SERVICE] = self
+        return _app(environ, start_response)
 
     def _metadata(self) -> dict[str, Any]:
         """RFC 8414 section 2."""
@@ -339,7 +322,7 @@ class TokenService(SteeredService[TokenRequest], LoopbackServer):
         def lifetime(client: RegisteredClient, _grant_type: str) -> int | None:
             return self.token_lifetime if client.token_lifetime is None else client.token_lifetime
 
-        server = AuthorizationServer(flask.Flask(__name__), query_client, save_token)
+        server = AuthorizationServer(_app, query_client, save_token)
         server.register_token_generator(
             "default", BearerTokenGenerator(lambda **_: secrets.token_urlsafe(32), expires_generator=lifetime)
         )
@@ -348,6 +331,41 @@ class TokenService(SteeredService[TokenRequest], LoopbackServer):
         server.register_endpoint(_revocation_endpoint(self))
         server.register_endpoint(_introspection_endpoint(self))
         return server
+
+
+# The application: one for all services of the process, for its routes take longer to make than all else of a service.
+# Whose request it is, the service's `_serve` has noted in the WSGI environment.
+
+_SERVICE = "requests_cc_token.token_service"
+
+_app = flask.Flask(__name__, static_folder=None)
+
+
+def _service() -> TokenService:
+    service: TokenService = flask.request.environ[_SERVICE]
+    return service
+
+
+@_app.post("/connect/token")
+def _token() -> flask.Response:
+    return _service()._token()
+
+
+@_app.post("/connect/revocation")
+def _revocation() -> flask.Response:
+    response: flask.Response = _service()._authorization.create_endpoint_response("revocation")
+    return response
+
+
+@_app.post("/connect/introspect")
+def _introspect() -> flask.Response:
+    response: flask.Response = _service()._authorization.create_endpoint_response("introspection")
+    return response
+
+
+@_app.get("/.well-known/oauth-authorization-server")
+def _metadata() -> flask.Response:
+    return flask.jsonify(_service()._metadata())
 
 
 class _ClientCredentials(ClientCredentialsGrant):
