@@ -5,10 +5,11 @@ Not a server for anything else than demo and tests: it listens on 127.0.0.1 only
 
 from __future__ import annotations
 
+import http.server
 import io
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+from werkzeug.serving import WSGIRequestHandler
 from werkzeug.test import run_wsgi_app
 
 from requests_cc_token.testing.loopback import Connections, LoopbackHTTPServer
@@ -38,18 +39,25 @@ class LoopbackServer(LoopbackHTTPServer):
         super().__init__(port=port, hostname=hostname, scheme="http" if ssl_context is None else "https")
 
     def _listen(self, port: int) -> _Server:
-        server = _Server("127.0.0.1", port, self._app, _Handler, ssl_context=self._ssl_context)
-        if self._ssl_context is not None:
+        return _Server(port, self._app, self._ssl_context)
+
+
+class _Server(Connections, http.server.ThreadingHTTPServer):
+    """A server with what werkzeug's handler asks of it. Werkzeug's own reads a file each time that one is made."""
+
+    multithread, multiprocess = True, False
+
+    def __init__(self, port: int, app: WSGIApplication, ssl_context: ssl.SSLContext | None) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.app = app
+        self.ssl_context = ssl_context
+        if ssl_context is not None:
             # The handshake belongs into the connection's thread: a client that hangs in it must not stop the others.
-            server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
-        return server
-
-
-class _Server(Connections, ThreadedWSGIServer):
-    """Werkzeug's server, on whose connections this process has a hand."""
+            self.socket = ssl_context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
 
 class _Handler(WSGIRequestHandler):
+    server_version = "requests_cc_token demo"
     # Werkzeug's handler closes the connection after each answer; APIs do not, and pools are worth testing.
     protocol_version = "HTTP/1.1"
     # Head and body leave in one segment: two small writes on a kept connection wait 40 ms for a delayed ACK.

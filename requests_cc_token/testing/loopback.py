@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Seconds between two looks at the stop flag; what `stop()` may take.
-_POLL = 0.005
+#: Seconds between two looks at the stop flag, where `stop()` cannot wake who waits for a connection.
+_POLL = 0.02
 
 
 class LoopbackHTTPServer(abc.ABC):
@@ -55,6 +55,8 @@ class LoopbackHTTPServer(abc.ABC):
         """Stop listening and break every open connection, as a killed server would."""
         server, self._server = self._server, None
         if server is not None:
+            with contextlib.suppress(OSError):  # not every system can wake an `accept()` by this
+                server.socket.shutdown(socket.SHUT_RDWR)
             server.shutdown()
             server.server_close()
             server.break_connections()
