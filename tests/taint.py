@@ -36,8 +36,10 @@ from requests_cc_token.events import Events
 #: Part of every secret, token, key and assertion of the tests.
 MARK = "T41NT"
 
-#: Objects that are walked through after each test; where there are more, what is alive then is set apart.
-MANY = 20_000
+#: Objects that a walk goes through; where there were more, what is alive then is set apart, so that the next walk goes
+#: through what its own test made, and no object is looked at twice. Without the GIL setting apart is as dear as a walk,
+#: for both look through all of the heap.
+MANY = 0 if getattr(sys, "_is_gil_enabled", lambda: True)() else 20_000
 
 _TESTS = str(Path(__file__).parent)
 _PACKAGE = requests_cc_token.__name__
@@ -56,7 +58,9 @@ class Taint(logging.Handler):
         self._warnings: list[str] = []
         self._test_file = ""
         self._frame: FrameType | None = None
-        self._ours: dict[type, bool] = {}
+        #: Types of the package, and types that are not.
+        self._ours: set[type] = set()
+        self._foreign: set[type] = set()
         #: Objects that the last walk went through.
         self._alive = 0
 
@@ -101,8 +105,11 @@ class Taint(logging.Handler):
     def search_objects(self) -> None:
         """Look for the mark in whatever of the package is alive, but for what was looked at after earlier tests."""
         things = gc.get_objects()
+        foreign = self._foreign
         for thing in things:
             kind = type(thing)
+            if kind in foreign:
+                continue
             if self._is_ours(kind):
                 self.search(f"repr of a {kind.__qualname__}", _shown(thing))
                 if isinstance(thing, BaseException):
@@ -114,10 +121,14 @@ class Taint(logging.Handler):
         self._alive = len(things)
 
     def _is_ours(self, kind: type) -> bool:
-        ours = self._ours.get(kind)
-        if ours is None:
-            module = getattr(kind, "__module__", None)
-            ours = self._ours[kind] = isinstance(module, str) and module.partition(".")[0] == _PACKAGE
+        if kind in self._ours:
+            return True
+        module = getattr(kind, "__module__", None)
+        ours = isinstance(module, str) and module.partition(".")[0] == _PACKAGE
+        if ours:
+            self._ours.add(kind)
+        elif kind is not requests.Response:
+            self._foreign.add(kind)
         return ours
 
     # Where it is searched
