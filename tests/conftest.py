@@ -38,11 +38,21 @@ if sys.dont_write_bytecode:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run the whole suite on all processors; whoever names a file or ``-n`` gets what was asked for."""
+    """Run the whole suite on all processors; whoever names a file or ``-n`` gets what was asked for.
+
+    By one worker more than there are processors, for some tests wait for servers and processes. Neighbours among the
+    tests stay together, so that what a module shares is made once: ``worksteal``.
+    """
     option = config.option
     is_a_worker = "PYTEST_XDIST_WORKER" in os.environ
     if not is_a_worker and getattr(option, "numprocesses", 0) is None and not option.file_or_dir:
-        option.numprocesses, option.dist = "logical", "loadgroup"
+        option.numprocesses = int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or _processors() + 1)
+        option.dist = "worksteal"
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.fixture(autouse=True)

@@ -126,7 +126,7 @@ def test_a_corrupt_folder(tokens: TokenService, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("outage", ["killed", "frozen"])
 def test_a_store_comes_and_goes_under_load(tokens: TokenService, server: RedisServer, outage: str) -> None:
-    """Two workers of four threads each call without a pause while the store goes away and comes back, twice.
+    """Two workers of four threads each call all the time while the store goes away and comes back, twice.
 
     No call fails; each worker warns once in each cool-down at most; and once the cool-down is over they share again.
     """

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 #: Forks of the marathon in a usual run; ``FORKS=10000`` runs the full one.
-FORKS = int(os.environ.get("FORKS", "300"))
+FORKS = int(os.environ.get("FORKS", "100"))
 
 
 def in_child(call: Callable[[], Any]) -> int:

@@ -24,7 +24,8 @@ def run(config: dict[str, Any], gate: int) -> None:
 
 
 def main(count: int, config: dict[str, Any]) -> None:
-    make_cache(config)  # imports what it needs
+    with make_management(config, make_cache(config)):
+        pass  # What a cache and a management import is there before the fork, not once for each child.
     gate, opening = os.pipe()
     children = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Threads that call without a pause while a test does something to the store."""
+"""Threads that call all the time while a test does something to the store."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tests.scripted_server import PATIENCE
 THREADS = 4
 #: Calls in a row of one thread.
 ROUND = 50
+#: Seconds between two rounds. Eight threads still call tens of thousands of times a second; without it they would take
+#: a processor from the servers that they wait for.
+PAUSE = 0.005
 
 
 class Load:
@@ -29,7 +32,7 @@ class Load:
         ]
 
     def _run(self, number: int, worker: Worker) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE):
             try:
                 for _ in range(ROUND):
                     worker.call()
