@@ -26,9 +26,9 @@ from requests_cc_token.endpoint.options import BackchannelOptions, Wait
 from requests_cc_token.grants.by_name import GRANTS, keywords_of
 from requests_cc_token.grants.token_exchange import TokenLike
 from requests_cc_token.parameters import Texts
-from requests_cc_token.refusals import RenewOn, Timeout
 from requests_cc_token.secret_source import SecretLike, SecretsLike
 from requests_cc_token.session_options import Retries, SessionOptions
+from requests_cc_token.token_policy import RenewOn, Timeout
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "docs" / "_static" / "requests-cc-token.schema.json"

@@ -17,9 +17,9 @@ from .clock import checked_seconds
 from .exceptions import ConfigurationError
 from .mounts import Mount
 from .parameters import TokenRequestParameters
-from .refusals import RENEW_ON, RenewOn, TokenPolicy, Try, challenges_of, send_tries
 from .resend import body_position, drain
 from .service import AccessTokenService
+from .token_policy import RENEW_ON, RenewOn, TokenPolicy, Try, challenges_of, send_tries
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret, shown_url
 

@@ -16,9 +16,9 @@ from .exceptions import ConfigurationError
 from .keyword_arguments import Unpack
 from .mounts import Mount
 from .parameters import TokenRequestParameters
-from .refusals import RENEW_ON, PolicyOptions, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries
 from .service import AccessTokenService
 from .shortcuts.adapter import ShortcutAdapter, copy_with_header, leave_to_parent
+from .token_policy import RENEW_ON, PolicyOptions, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret
 

@@ -27,12 +27,12 @@ from .keyword_arguments import Unpack, checked_flag, refuse_unknown
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .pickling import Reference, management_of, managements
-from .refusals import RENEW_ON, RenewOn
 from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
 from .session import AccessTokenSession
 from .session_options import SessionDescription, SessionOptions, checked_name, described_session
 from .stats import ClientStats
+from .token_policy import RENEW_ON, RenewOn
 from .tracebacks import sealed
 
 #: The options of a session that an auth object has too. Not ``keep_authorization``: requests lets ``auth=`` win.

@@ -12,10 +12,10 @@ from requests.adapters import BaseAdapter
 from .exceptions import ConfigurationError
 from .keyword_arguments import Unpack, checked_text, refuse_unknown
 from .mounts import Mount
-from .refusals import PolicyOptions, Timeout, TokenPolicy, check_retries
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts.adapter import DEFAULT_POOL_SIZE
+from .token_policy import PolicyOptions, Timeout, TokenPolicy, check_retries
 
 #: How often the API calls of a session are tried again, in the manner of requests' own ``max_retries``.
 Retries = Union[int, urllib3.Retry]

@@ -23,7 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         # 2: a usable token for a client
         "service",
         # 3: authorize a copy, send, renew once
-        "access_token_auth adapter refusals",
+        "access_token_auth adapter token_policy",
         # 4: the session that make_session returns
         "session",
         # 5: registrations by name

@@ -31,8 +31,8 @@ from requests_cc_token.authentication.dpop import Nonces
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.mounts import Mount
-from requests_cc_token.refusals import TokenPolicy, Try, read_timeout, send_tries
 from requests_cc_token.service import AccessTokenService
+from requests_cc_token.token_policy import TokenPolicy, Try, read_timeout, send_tries
 from requests_cc_token.tokens import Binding
 
 from .scripted_server import ScriptedServer, answer
