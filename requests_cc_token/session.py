@@ -13,6 +13,7 @@ import requests.sessions
 import urllib3
 from requests.adapters import BaseAdapter
 from requests.hooks import default_hooks, dispatch_hook
+from requests.sessions import Session
 from requests.utils import resolve_proxies
 
 from .adapter import AccessTokenAdapter
@@ -177,7 +178,7 @@ def _ends_at_adapters() -> bool:
     They do while what sends them is from ``requests``, or wraps that and names it in ``__wrapped__``, as tracers do. A
     test double that has taken its place may answer by itself, or by an adapter of its own.
     """
-    return _is_of_requests(requests.Session.send) and _is_of_requests(requests.Session.get_adapter)
+    return _is_of_requests(Session.send) and _is_of_requests(Session.get_adapter)
 
 
 def _is_of_requests(function: Any) -> bool:

@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 import requests
+import requests.sessions
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
@@ -308,3 +309,20 @@ def test_a_wrapper_that_names_what_it_wraps_changes_nothing(
     with management.make_session("api") as session:
         assert session.get("test").status_code == 200
     assert seen == [None]
+
+
+def test_another_class_by_the_name_of_session_changes_nothing(
+    management: AccessTokenManagement, api: ProtectedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a cache, for instance, by ``requests_cache.install_cache``: sessions of ours are not of that class."""
+
+    class Session(requests.Session):
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            return super().send(request, **options)
+
+    management.add_session("api", base_url=api.base_url)
+    monkeypatch.setattr(requests, "Session", Session)
+    monkeypatch.setattr(requests.sessions, "Session", Session)
+    monkeypatch.setattr(AccessTokenSession, "_send_with_token_of", None)
+    with management.make_session("api") as session:
+        assert session.get("test").status_code == 200
