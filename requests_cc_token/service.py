@@ -264,11 +264,7 @@ class AccessTokenService:
                     raise outcome.error.for_caller()
             else:
                 vain += 1
-        raise TokenRequestError(
-            f"token client {demand.name!r}: its fetches end before they have begun; the machine may be out of memory "
-            "or threads",
-            client=demand.name,
-        )
+        raise _in_vain(demand)
 
     def _demand(
         self,
@@ -434,6 +430,14 @@ def _timeout_error(demand: Demand, max_time: float, *, asked: float | None) -> T
     return TokenRequestTimeout(
         f"token client {name!r}: no token {limit}; the token endpoint {where} is slow or does not answer. {advice}",
         client=name,
+    )
+
+
+def _in_vain(demand: Demand) -> TokenRequestError:
+    return TokenRequestError(
+        f"token client {demand.name!r}: its fetches end before they have begun; the machine may be out of memory "
+        "or threads",
+        client=demand.name,
     )
 
 
