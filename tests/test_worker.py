@@ -170,6 +170,16 @@ def test_a_failing_token_service_is_told(services: Embedded, clock: PacedClock, 
     assert texts(lines, "error")[0].startswith("call 1: TokenEndpointError: ")
 
 
+def test_a_token_service_that_is_gone_gets_no_request(services: Embedded, clock: PacedClock, lines: list[Line]) -> None:
+    """The tries are told, and none is counted as sent."""
+    management, tokens, _ = services
+    tokens.stop()
+    clock.worker = Worker(management, SESSION, log=lines.append, calls=1, clock=clock)
+    summary = clock.worker.run()
+    assert (summary.failed, summary.token_requests) == (1, 0)
+    assert "token of 'worker' requested" in texts(lines, "token")
+
+
 def test_a_retried_token_request_is_told_with_its_number(
     services: Embedded, clock: PacedClock, lines: list[Line]
 ) -> None:

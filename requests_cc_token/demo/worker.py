@@ -99,6 +99,7 @@ class Worker:
     def run(self) -> Summary:
         """Work, then tell what was done."""
         ok = done = 0
+        sent_before = self._requests_sent()
         unsubscribe = self._management.subscribe(self._told)
         try:
             with self._session:
@@ -113,8 +114,12 @@ class Worker:
                     self._clock.wait(self.stop, max(0.0, due - self._clock.monotonic()))
         finally:
             unsubscribe()
-        told = self._events
-        return Summary(done, ok, done - ok, told["requested"], told["obtained"], told["renewed"])
+        told, sent = self._events, self._requests_sent() - sent_before
+        return Summary(done, ok, done - ok, sent, told["obtained"], told["renewed"])
+
+    def _requests_sent(self) -> int:
+        """To the token service, by this management. A try that finds no connection is an event, and sends none."""
+        return sum(line.requests for line in self._management.stats())
 
     def _call(self, number: int) -> bool:
         try:
