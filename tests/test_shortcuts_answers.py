@@ -46,10 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
 @pytest.fixture(autouse=True, scope="module")
 def small_pieces() -> Iterator[None]:
-    """Bodies that are longer than a few bytes come in the larger pieces of long ones."""
-    with mock.patch.object(session_module, "PIECE", 8):
+    """Bodies of some bytes are long ones, by which they are read in one piece, in several, or as compressed ones."""
+    with mock.patch.multiple(session_module, PIECE=32, CONTENT_CHUNK_SIZE=16):
         yield
 
 
@@ -192,9 +193,7 @@ def test_cookies_persist_between_calls(server: ReplayServer) -> None:
     """A cookie that was set is sent with the next request, and can be taken away."""
     session = short_session()
     setting = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 0\r\n\r\n"
-    assert dict(session.get(server.origin, headers=replaying(setting)).cookies) == {
-        "a": "1"
-    }
+    assert dict(session.get(server.origin, headers=replaying(setting)).cookies) == {"a": "1"}
     session.get(server.origin)
     assert b"Cookie: a=1" in server.heads[-1]
     session.cookies.clear()

@@ -147,6 +147,48 @@ def test_a_stream_that_breaks_off_is_the_error_of_requests(action: Action, error
     assert found[0] == found[1]
 
 
+@pytest.fixture
+def read(monkeypatch: MonkeyPatch) -> list[int | None]:
+    """How much is asked for by each read of a body from here on."""
+    amounts: list[int | None] = []
+    shipped = http.client.HTTPResponse.read
+
+    def recorded(response: Any, amount: int | None = None) -> bytes:
+        amounts.append(amount)
+        return shipped(response, amount)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", recorded)
+    return amounts
+
+
+def test_a_body_of_known_length_is_read_in_one_piece(server: ReplayServer, read: list[int | None]) -> None:
+    """Whatever its length: it takes no more memory than itself, and no second look whether there is more."""
+    for length in (3, LONG):
+        assert short_session().get(server.origin, headers=replaying(with_body(b"x" * length))).content == b"x" * length
+        assert read == [length]
+        read.clear()
+
+
+@pytest.mark.parametrize("length", [100, LONG])
+def test_a_compressed_body_is_read_as_requests_does_or_in_larger_pieces(
+    length: int, server: ReplayServer, read: list[int | None]
+) -> None:
+    """What is unpacked is not taken in pieces that are smaller than those of requests."""
+    body = random.Random(length).randbytes(length)
+    packed = gzip.compress(body)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    assert short_session().get(server.origin, headers=replaying(head + packed)).content == body
+    assert read[0] == max(len(packed), requests.models.CONTENT_CHUNK_SIZE)
+
+
+def test_a_length_that_is_a_lie_is_not_set_aside(server: ReplayServer) -> None:
+    """A server that announces more than any memory holds, and sends little, is the error of requests."""
+    lie = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nlittle" % 10**15
+    for session in (long_session(), short_session()):
+        with session, pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+            session.get(server.origin, headers={**replaying(lie), "Close": "1"})
+
+
 # Requests
 
 
