@@ -48,7 +48,11 @@ def config(request: pytest.FixtureRequest, tmp_path: Path, tokens: TokenService)
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         cache = {"url": server.url, "prefix": f"{tmp_path.name}:"}
-    return {"cache": {**cache, "lease": LEASE, "timeout": PATIENCE}, "token_endpoint": tokens.token_endpoint}
+    return {
+        "cache": {**cache, "lease": LEASE, "timeout": PATIENCE},
+        "token_endpoint": tokens.token_endpoint,
+        "hash_once": True,
+    }
 
 
 def let_the_lease_end(config: dict[str, Any], server: RedisServer) -> None:

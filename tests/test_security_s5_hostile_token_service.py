@@ -140,8 +140,12 @@ TOO_MUCH: dict[str, Action] = {
     "one endless chunk": endless(CHUNKED + b"fffffffffffff\r\n", b" "),
     "a redirect with an endless body": endless(b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n", b" "),
     "an error with an endless body": endless(b"HTTP/1.1 401 No\r\n\r\n", b" "),
-    "a gzip bomb": raw(gzipped(b" " * 100_000_000)),
-    "a deflate bomb": raw(
+}
+
+#: Made by the test: each takes half a second, which every process of a run would pay that collects this file.
+BOMBS: dict[str, Callable[[], Action]] = {
+    "a gzip bomb": lambda: raw(gzipped(b" " * 100_000_000)),
+    "a deflate bomb": lambda: raw(
         http_answer(200, zlib.compress(b" " * 100_000_000), [("Content-Encoding", "deflate")])
     ),
 }
@@ -159,10 +163,10 @@ BROKEN: dict[str, Action] = {
 
 
 @pytest.mark.conformance("C20")
-@pytest.mark.parametrize("how", [*TOO_MUCH, *BROKEN])
+@pytest.mark.parametrize("how", [*TOO_MUCH, *BOMBS, *BROKEN])
 def test_s5_size(server: ScriptedServer, how: str) -> None:
     """However an answer is made large, no more than the bound is read of it, in bounded memory."""
-    server.default = {**TOO_MUCH, **BROKEN}[how]
+    server.default = BOMBS[how]() if how in BOMBS else {**TOO_MUCH, **BROKEN}[how]
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -172,7 +176,7 @@ def test_s5_size(server: ScriptedServer, how: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < MEMORY
-    if how in TOO_MUCH:
+    if how not in BROKEN:
         assert "the answer is larger than 1024 KiB" in str(error)
 
 

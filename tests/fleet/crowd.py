@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any
 
+from requests_cc_token.demand import Demand
+
 from .member import WatchedCache, get_token, make_cache, make_management, say
 
 
@@ -24,8 +26,11 @@ def run(config: dict[str, Any], gate: int) -> None:
 
 
 def main(count: int, config: dict[str, Any]) -> None:
-    with make_management(config, make_cache(config)):
-        pass  # What a cache and a management import is there before the fork, not once for each child.
+    with make_management(config, make_cache(config)) as management:
+        # What a management imports is there before the fork, not once for each child. The slow hash of the secret too,
+        # where asked for: it takes 60 ms of a processor, and tests of the store are about something else.
+        if config.get("hash_once"):
+            Demand.of(management.clients["worker"]).stored_key()
     gate, opening = os.pipe()
     children = []
     for _ in range(count):
