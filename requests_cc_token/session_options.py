@@ -20,6 +20,8 @@ from .token_policy import PolicyOptions, Timeout, TokenPolicy, check_retries
 #: How often the API calls of a session are tried again, in the manner of requests' own ``max_retries``.
 Retries = Union[int, urllib3.Retry]
 
+#: Connections kept per host at most: as many as a host has ports. urllib3 makes a place for each before the first one.
+MAX_POOL_SIZE = 65_535
 
 class SessionOptions(PolicyOptions, total=False):
     """The keywords of ``AccessTokenManagement.add_session`` beside the name and the base URL."""
@@ -92,6 +94,8 @@ def _sender(options: SessionOptions, what: str) -> dict[str, Any]:
     """The keywords of the adapter that say how requests are sent."""
     pool_size, retries = options.get("pool_size", DEFAULT_POOL_SIZE), options.get("max_retries", 0)
     _whole(pool_size, f"{what} pool_size", 1)
+    if pool_size > MAX_POOL_SIZE:
+        raise ConfigurationError(f"{what} pool_size must be {MAX_POOL_SIZE} at most")
     if not isinstance(retries, urllib3.Retry):
         _whole(retries, f"{what} max_retries", 0)
     inner = options.get("inner")

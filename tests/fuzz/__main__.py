@@ -15,10 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-#: Seconds: an input that takes longer is a finding (libFuzzer's -timeout). The longest is a few KiB.
+#: Seconds: an input that takes longer is a finding (libFuzzer's -timeout). The longest is some ten KiB.
 SLOWEST = 5
 #: Bytes of an input at most; what is only found in longer ones is tested on its own.
 LONGEST = 8_192
+#: Those of an answer, which may be as long as a page.
+LONGEST_ANSWER = 65_536
 
 
 def run(name: str, options: list[str]) -> None:
@@ -34,9 +36,10 @@ def run(name: str, options: list[str]) -> None:
     words = folder / "words"
     words.write_text("".join(f'"{word}"\n' for word in targets.DICTIONARIES[name] if '"' not in word), encoding="ascii")
     seconds = os.environ.get("FUZZ_SECONDS", "600")
+    longest = LONGEST_ANSWER if name == "token-answer" else LONGEST
     arguments = [
         *("-print_final_stats=1", "-verbosity=0", f"-max_total_time={seconds}", f"-timeout={SLOWEST}"),
-        *(f"-max_len={LONGEST}", "-rss_limit_mb=1024", f"-dict={words}", f"-artifact_prefix={folder}{os.sep}"),
+        *(f"-max_len={longest}", "-rss_limit_mb=1024", f"-dict={words}", f"-artifact_prefix={folder}{os.sep}"),
     ]
     atheris.Setup([sys.argv[0], *arguments, *options, str(corpus)], targets.TARGETS[name])
     atheris.Fuzz()
