@@ -13,7 +13,6 @@ import requests.sessions
 import urllib3
 from requests.adapters import BaseAdapter
 from requests.hooks import default_hooks, dispatch_hook
-from requests.sessions import Session
 from requests.utils import resolve_proxies
 
 from .adapter import AccessTokenAdapter
@@ -32,7 +31,9 @@ DEFAULT_TIMEOUT = (5.0, 30.0)
 _join = functools.lru_cache(256)(urljoin)
 
 
-#: What the functions of ``requests.Session`` see as their globals.
+#: The class of ``requests`` itself: another one may go by its name when this is imported, a cache's for example.
+_SESSION: Any = next(each for each in ShortcutSession.__mro__ if each.__module__ == requests.sessions.__name__)
+#: What its functions see as their globals.
 _REQUESTS = vars(requests.sessions)
 
 
@@ -178,7 +179,7 @@ def _ends_at_adapters() -> bool:
     They do while what sends them is from ``requests``, or wraps that and names it in ``__wrapped__``, as tracers do. A
     test double that has taken its place may answer by itself, or by an adapter of its own.
     """
-    return _is_of_requests(Session.send) and _is_of_requests(Session.get_adapter)
+    return _is_of_requests(_SESSION.send) and _is_of_requests(_SESSION.get_adapter)
 
 
 def _is_of_requests(function: Any) -> bool:

@@ -9,6 +9,8 @@ import functools
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -326,3 +328,22 @@ def test_another_class_by_the_name_of_session_changes_nothing(
     monkeypatch.setattr(AccessTokenSession, "_send_with_token_of", None)
     with management.make_session("api") as session:
         assert session.get("test").status_code == 200
+
+
+def test_another_class_by_that_name_from_the_start_changes_nothing() -> None:
+    """Sessions of ours are of that class then, which calls ``requests`` itself and needs to see no token."""
+    program = """
+import requests, requests.sessions
+Shipped = requests.Session
+class Cached(Shipped):
+    def send(self, request, **options):
+        return super().send(request, **options)
+requests.Session = requests.sessions.Session = Cached
+from requests_cc_token.session import AccessTokenSession, _ends_at_adapters
+assert issubclass(AccessTokenSession, Cached)
+assert _ends_at_adapters()
+Shipped.send = lambda *_, **__: None
+assert not _ends_at_adapters()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
