@@ -20,8 +20,12 @@ _T = TypeVar("_T")
 #: Seconds that the first look at something may take, when nothing of it is known yet: the command that prints a key's
 #: password may take ten, and decrypting it some more.
 FIRST_LOOK = 15.0
-#: Seconds that a look may take where it is known what was there last. Local files take microseconds.
-NEXT_LOOK = 1.0
+#: Seconds that a look may take where it is known what was there last. Local files take microseconds, and a key that has
+#: changed is checked in a few hundredths of a second; in seconds where processors are scarce.
+NEXT_LOOK = 5.0
+
+#: Seconds between two looks on behalf of calls, which come by the thousand: each look costs a thread.
+LOOK_EVERY = 1.0
 
 #: Seconds after which another look is begun though the last one hangs: what was mounted there may be another thing now.
 AGAIN_AFTER = 60.0

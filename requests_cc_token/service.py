@@ -20,7 +20,7 @@ from .exceptions import TokenRequestError, TokenRequestTimeout
 from .flights import Bell, Flight, carry_out, is_endless, reentered, start
 from .forks import renew_after_fork
 from .locking import Guard
-from .looks import NEXT_LOOK, Looks
+from .looks import LOOK_EVERY, NEXT_LOOK, Looks
 from .parameters import TokenRequestParameters
 from .pickling import Reference, service_of
 from .registry import ClientRegistry
@@ -304,7 +304,11 @@ class AccessTokenService:
         return step, bell
 
     def _stamp(self, slot: Slot, demand: Demand) -> Hashable:
-        """The stamp of what the failed requests were sent with; of what cannot be looked at now, that of then."""
+        """The stamp of what a request would be sent with now, as far as it is looked at: by one caller each second."""
+        now = self._monotonic()
+        if now - slot.looked_at < LOOK_EVERY:
+            return NOT_LOOKED
+        slot.looked_at = now
         try:
             return self._looks.take(slot.key, demand.stamp, within=NEXT_LOOK)
         except TimeoutError:

@@ -77,6 +77,7 @@ class Slot:
         "hits",
         "key",
         "landed_at",
+        "looked_at",
         "next_renewal",
         "refusals",
         "stored_key",
@@ -107,6 +108,8 @@ class Slot:
         #: Tries that failed in a row, and the failure that holds the next one off.
         self.failures = 0
         self.failure: Failure | None = None
+        #: When a caller last looked whether what caused the failure has changed.
+        self.looked_at = -math.inf
         #: Values that the API refused or that have expired: neither a cache nor a wall clock brings them back.
         self.dead: tuple[str, ...] = ()
         #: How often in a row the API refused a token, and the moment before which that causes no further renewal.

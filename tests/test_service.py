@@ -26,6 +26,7 @@ from requests_cc_token import (
 )
 from requests_cc_token.demand import Demand
 from requests_cc_token.events import TokenEvent
+from requests_cc_token.looks import LOOK_EVERY
 from requests_cc_token.slots import Failure
 from requests_cc_token.testing import ManualClock
 
@@ -354,6 +355,27 @@ class TestHoldOff:
             secret.write_text("T41NT-brand-new")
             assert management.service.get_access_token().value == "ok"
         assert [request.form["client_secret"] for request in server.requests] == [["T41NT-old"], ["T41NT-brand-new"]]
+
+    def test_of_all_calls_in_a_hold_off_one_in_a_second_looks(
+        self, server: ScriptedServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Looking at the secret's file costs a thread: the other calls get the error at once, and see it later."""
+        monkeypatch.setattr("requests_cc_token.service.LOOK_EVERY", LOOK_EVERY)
+        secret, clock = tmp_path / "secret", ManualClock()
+        secret.write_text("T41NT-old")
+        server.script.extend([error_answer(401, "invalid_client"), token_answer("ok")])
+        with AccessTokenManagement(clock=clock) as management:
+            management.add_client(
+                "w", token_endpoint=server.token_endpoint, client_id="m2m", client_secret={"file": secret}
+            )
+            for _ in range(2):
+                with pytest.raises(TokenEndpointError):
+                    management.service.get_access_token()
+            secret.write_text("T41NT-brand-new")
+            with pytest.raises(TokenEndpointError):
+                management.service.get_access_token()
+            clock.advance(LOOK_EVERY)
+            assert management.service.get_access_token().value == "ok"
 
     def test_a_patient_caller_waits_for_the_next_try(self, server: ScriptedServer) -> None:
         """With patience a caller waits through hold-offs and gets the token of the scheduled try."""

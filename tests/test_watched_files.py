@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from requests_cc_token import TokenRequestError
+from requests_cc_token.looks import LOOK_EVERY
 from requests_cc_token.watched_files import MAX_FILE, SETTLED_AFTER, UnusableFileError, WatchedFiles
 
 from .forked import in_child
@@ -249,3 +250,23 @@ def test_a_file_of_any_size(tmp_path: Path) -> None:
         file.truncate(MAX_FILE + 1)
     with pytest.raises(TokenRequestError, match=f"it has more than {MAX_FILE} bytes"):
         watched(path).get()
+
+
+def test_calls_look_once_in_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What calls get by the thousand is looked at once in a second; who needs what is there now gets that."""
+    now = 100.0
+    monkeypatch.setattr("requests_cc_token.watched_files.LOOK_EVERY", LOOK_EVERY)
+    monkeypatch.setattr("requests_cc_token.watched_files.time.monotonic", lambda: now)
+    path = settled(tmp_path / "key", b"old")
+    files = watched(path)
+    old = files.recent()
+    settled(path, b"the new one")
+    assert files.recent() is old
+    now += LOOK_EVERY - 0.01
+    assert files.recent() is old
+    now += 0.02
+    assert files.recent().contents == (b"the new one",)
+    settled(path, b"the newest one")
+    assert files.recent().contents == (b"the new one",)
+    assert files.get().contents == (b"the newest one",)
+    assert files.recent().contents == (b"the newest one",)

@@ -57,12 +57,12 @@ class ClientCertificate:
         return repr(self._files)
 
     def current(self, *, within: float | None = None) -> LoadedCertificate:
-        """The certificate as it is now; the same object while it has not changed.
+        """The certificate as it was a second ago at most; the same object while it has not changed.
 
         ``within`` is the seconds that this caller has. Raises ``TokenRequestError`` where the files never held a usable
         pair, or are not read in time.
         """
-        return self._files.get(within)
+        return self._files.recent(within)
 
     def stamp(self) -> Hashable:
         """Something that differs once a file is known to have changed."""

@@ -103,14 +103,14 @@ class DPoPKey:
         return self._key().thumbprint
 
     def current(self, *, within: float | None = None) -> DPoPKey:
-        """The key as it is now, as a ``DPoPKey`` that does not change; the same object until the file changes.
+        """The key as it was a second ago at most, as a ``DPoPKey`` that does not change; the same until the file does.
 
         ``within`` is the number of seconds that this caller has. Raises ``TokenRequestError`` if the key's file cannot
         be read, or not in time.
         """
         if self._signing_key is not None:
             return self
-        key = self._source.get(within)
+        key = self._source.recent(within)
         current = self._current
         if current is None or current._signing_key is not key:
             if current is not None and current.thumbprint == key.thumbprint:

@@ -178,15 +178,20 @@ class SigningKeySource:
         """Whether the key never changes."""
         return self._key is not None
 
-    def get(self, within: float | None = None) -> SigningKey:
-        """The key as it is now; ``within`` is the seconds that this caller has.
+    def get(self) -> SigningKey:
+        """The key as it is now. Raises ``TokenRequestError`` where there is none, or it is not read in time."""
+        return self._from_source() if self._files is None else self._files.get()
+
+    def recent(self, within: float | None = None) -> SigningKey:
+        """The key as it was a second ago at most; ``within`` is the seconds that this caller has.
 
         Raises ``TokenRequestError`` where there is none, or it is not read in time.
         """
+        return self._from_source() if self._files is None else self._files.recent(within)
+
+    def _from_source(self) -> SigningKey:
         if self._key is not None:
             return self._key
-        if self._files is not None:
-            return self._files.get(within)
         assert self._source is not None
         stamp = self._source.stamp()
         if self._read is not None and self._read[0] == stamp:
