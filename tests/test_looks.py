@@ -56,35 +56,38 @@ def test_one_looks_for_all(looks: Looks) -> None:
 
 def test_one_that_hangs_is_waited_for_once(looks: Looks) -> None:
     """Who comes later is told at once, however long it would wait; no second look is begun."""
-    gate = threading.Event()
-    begun: list[None] = []
+    gate, begun = threading.Event(), threading.Semaphore(0)
 
     def look() -> None:
-        begun.append(None)
+        begun.release()
         gate.wait(PATIENCE)
 
     for _ in range(50):
         with pytest.raises(TimeoutError) as caught:
             looks.take("a", look, within=0.02)
         assert caught.value.strerror == "it is still being read after 0.02 s"
-    assert len(begun) == 1
+    assert begun.acquire(timeout=PATIENCE)
+    assert not begun.acquire(blocking=False)
     gate.set()
 
 
 def test_one_that_hangs_for_long_is_not_the_last(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is there now is looked at after a while, by a few more threads at most; those that end make room."""
     monkeypatch.setattr("requests_cc_token.looks.AGAIN_AFTER", 0.0)
-    gate = threading.Event()
-    begun: list[None] = []
+    gate, begun = threading.Event(), threading.Semaphore(0)
 
     def look() -> None:
-        begun.append(None)
+        begun.release()
         gate.wait(PATIENCE)
 
-    for _ in range(3 * MAX_HANGING):
+    for _ in range(MAX_HANGING + 1):
         with pytest.raises(TimeoutError):
-            looks.take("a", look, within=0.02)
-    assert len(begun) == MAX_HANGING + 1
+            looks.take("a", look, within=0)
+        assert begun.acquire(timeout=PATIENCE)
+    for _ in range(MAX_HANGING):
+        with pytest.raises(TimeoutError):
+            looks.take("a", look, within=0)
+    assert not begun.acquire(timeout=0.05)
     gate.set()
     until = time.monotonic() + PATIENCE
     while looks._hanging:

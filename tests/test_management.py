@@ -258,6 +258,7 @@ def test_sessions_of_tenants(management: AccessTokenManagement, token_service: T
         ({"timeout": 0}, "timeout must be seconds above 0"),
         ({"pool_size": 0}, "pool_size must be a whole number from 1 on"),
         ({"pool_size": "8"}, "pool_size must be a whole number"),
+        ({"pool_size": 10**9}, "pool_size must be 65535 at most"),
         ({"max_retries": -1}, "max_retries must be a whole number from 0 on"),
         ({"max_retries": True}, "max_retries must be a whole number"),
         ({"headers": {"X": 1}}, "headers must be a mapping of names to texts"),

@@ -21,7 +21,9 @@ from requests_cc_token import (
     AccessToken,
     AccessTokenManagement,
     ClientCredentialsClient,
+    DPoPKey,
     TokenEndpointConnectionError,
+    TokenEndpointError,
     TokenRequestError,
     TokenRequestTimeout,
     UnknownClientError,
@@ -43,6 +45,7 @@ from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test
 from .moments import a_signal_may_come
 from .scripted_server import PATIENCE, ScriptedServer, error_answer, gated, token_answer
 from .test_service import Harness, in_threads, until_all_wait
+from .test_watched_files import Hanging
 
 ROOT = Path(__file__).parent.parent
 
@@ -157,6 +160,45 @@ class TestForeignCodeThatHangs:
         assert [line.requests for line in harness.management.stats() if line.client == "worker"] == [1]
         release.set()
         join()
+
+    def test_a26_what_cannot_be_looked_at_counts_as_unchanged(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the file system of a secret hangs, a caller amid a hold-off gets its error, not a wait without end."""
+        monkeypatch.setattr(service, "NEXT_LOOK", 0.02)
+        release = threading.Event()
+        add(harness, "hangs", lambda: "T41NT")
+        client = harness.management.clients["hangs"]
+        harness.server.script.append(error_answer(401, "invalid_client"))
+        with pytest.raises(TokenRequestError):
+            harness.service.get_access_token("hangs")
+        object.__setattr__(client.client_secret, "stamp", lambda: release.wait(PATIENCE))
+        for _ in range(3):
+            with pytest.raises(TokenEndpointError, match="invalid_client"):
+                harness.service.get_access_token("hangs")
+        assert harness.requests == 1
+        release.set()
+
+    def test_a26_a_key_whose_file_system_hangs_stops_its_own_client_only(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A caller has an error within its own timeout; other clients have their tokens meanwhile."""
+        hanging = Hanging(monkeypatch, "key.pem")
+        harness.management.add_client(
+            "bound",
+            token_endpoint=harness.server.token_endpoint,
+            client_id="bound",
+            client_secret="T41NT",
+            dpop=DPoPKey({"file": tmp_path / "key.pem"}),
+        )
+        join = in_threads(2, lambda: harness.service.get_access_token("bound", timeout=0.5))
+        assert hanging.asked.acquire(timeout=PATIENCE)
+        assert harness.get(timeout=PATIENCE).value == "one"
+        errors = join()
+        assert {str(error) for error in errors} == {
+            f"token client 'bound': the key file, '{tmp_path / 'key.pem'}': it is still being read after 0.5 s"
+        }
+        hanging.answers.set()
 
     def test_a25_one_caller_asks_the_resolver_and_the_others_wait(self, harness: Harness) -> None:
         """Thirty-two threads ask for one tenant: the resolver is asked once, and a caller's deadline holds."""

@@ -197,4 +197,4 @@ class TestFork:
 
         ``python -m tests.fork_storm --forks 10000`` runs the whole of it.
         """
-        assert storm(kind, int(os.environ.get("FORKS", "40"))) == 0
+        assert storm(kind, int(os.environ.get("FORKS", "25"))) == 0
