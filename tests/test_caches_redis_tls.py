@@ -34,7 +34,7 @@ from .scripted_server import PATIENCE
 #: Of the user that has no name, and of the one that has; the second one has to be quoted in a URL.
 DEFAULT_PASSWORD, PASSWORD = "T41NT-requirepass", "T41NT-p@ss:w/rd%"
 #: What a user has to be allowed. docs/caches.md prints the same.
-RIGHTS = "~requests_cc_token:* +get +eval +time +hget +hset +set +del +pttl +pexpire"
+RIGHTS = "~requests_cc_token:* +get +eval +time +hget +hset +set +del +pttl +pexpire +strlen +type"
 KEY = SharedTokenCacheContract.key()
 #: Cool-downs of a store that refuses.
 COOL_DOWNS = 3
