@@ -134,11 +134,7 @@ class RedisServer:
         for thread in threading.enumerate():
             if thread.name == "requests_cc_token cache":
                 thread.join(PATIENCE)
-        # Clients that a test has dropped leave their sockets to the collector. It comes here, where that is expected,
-        # and not in the middle of another test.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        collect_clients()
 
     def __enter__(self) -> RedisServer:
         return self
@@ -147,6 +143,13 @@ class RedisServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def collect_clients() -> None:
+    """Clients that a test has dropped leave their sockets to the collector: it comes now, where that is expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def free_port(offset: int = 0) -> int:
