@@ -102,6 +102,6 @@ def as_shipped() -> bool:
     if _private_parts_are_known:
         for namespace, name, function in _shipped:
             # Compared by identity: a wrapper of wrapt, which tracers use, equals the function that it wraps.
-            if namespace[name] is not function:
+            if namespace.get(name) is not function:
                 return False
     return _private_parts_are_known
