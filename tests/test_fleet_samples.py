@@ -14,6 +14,7 @@ import pytest
 
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
+from requests_cc_token.testing import SharedTokenCacheContract
 
 from .fleet.processes import PATIENCE, ROOT, process
 from .redis_groups import Cluster, Watched
@@ -130,3 +131,20 @@ def test_a_celery_pool_shares_one_token(tokens: TokenService, api: ProtectedApi,
     assert all("m2m.short" in answer for answer in answers)
     assert len(api.requests) == TASKS
     assert len(tokens.requests) == 1
+
+
+def test_the_cache_over_sqlite_keeps_the_contract(tmp_path: Path) -> None:
+    """The example of a shared cache of one's own passes the contract that stands in the same file, run by pytest."""
+    sample = shutil.copy(SAMPLES / "sqlite_cache.py", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), sample],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    tests = [name for name in dir(SharedTokenCacheContract) if name.startswith("test_")]
+    assert f"{len(tests) + 1} passed" in done.stdout

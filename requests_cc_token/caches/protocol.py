@@ -57,6 +57,9 @@ class SharedTokenCache(TokenCache, Protocol):
         """Wait until it is this process's turn to request the token, or until another process has stored it.
 
         ``enough(token)`` says of a token that is there already whether it will do: then return at once, without a turn.
-        So a process that starts looks at the store once, whether the token is there or not. Returns None once
-        ``cancelled()`` returns True. The wait must be limited, because the process whose turn it is may have died.
+        So a process that starts looks at the store once, whether the token is there or not.
+
+        ``cancelled()`` is asked only before each wait, and if it returns True the result is None. What can be had at
+        once, the token or the turn, is returned without asking it. The wait must be limited, because the process whose
+        turn it is may have died.
         """

@@ -180,7 +180,7 @@ class StoreTokenCache(ABC, Generic[_T]):
 
         A token that is ``enough`` is returned at once, without a turn.
 
-        Returns None once ``cancelled()`` returns True. Raises ``TokenCacheError``.
+        Returns None if ``cancelled()`` returns True, which is asked only before each wait. Raises ``TokenCacheError``.
         """
         allowance = first = Allowance(self._timeout)
         wait = Wait(self._clock.monotonic(), for_any=enough is not None)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Seconds after which a thread of the contract counts as hanging.
 _PATIENCE = 60.0
 
+_AT_ONCE = "a free turn, or a token that is enough, is returned whatever cancelled() says: only a wait asks it"
+_NO_TURN = "a wait for the turn of another one ends with None when cancelled() returns True"
+
 
 class TokenCacheContract:
     """What every token cache must do, as tests for pytest.
@@ -146,7 +149,9 @@ class TokenCacheContract:
 class SharedTokenCacheContract(TokenCacheContract):
     """What a cache that several processes share must do besides.
 
-    ``make_cache`` gives one more cache over the same store each time it is called within a test.
+    ``make_cache`` gives one more cache over the same store each time it is called within a test. Leases are not ended
+    here by time, since a store counts it by its own clock: test yourself that a process that died is not waited for
+    for ever.
     """
 
     def make_cache(self, clock: ManualClock) -> SharedTokenCache:
@@ -167,10 +172,10 @@ class SharedTokenCacheContract(TokenCacheContract):
         lease = one.lease(self.key(), lambda: False)
         assert _granted(lease)
         assert lease.token is None
-        assert other.lease(self.key(), lambda: True) is None
+        assert other.lease(self.key(), lambda: True) is None, _NO_TURN
         lease.release()
         following = other.lease(self.key(), lambda: True)
-        assert _granted(following)
+        assert _granted(following), _AT_ONCE
         following.release()
 
     def test_leases_of_other_keys_are_free(self) -> None:
@@ -178,7 +183,7 @@ class SharedTokenCacheContract(TokenCacheContract):
         cache = self.make_cache(self.clock)
         leases = [cache.lease(self.key(number), lambda: True) for number in range(3)]
         granted = [lease for lease in leases if _granted(lease)]
-        assert len(granted) == 3
+        assert len(granted) == 3, _AT_ONCE
         for lease in granted:
             lease.release()
 
@@ -199,7 +204,7 @@ class SharedTokenCacheContract(TokenCacheContract):
         fetching = one.lease(self.key(), lambda: False)
         assert _granted(fetching)
         lease = other.lease(self.key(), lambda: True, lambda token: token.value == "there")
-        assert lease is not None
+        assert lease is not None, _AT_ONCE
         assert not lease.granted
         assert _value(lease.token) == "there"
         lease.release()
@@ -214,7 +219,7 @@ class SharedTokenCacheContract(TokenCacheContract):
             if value == "expired":
                 self.clock.advance(61.0)
             lease = cache.lease(self.key(number), lambda: True, lambda token: token.value != "there")
-            assert _granted(lease)
+            assert _granted(lease), _AT_ONCE
             assert _value(lease.token) == (value if value == "there" else None)
             lease.release()
 
