@@ -119,7 +119,7 @@ class TokenSource:
         if not isinstance(cache, SharedTokenCache) or key is None:
             return None
         enough = None if flight.forced else lambda token: self._news(slot, token) is not None
-        return self._use("read", demand, partial(cache.lease, key, self._backchannel.closed.is_set, enough))
+        return self._use("use", demand, partial(cache.lease, key, self._backchannel.closed.is_set, enough))
 
     def _request(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
         # A fetch tries again at once only for callers that wait for it, and only if the fetch before went well.

@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import pytest
+import redis
 
 from requests_cc_token import AccessToken
 from requests_cc_token.caches.bounded_calls import MAX_HANGING, STEPS, Allowance, BoundedCalls
@@ -83,7 +84,7 @@ def test_an_allowance_is_shared_by_the_operations_of_a_call() -> None:
 
 
 def test_an_error_says_what_the_store_said(calls: BoundedCalls) -> None:
-    """An operation's OSError is told by its reason, any other error by its kind alone: it may quote a token."""
+    """An OSError, and one of a script in Redis, is told by its reason; others by their kind: they may quote a token."""
 
     def fail(error: Exception) -> Any:
         raise error
@@ -93,6 +94,12 @@ def test_an_error_says_what_the_store_said(calls: BoundedCalls) -> None:
         (ValueError(TOKEN), "the store: ValueError"),
         (OSError(TOKEN), "the store: OSError"),
         (TokenCacheError("the key is missing"), "the store: the key is missing"),
+        (
+            redis.ResponseError(
+                f"Error running script (call to f_{'0' * 40}): @user_script:28: @user_script: 28: -OOM not allowed"
+            ),
+            "the store: ResponseError: OOM not allowed",
+        ),
     ):
         with pytest.raises(TokenCacheError) as caught:
             calls.call("read", lambda error=error: fail(error), patient())  # type: ignore[misc]
@@ -245,6 +252,9 @@ class SlowStore(StoreTokenCache[str]):
 
     def _let_go(self, key: str, holding: str) -> None:
         self.back.append(holding)
+
+    def _forget(self, key: str) -> None:
+        raise AssertionError("nothing is forgotten here")
 
     def _inspect(self, key: str) -> Kept:
         raise AssertionError("nobody looks here")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestError, TokenRequestParameters
+from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock
 
 from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
@@ -179,6 +180,22 @@ def test_a_store_that_breaks_twice_is_said_once(
     clock.advance(1.0)
     management.service.delete_access_token()
     assert "delete" not in cache.log
+
+
+def test_a_store_that_gives_no_turn(
+    management: AccessTokenManagement, cache: ToldCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lease is no mere reading: the warning says that the cache could not be used."""
+
+    def refuse() -> None:
+        raise TokenCacheError("the store is read-only")
+
+    cache.at_lease = refuse
+    assert management.service.get_access_token().value == "own-1"
+    until_landed()
+    assert [record.getMessage() for record in caplog.records] == [
+        "token client 'w': could not use the token cache (the store is read-only); going on without it for 30 s"
+    ]
 
 
 def test_a_deletion_while_waiting_keeps_the_token_out(

@@ -7,6 +7,7 @@ when its time is over.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -23,6 +24,8 @@ STEPS = 50
 MAX_HANGING = 4
 #: Characters of a store's own error text that a message repeats at most.
 MAX_TEXT = 120
+#: What Redis before version 7 says before the reason for which a script failed: as much as a message repeats.
+_BEFORE_REASON = re.compile(r"Error running script .*?@user_script: \d+: -?")
 
 
 class Allowance:
@@ -151,5 +154,5 @@ def _told(error: Exception) -> str:
     text = ""
     # Of a foreign error only what its library composed: no text of unknown origin can be told from a token.
     if kind.__module__.partition(".")[0] in ("redis", "valkey"):
-        text = one_line(str(error).partition("with args")[0], MAX_TEXT)
+        text = one_line(_BEFORE_REASON.sub("", str(error).partition("with args")[0], count=1), MAX_TEXT)
     return f"{kind.__name__}: {text}" if text else kind.__name__
