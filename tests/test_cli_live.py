@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import select
 import socket
 import ssl
+import tempfile
 import time
+import uuid
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -25,7 +29,8 @@ from requests_cc_token.demo.token_service import TokenService
 
 from .conftest import SECRET
 from .failures import FAILURES, Failure
-from .redis_server import free_port
+from .forked import in_child
+from .redis_server import RedisServer, collect_clients, free_port
 from .scripted_server import Action, ScriptedServer, answer, error_answer, reset, token_answer
 
 
@@ -96,6 +101,113 @@ def test_a_store_that_is_down_stops_nobody(tmp_path: Path) -> None:
         _, out = scene.run()
     assert "client erp: a token came" in out
     assert out.count("problem") == 1
+
+
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    """A folder that another user may be given: the way to ``tmp_path`` is open to this one only."""
+    with tempfile.TemporaryDirectory(prefix="requests_cc_token-") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and users of POSIX")
+def test_a_folder_that_cannot_be_written(
+    own_folder: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A token folder of this user, without the right to write, is a problem of the store, with the system's reason."""
+    config, tokens = own_folder / "config.toml", own_folder / "tokens"
+    describe(config, token_service.token_endpoint, f'[cache]\nurl = "file:{tokens}"\ntimeout = 30')
+    # What is imported late is imported here: the user of the child may not be able to read it.
+    assert live(config) == 0
+    assert list(tokens.iterdir()) == []
+    capsys.readouterr()
+    tokens.chmod(0o500)
+
+    def check() -> None:
+        if os.geteuid() == 0:
+            for path in (own_folder, *own_folder.rglob("*")):
+                os.chown(path, 65534, 65534)
+            os.setgid(65534)
+            os.setuid(65534)
+        assert live(config) == 6
+        line = problem(capsys)
+        assert line.startswith("problem  cache: it can be read, but not written: the token folder ")
+        assert "tokens: PermissionError: Permission denied" in line
+        assert "a folder has to be this user's, with mode 0700" in line
+        assert list(tokens.iterdir()) == []
+
+    in_child(check)
+
+
+class TestRedis:
+    """A real one."""
+
+    @pytest.fixture(autouse=True)
+    def _clients_end_here(self) -> Iterator[None]:
+        yield
+        collect_clients()
+
+    def describe(self, config: Path, token_service: TokenService, redis: RedisServer, user: str = "") -> None:
+        url = redis.url.replace("//", f"//{user}")
+        describe(
+            config,
+            token_service.token_endpoint,
+            f'[cache]\nurl = "{url}"\ntimeout = 30\nprefix = "{uuid.uuid4()}:"',
+        )
+
+    def test_it_is_left_as_it_was(
+        self, config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A Redis that takes turns and tokens is fine, and nothing of the check stays in it."""
+        with RedisServer() as redis:
+            self.describe(config, token_service, redis)
+            assert live(config) == 0
+            assert redis.client().dbsize() == 0
+        assert "> can be read and written (" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--replicaof", "127.0.0.1", "1"], "You can't write against a read only replica"),
+            (["--maxmemory", "1", "--maxmemory-policy", "noeviction"], "command not allowed when used memory"),
+        ],
+        ids=["a replica", "full"],
+    )
+    def test_it_cannot_be_written(
+        self,
+        config: Path,
+        token_service: TokenService,
+        capsys: pytest.CaptureFixture[str],
+        options: list[str],
+        said: str,
+    ) -> None:
+        """One that answers what it is asked and takes nothing is a problem of the store, with its own reason."""
+        with RedisServer(*options) as redis:
+            self.describe(config, token_service, redis)
+            assert live(config) == 6
+        line = problem(capsys)
+        assert "cache: it can be read, but not written: the token store with prefix" in line
+        assert said in line
+        assert "and a Redis the master, with rights to write" in line
+
+    def test_a_user_who_may_only_read(
+        self, config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """That a right is missing is told, in the words of Redis."""
+        with RedisServer() as redis:
+            redis.client().execute_command("ACL SETUSER", "reader", "on", ">T41NT", "~*", "+@read", "+eval")
+            self.describe(config, token_service, redis, "reader:T41NT@")
+            assert live(config) == 6
+        line = problem(capsys)
+        assert "cache: it can be read, but not written: the token store with prefix" in line
+        assert "can't run this command" in line or "no permissions to run" in line
+
+
+def test_memory_is_no_store(config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cache in memory is there for as long as the process: it has nothing to be tried."""
+    describe(config, token_service.token_endpoint, '[cache]\nurl = "memory:"')
+    assert live(config) == 0
+    assert " answers (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", [(), ("erp",)])

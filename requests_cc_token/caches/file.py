@@ -263,6 +263,12 @@ class FileTokenCache(StoreTokenCache[_Holding]):
         finally:
             holding.lock.release()
 
+    def _forget(self, key: str) -> None:
+        folder = self._folder(key)
+        with contextlib.suppress(FileNotFoundError):
+            _remove(folder)
+            folder.rmdir()
+
     def _inspect(self, key: str) -> Kept:
         token, held, age = self._read(key), _look(self._folder(key)), None
         if held.is_token:

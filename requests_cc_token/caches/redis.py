@@ -122,6 +122,8 @@ return {redis.call('GET', KEYS[1]), redis.call('HGET', KEYS[2], 'last'), redis.c
 
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
+_FORGET = "return redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])"
+
 
 class RedisClient(Protocol):
     """What is used of a client."""
@@ -208,6 +210,9 @@ class RedisTokenCache(StoreTokenCache[str]):
 
     def _let_go(self, key: str, holding: str) -> None:
         self._client.eval(_RELEASE, 1, self._names(key)[2], holding)
+
+    def _forget(self, key: str) -> None:
+        self._client.eval(_FORGET, 3, *self._names(key))
 
     def _inspect(self, key: str) -> Kept:
         record, last, holder, left, seconds, micros = self._client.eval(_LOOK, 3, *self._names(key))

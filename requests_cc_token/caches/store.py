@@ -146,6 +146,10 @@ class StoreTokenCache(ABC, Generic[_T]):
         """Give the right back."""
 
     @abstractmethod
+    def _forget(self, key: str) -> None:
+        """Remove all that is kept of the key, its fencing numbers too; what is not there is no error."""
+
+    @abstractmethod
     def _inspect(self, key: str) -> Kept:
         """The token of the key, expired or not, its age, and who fetches."""
 
@@ -172,6 +176,27 @@ class StoreTokenCache(ABC, Generic[_T]):
         if self._unexpired(kept.token) is None:
             return replace(kept, token=None, age=None)
         return kept
+
+    def try_out(self) -> None:
+        """Make sure that a process gets its turn here and can store a token.
+
+        That is done under a new key, which no client has, and removed. Raises ``TokenCacheError``.
+        """
+        key = secrets.token_hex(32)
+        token = AccessToken("none", expires_at=self._clock.time() + self._lease_time)
+
+        def operation() -> None:
+            # In one piece, so that what takes too long is removed all the same.
+            try:
+                claim = self._claim(key, Wait(self._clock.monotonic()))
+                try:
+                    self._write(key, token, claim)
+                finally:
+                    self._undo(key, claim)
+            finally:
+                self._forget(key)
+
+        self._calls.call("write to", operation, Allowance(self._timeout))
 
     def lease(
         self, key: str, cancelled: Callable[[], bool], enough: Callable[[AccessToken], bool] | None = None

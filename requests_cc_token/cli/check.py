@@ -53,8 +53,9 @@ _NEEDED = ("token_endpoint", "client_id", "base_url")
 def check(common: Common, clients: tuple[str, ...], live: bool, session: str | None, path: str, json: bool) -> int:
     """Check a configuration: all problems of all token clients and sessions, or of those named.
 
-    Without --live nothing is sent. With it, each token client has one token request. With --session too, the API of
-    that session gets one GET, which is a real call: name a --path where a GET changes nothing. Other APIs get none.
+    Without --live nothing is sent. With it, each token client has one token request, and the store of tokens gets
+    an entry, which is removed again. With --session too, the API of that session gets one GET, which is a real call:
+    name a --path where a GET changes nothing. Other APIs get none.
 
     Secrets are read, to see that they are there, and not shown.
     """

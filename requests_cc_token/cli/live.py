@@ -9,6 +9,7 @@ import requests
 
 from requests_cc_token.authentication.assertions import unverified_claims
 from requests_cc_token.caches.protocol import TokenCache
+from requests_cc_token.caches.store import StoreTokenCache
 from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.config import Plan
 from requests_cc_token.endpoint.server import MAX_CORRECTION
@@ -184,13 +185,19 @@ class _Client:
 
 def _check_store(report: Report, cache: TokenCache) -> None:
     begun = time.perf_counter()
+    said, advice = "", "tokens are asked for without it meanwhile, by each process for itself"
     try:
         cache.get("0" * 64)
+        if isinstance(cache, StoreTokenCache):
+            said = "it can be read, but not written: "
+            cache.try_out()
     except TokenCacheError as error:
-        advice = "tokens are asked for without it meanwhile, by each process for itself"
-        report.add(Finding("problem", "cache", str(error), advice, seconds_since(begun), Exit.STORE))
+        if said:
+            advice += "; a folder has to be this user's, with mode 0700, and a Redis the master, with rights to write"
+        report.add(Finding("problem", "cache", f"{said}{error}", advice, seconds_since(begun), Exit.STORE))
     else:
-        report.add(Finding("ok", "cache", f"{cache!r} answers", None, seconds_since(begun)))
+        done = "can be read and written" if said else "answers"
+        report.add(Finding("ok", "cache", f"{cache!r} {done}", None, seconds_since(begun)))
 
 
 def _check_api(management: AccessTokenManagement, report: Report, name: str, path: str) -> None:
