@@ -7,8 +7,11 @@ import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from requests_cc_token.events import EventKind
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "requests_cc_token"
@@ -89,6 +92,22 @@ def test_every_error_text_leads_to_a_heading(text: str, where: str) -> None:
 def test_every_heading_is_about_a_text_that_there_is(fragment: str) -> None:
     """What is quoted is said somewhere in the package."""
     assert any(pattern(fragment).search(text) for text in said())
+
+
+def log_lines() -> list[str]:
+    """What the table of log lines quotes."""
+    table = PAGE.read_text(encoding="utf-8").partition("\n## In the log only\n")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    return [text for row in rows for text in re.findall("`([^`]+)`", row)]
+
+
+def test_each_log_line_is_one_that_there_is() -> None:
+    """What is quoted is said somewhere in the package, or is a kind of event, all of which are quoted."""
+    kinds = {kind.replace("_", " ") for kind in get_args(EventKind)}
+    quoted = set(log_lines())
+    assert kinds <= quoted
+    unknown = [text for text in quoted - kinds if not any(pattern(text).search(said_here) for said_here in said())]
+    assert unknown == []
 
 
 def test_the_walk_sees_what_is_there() -> None:
