@@ -43,6 +43,7 @@ def test_a_cron_job_needs_one_token(tokens: TokenService, api: ProtectedApi, tmp
     config = (SAMPLES / "cron.toml").read_text(encoding="utf-8")
     for printed, here in (
         ("file:///var/lib/worker/tokens", (tmp_path / "tokens").as_uri()),
+        ("/etc/worker/client-secret", str(tmp_path / "client-secret")),
         ("https://demo.duendesoftware.com/connect/token", tokens.token_endpoint),
         ("https://demo.duendesoftware.com/api/", api.base_url),
     ):
@@ -50,15 +51,13 @@ def test_a_cron_job_needs_one_token(tokens: TokenService, api: ProtectedApi, tmp
         config = config.replace(printed, here)
     path = tmp_path / "cron.toml"
     path.write_text(config, encoding="utf-8")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "REQUESTS_CC_TOKEN_CONFIG": str(path),
-        "M2M_SECRET": "secret",
-    }
+    (tmp_path / "client-secret").touch(0o600)
+    (tmp_path / "client-secret").write_text("secret\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REQUESTS_CC_TOKEN_CONFIG": str(path)}
     for _ in range(RUNS):
         done = subprocess.run(
             [sys.executable, str(SAMPLES / "cron.py")],
+            cwd=tmp_path,
             env=environment,
             capture_output=True,
             text=True,
