@@ -1,4 +1,4 @@
-"""Fifteen failures that an operator meets, each made over real sockets, and what `check --live` says of it.
+"""Sixteen failures that an operator meets, each made over real sockets, and what `check --live` says of it.
 
 tests/test_cli_live.py wants each to be told in one run, by its line and exit code. docs/operators.md walks through some
 of them; what it shows is the command's own output::
@@ -185,6 +185,10 @@ def refused_by_the_api(scene: Scene) -> None:
     scene.api(scene.token_service()).fail_always(403)
 
 
+def refused_token(scene: Scene) -> None:
+    scene.api(scene.token_service()).fail_always(401)
+
+
 def insufficient_scope(scene: Scene) -> None:
     scene.api(scene.token_service())
     scene.arguments[-1] = "scope/reports"
@@ -295,6 +299,14 @@ FAILURES = (
         SESSION,
         "the API answers 403 insufficient_scope",
         "ask for more",
+    ),
+    Failure(
+        "An API that refuses every token",
+        refused_token,
+        5,
+        SESSION,
+        "the API answers 401",
+        "check whom it is for (audience, resource) and who issued it",
     ),
     Failure("A token endpoint that redirects", redirecting_endpoint, 3, ERP, " 302", "register the final URL"),
     Failure(

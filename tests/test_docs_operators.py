@@ -52,8 +52,8 @@ def test_what_the_page_prints_is_what_the_command_prints(title: str, printed: st
     assert f"\n{failure.exit_code}\n" in printed
 
 
-def test_the_page_walks_through_ten_failures() -> None:
+def test_the_page_walks_through_eleven_failures() -> None:
     """Each under its heading, with what the command prints."""
     titles = [title for title, _ in blocks(PAGE)]
-    assert len(titles) == len(set(titles)) == 10
-    assert titles == re.findall(r"^### (.+)$", section("Ten failures"), re.MULTILINE)
+    assert len(titles) == len(set(titles)) == 11
+    assert titles == re.findall(r"^### (.+)$", section("Eleven failures"), re.MULTILINE)
