@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .clients import ClientCredentialsClient
-from .exceptions import ConfigurationError, TokenRequestError
+from .exceptions import ConfigurationError, TokenRequestError, TokenRequestTimeout
 from .grants.grant import OtherTokens
 from .parameters import ONE_AUDIENCE, Audience, TokenRequestParameters
 from .secret_source import fingerprint, importable_name, slow_hash
@@ -55,10 +56,13 @@ class Demand:
                 f"token client {client.name!r}: the audience of TokenRequestParameters must be one text; {ONE_AUDIENCE}"
             )
         try:
+            begun = time.monotonic()
             dpop = None if client.dpop is None else client.dpop.current(within=within)
-            certificate = None if client.cert is None else client.cert.current(within=within)
+            left = None if within is None else max(0.0, begun + within - time.monotonic())
+            certificate = None if client.cert is None else client.cert.current(within=left)
         except TokenRequestError as error:
-            raise TokenRequestError(f"token client {client.name!r}: {error.args[0]}", client=client.name) from None
+            kind = TokenRequestTimeout if isinstance(error, TokenRequestTimeout) else TokenRequestError
+            raise kind(f"token client {client.name!r}: {error.args[0]}", client=client.name) from None
         return cls(client, parameters, dpop, certificate)
 
     @property

@@ -99,8 +99,18 @@ _LEVELS: dict[str, int] = {
 }
 
 
+class _Telling:
+    """The telling of one event. What a subscriber begins meanwhile, on an event loop say, may outlive it."""
+
+    __slots__ = ("about", "over")
+
+    def __init__(self, event: TokenEvent) -> None:
+        self.about = event.kind, event.client
+        self.over = False
+
+
 #: The events of which somebody is being told.
-_telling: ContextVar[frozenset[tuple[str, str]]] = ContextVar("requests_cc_token events", default=frozenset())
+_telling: ContextVar[tuple[_Telling, ...]] = ContextVar("requests_cc_token events", default=())
 
 
 class Events:
@@ -127,13 +137,15 @@ class Events:
         Not what happens because a subscriber or a log handler of such an event uses the client itself: that would have
         no end.
         """
-        telling = _telling.get()
-        if (event.kind, event.client) in telling:
+        telling = [each for each in _telling.get() if not each.over]
+        mine = _Telling(event)
+        if any(each.about == mine.about for each in telling):
             return
-        token = _telling.set(telling | {(event.kind, event.client)})
+        token = _telling.set((*telling, mine))
         try:
             self._tell(event)
         finally:
+            mine.over = True
             _telling.reset(token)
 
     def _tell(self, event: TokenEvent) -> None:

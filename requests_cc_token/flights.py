@@ -209,7 +209,7 @@ def is_endless() -> bool:
 
     Of clients, say, each of which exchanges the token of another one that a resolver makes up.
     """
-    return len(_running.get()) >= _DEEPEST
+    return sum(not flight.landed for flight in _running.get()) >= _DEEPEST
 
 
 def reentered() -> TokenRequestError:
@@ -222,7 +222,8 @@ def reentered() -> TokenRequestError:
 
 def run_as_part_of(flight: Flight[Any], work: Callable[[], object]) -> None:
     """Run the flight's work here, so that ``waits_for_this_code`` is true within it."""
-    token = _running.set((*_running.get(), flight))
+    # Those that have ended go: what they began, on an event loop say, has their context for as long as it lives.
+    token = _running.set((*(each for each in _running.get() if not each.landed), flight))
     try:
         work()
     finally:
@@ -262,10 +263,6 @@ def joined(
     """
     now = clock.monotonic()
     new: Flight[_T] = Flight(now, max_time)
-    flight = under_way.setdefault(key, new)
-    if flight is not new and is_over(flight, now):
-        flight = under_way[key] = new
-    bell = flight.join()
 
     def part() -> None:
         new.begun = True
@@ -278,9 +275,19 @@ def joined(
                 under_way.pop(key, None)
             new.land()
 
-    if flight is new:
-        start(new, part, name, traced=traced)
-    return flight, bell
+    try:
+        flight = under_way.setdefault(key, new)
+        if flight is not new and is_over(flight, now):
+            flight = under_way[key] = new
+        bell = flight.join()
+        if flight is new:
+            start(new, part, name, traced=traced)
+        return flight, bell
+    except BaseException:
+        # Interrupted. Unless its thread has begun, the next caller begins another one.
+        if not new.begun and under_way.get(key) is new:
+            under_way.pop(key, None)
+        raise
 
 
 def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: float) -> None:

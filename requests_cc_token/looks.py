@@ -24,6 +24,9 @@ FIRST_LOOK = 15.0
 #: changed is checked in a few hundredths of a second; in seconds where processors are scarce.
 NEXT_LOOK = 5.0
 
+#: Seconds that a caller waits for a look who has a token that can be used.
+SHORT_LOOK = 0.1
+
 #: Seconds between two looks on behalf of calls, which come by the thousand: each look costs a thread.
 LOOK_EVERY = 1.0
 
@@ -33,6 +36,10 @@ AGAIN_AFTER = 60.0
 MAX_HANGING = 8
 
 _CLOCK = SystemClock()
+
+
+class CallersTimeError(TimeoutError):
+    """The caller's own time was over first, which says nothing of what is looked at."""
 
 
 class Looks:
@@ -45,18 +52,24 @@ class Looks:
         self._replaced: list[Flight[Any]] = []
         renew_after_fork(self)
 
-    def take(self, thing: Hashable, look: Callable[[], _T], *, within: float) -> _T:
+    def take(self, thing: Hashable, look: Callable[[], _T], *, within: float, own: float | None = None) -> _T:
         """What ``look()`` returns or raises, or what it brings to somebody who has begun it already.
 
         Raises ``TimeoutError`` once the look takes longer than ``within`` seconds, and at once where the caller is a
-        part of it; its ``strerror`` says which.
+        part of it; its ``strerror`` says which. ``own`` is the seconds that this caller has, counted from now:
+        ``CallersTimeError`` where they are over first.
         """
+        came = _CLOCK.monotonic()
         name = "requests_cc_token look"
         flight, bell = joined(self._under_way, thing, look, name, clock=_CLOCK, is_over=self._is_over, traced=False)
         if flight.waits_for_this_thread() or flight.waits_for_this_code():
             flight.leave(bell)
             raise TimeoutError(errno.EDEADLK, "it is asked for amid a look at it")
-        if not flight.wait(bell, _CLOCK, flight.begun_at + within):
+        until = flight.begun_at + within
+        if own is not None and came + own < until:
+            if not flight.wait(bell, _CLOCK, came + own):
+                raise CallersTimeError(errno.ETIMEDOUT, f"it is still being read after {own:.3g} s")
+        elif not flight.wait(bell, _CLOCK, until):
             raise TimeoutError(errno.ETIMEDOUT, f"it is still being read after {within:g} s")
         if flight.error is not None:
             raise flight.error

@@ -20,7 +20,7 @@ from .exceptions import TokenRequestError, TokenRequestTimeout
 from .flights import Bell, Flight, carry_out, is_endless, reentered, start
 from .forks import renew_after_fork
 from .locking import Guard
-from .looks import LOOK_EVERY, NEXT_LOOK, Looks
+from .looks import LOOK_EVERY, NEXT_LOOK, SHORT_LOOK, Looks
 from .parameters import TokenRequestParameters
 from .pickling import Reference, service_of
 from .registry import ClientRegistry
@@ -227,7 +227,7 @@ class AccessTokenService:
         started = self._monotonic()
         deadline = None if timeout is None else started + timeout
         patient_until = started if token_patience is None else started + token_patience
-        demand = self._demand(client, parameters, timeout, deadline)
+        demand = self._demand(client, parameters, deadline)
         if self._guard.is_inside():
             return self._token_there(demand)
         if is_endless():
@@ -240,7 +240,7 @@ class AccessTokenService:
         vain = 0
         while vain < MAX_VAIN_WAITS:
             patient = self._monotonic() < patient_until
-            step, bell = self._step(slot, demand, patient)
+            step, bell = self._step(slot, demand, patient, deadline)
             outcome = step.outcome
             if isinstance(outcome, AccessToken):
                 return outcome
@@ -270,19 +270,22 @@ class AccessTokenService:
         self,
         client: str | None,
         parameters: TokenRequestParameters | None,
-        timeout: float | None,
         deadline: float | None,
     ) -> Demand:
         """What the caller asks for; a resolver may have to be asked first which client the name is."""
         try:
-            return Demand.of(self._registry.find(client, deadline), parameters, within=timeout)
+            registered = self._registry.find(client, deadline)
+            within = None if deadline is None else max(0.0, deadline - self._monotonic())
+            return Demand.of(registered, parameters, within=within)
         except TokenRequestTimeout as error:
             self._events.emit(TokenEvent("timed_out", str(error.client), error=error))
             raise
 
-    def _step(self, slot: Slot, demand: Demand, patient: bool) -> tuple[Step, Bell | None]:
+    def _step(
+        self, slot: Slot, demand: Demand, patient: bool, deadline: float | None
+    ) -> tuple[Step, Bell | None]:
         """What a caller can do now; what has to be started is, and where there is a flight it is joined."""
-        stamp = NOT_LOOKED if slot.failure is None else self._stamp(slot, demand)
+        stamp = NOT_LOOKED if slot.failure is None else self._stamp(slot, demand, deadline)
         step, bell = self._guard.do(lambda: self._decided(slot, demand, stamp, patient))
         try:
             if step.start is not None:
@@ -303,14 +306,18 @@ class AccessTokenService:
             raise
         return step, bell
 
-    def _stamp(self, slot: Slot, demand: Demand) -> Hashable:
+    def _stamp(self, slot: Slot, demand: Demand, deadline: float | None) -> Hashable:
         """The stamp of what a request would be sent with now, as far as it is looked at: by one caller each second."""
         now = self._monotonic()
         if now - slot.looked_at < LOOK_EVERY:
             return NOT_LOOKED
         slot.looked_at = now
         try:
-            return self._looks.take(slot.key, demand.stamp, within=NEXT_LOOK)
+            # A caller with a token waits for nothing but a look that takes as long as looks do.
+            own = None if deadline is None else max(0.0, deadline - now)
+            if slot.token is not None:
+                own = SHORT_LOOK if own is None else min(own, SHORT_LOOK)
+            return self._looks.take(slot.key, demand.stamp, within=NEXT_LOOK, own=own)
         except TimeoutError:
             return NOT_LOOKED
 
@@ -418,7 +425,7 @@ class AccessTokenService:
         self._guard.renew()
         self._patient = set()
         for slot in self._slots.live():
-            slot.flight = None
+            slot.flight, slot.hanging = None, 0
 
 
 def _timeout_error(demand: Demand, max_time: float, *, asked: float | None) -> TokenRequestTimeout:

@@ -12,6 +12,7 @@ import requests
 import requests.sessions
 import urllib3
 from requests.adapters import BaseAdapter
+from requests.cookies import extract_cookies_to_jar
 from requests.hooks import default_hooks, dispatch_hook
 from requests.utils import resolve_proxies
 
@@ -141,6 +142,10 @@ class AccessTokenSession(ShortcutSession):
         r: requests.Response = dispatch_hook(
             "response", request.hooks, adapter.send_by(send_try, request, options), **options
         )
+        # A hook may have sent it once more, by its adapter.
+        for each in r.history:
+            extract_cookies_to_jar(self.cookies, each.request, each.raw)
+        extract_cookies_to_jar(self.cookies, request, r.raw)
         if follow:
             followed = [r, *self.resolve_redirects(r, request, **options)]
             r = followed.pop()
@@ -148,6 +153,8 @@ class AccessTokenSession(ShortcutSession):
                 r.history = followed
         else:
             r._next = next(self.resolve_redirects(r, request, yield_requests=True, **options), None)  # type: ignore[assignment]
+        if not options["stream"]:
+            r.content  # noqa: B018 - reading it is the point
         return r
 
     def close_too(self, management: Closeable) -> None:

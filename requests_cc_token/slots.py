@@ -211,7 +211,8 @@ class Slot:
         """Note that the thread of a fetch is at its end, whether or not somebody still waited for it."""
         if self.flight is flight:
             self.flight = None
-        self.hanging -= flight.begun and flight.given_up
+        # Not below 0: of a forked child's threads, one may be that of a fetch which its parent had given up.
+        self.hanging = max(0, self.hanging - (flight.begun and flight.given_up))
 
     def wants(self, flight: TokenFlight) -> bool:
         """Whether the outcome of this fetch is still wanted, here and in the cache."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 from .events import logger
-from .exceptions import TokenRequestError
-from .looks import FIRST_LOOK, LOOK_EVERY, NEXT_LOOK, Looks
+from .exceptions import TokenRequestError, TokenRequestTimeout
+from .looks import FIRST_LOOK, LOOK_EVERY, NEXT_LOOK, CallersTimeError, Looks
 
 _T = TypeVar("_T")
 
@@ -92,7 +92,9 @@ class WatchedFiles(Generic[_T]):
         self._settled = False
         self._contents: tuple[bytes, ...] | None = None
         self._made: _T | None = None
+        #: What is wrong with the files, and what of it was logged.
         self._complaint: str | None = None
+        self._logged: str | None = None
 
     def __repr__(self) -> str:
         return f"<{self._what} from {self._where}>"
@@ -109,17 +111,22 @@ class WatchedFiles(Generic[_T]):
         """
         patience = FIRST_LOOK if self._made is None else NEXT_LOOK
         try:
-            self._looks.take(None, self._look, within=patience if within is None else min(within, patience))
+            self._looks.take(None, self._look, within=patience, own=within)
+        except CallersTimeError as error:
+            if self._made is None:
+                raise TokenRequestTimeout(f"the {self._what}, {self._where}: {error.strerror}") from None
+            return self._made
         except TimeoutError as error:
-            self._complain(str(error.strerror))
+            self._complaint = str(error.strerror)
         self._looked_at = time.monotonic()
         if self._made is not None:
+            self._log_complaint()
             return self._made
         raise TokenRequestError(f"the {self._what}, {self._where}: {self._complaint}")
 
     def recent(self, within: float | None = None) -> _T:
         """As ``get``; what they held a second ago at most will do."""
-        if self._made is not None and time.monotonic() - self._looked_at < LOOK_EVERY:
+        if self._made is not None and 0.0 <= time.monotonic() - self._looked_at < LOOK_EVERY:
             return self._made
         return self.get(within)
 
@@ -132,6 +139,8 @@ class WatchedFiles(Generic[_T]):
         stamp = self.stamp()
         if self._made is None or not self._settled or stamp != self._seen:
             self._read(stamp)
+        # Noted here, for a caller whose time was over before.
+        self._looked_at = time.monotonic()
 
     def _read(self, stamp: tuple[Stamp | None, ...]) -> None:
         contents: tuple[bytes, ...] | None = None
@@ -144,13 +153,17 @@ class WatchedFiles(Generic[_T]):
                 self._contents = contents
             self._complaint = None
         except UnusableFileError as error:
-            self._complain(str(error))
+            self._complaint = str(error)
         except OSError as error:
-            self._complain(error.strerror or "cannot be read")
+            self._complaint = error.strerror or "cannot be read"
         self._seen = stamp
         self._settled = all(found is None or is_settled(found) for found in stamp)
 
-    def _complain(self, reason: str) -> None:
-        if reason != self._complaint and self._made is not None:
-            logger.warning("the %s, %s: %s; going on with the last good one", self._what, self._where, reason)
-        self._complaint = reason
+    def _log_complaint(self) -> None:
+        """Say once what is wrong; in the caller's thread, which may hold the lock of a log handler: a signal's may."""
+        complaint = self._complaint
+        if complaint == self._logged:
+            return
+        self._logged = complaint
+        if complaint is not None:
+            logger.warning("the %s, %s: %s; going on with the last good one", self._what, self._where, complaint)

@@ -158,3 +158,38 @@ def test_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"pip install requests_cc_token\[encryption\]"):
         TokenRecords(OLD)
     assert TokenRecords().decode(KEY, TokenRecords().encode(KEY, TOKEN)) == TOKEN
+
+
+def test_a_rotation_amid_a_rotation() -> None:
+    """A thread that comes between another one's reading of the key and its use leaves it the new key, not the old."""
+    keys = [OLD]
+
+    def newest() -> str:
+        return keys[-1].decode()
+
+    records = TokenRecords(newest)
+    depth: list[None] = []
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        if frame.f_code.co_name == "_current_fernet" and event == "line" and not depth:
+            lines.add(frame.f_lineno)
+            if frame.f_lineno == at:
+                depth.append(None)
+                TokenRecords.encode(records, KEY, TOKEN)
+        return trace
+
+    lines: set[int] = set()
+    at = -1
+    before = sys.gettrace()
+    for round_ in range(20):
+        keys.append(Fernet.generate_key())
+        depth.clear()
+        seen = sorted(lines)
+        at = seen[round_ % len(seen)] if seen else -1
+        sys.settrace(trace)
+        try:
+            data = records.encode(KEY, TOKEN)
+        finally:
+            sys.settrace(before)
+        assert TokenRecords(keys[-1]).decode(KEY, data) == TOKEN
+    assert len(lines) >= 4

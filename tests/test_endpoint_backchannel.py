@@ -780,3 +780,15 @@ def urllib3_gave_up(reason: Exception) -> requests.ConnectionError:
 def test_what_failed_after_it_was_sent(error: Exception, sent: bool) -> None:
     """A request was sent once there was a connection for it, whatever became of it then."""
     assert came_after_sending(error) is sent
+
+
+def test_a_child_has_its_own_word_for_the_end() -> None:
+    """What the parent had closed is closed in the child, what it had not is open; with no session there is no pool."""
+    backchannel = Backchannel(ManualClock())
+    inherited = backchannel.closed
+    backchannel.after_fork_in_child()
+    assert backchannel.closed is not inherited
+    assert not backchannel.closed.is_set()
+    backchannel.closed.set()
+    backchannel.after_fork_in_child()
+    assert backchannel.closed.is_set()

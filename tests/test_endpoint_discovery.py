@@ -254,6 +254,8 @@ def test_what_the_issuer_does_not_support(
         (400, "unauthorized_client", ["client_credentials"], None),
         (400, "unauthorized_client", None, None),
         (400, "invalid_scope", ["authorization_code"], None),
+        # A list that is too long to be kept whole does not say what is not in it.
+        (400, "unsupported_grant_type", [f"urn:x:{number}" for number in range(200)], None),
     ],
 )
 def test_a_grant_that_is_not_listed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import traceback
 from typing import Any
@@ -22,6 +23,7 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.events import Events
 
 from .conftest import SECRET
+from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
 
 
 @pytest.fixture
@@ -323,6 +325,7 @@ def test_a_log_handler_that_raises_leaves_nobody_waiting(
         logger.setLevel(before)
     management.configure_backchannel()
     assert management.service.get_access_token("worker", timeout=30).scope == "api reports"
+    FetchThreads.current.join()
 
 
 def test_what_a_subscriber_does_to_an_error_changes_nothing(
@@ -344,3 +347,20 @@ def test_what_a_subscriber_does_to_an_error_changes_nothing(
         with pytest.raises(TokenRequestError, match="answered 503"):
             management.service.get_access_token("worker", timeout=30)
     assert len({len(list(traceback.walk_tb(error.__traceback__))) for error in seen[1:]}) == 1
+
+
+def test_what_a_subscriber_begins_is_not_deaf(events: Events) -> None:
+    """Work that a subscriber hands to an event loop has the subscriber's context, also once the telling is over."""
+    told: list[str] = []
+    contexts: list[contextvars.Context] = []
+
+    def subscriber(event: TokenEvent) -> None:
+        told.append(event.client)
+        contexts.append(contextvars.copy_context())
+        events.emit(TokenEvent("obtained", event.client))  # itself amid the telling: no end otherwise
+
+    events.subscribe(subscriber)
+    events.emit(TokenEvent("obtained", "worker"))
+    assert told == ["worker"]
+    contexts[0].run(events.emit, TokenEvent("obtained", "worker"))
+    assert told == ["worker"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import sys
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from requests_cc_token.clock import SystemClock
-from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, run_as_part_of
+from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, is_endless, run_as_part_of
 from requests_cc_token.testing import ManualClock
 
 from .fetch_threads import started
@@ -144,3 +145,27 @@ class TestFlight:
         inner.land()
         assert over.wait(PATIENCE)
         assert outer.waits_for is None
+
+
+def test_only_flights_under_way_make_a_chain() -> None:
+    """What a flight plans on an event loop has its context: generations of it are no chain without end."""
+    context = contextvars.copy_context()
+
+    def plan() -> None:
+        nonlocal context
+        assert not is_endless()
+        context = contextvars.copy_context()
+
+    for _ in range(100):
+        flight: Flight[str] = Flight(0.0)
+        context.run(run_as_part_of, flight, plan)
+        flight.land()
+
+    def nested(depth: int) -> int:
+        if is_endless():
+            return depth
+        found: list[int] = []
+        run_as_part_of(Flight(0.0), lambda: found.append(nested(depth + 1)))
+        return found[0]
+
+    assert 1 < nested(0) < 100

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from requests_cc_token.looks import FIRST_LOOK, MAX_HANGING, Looks
+from requests_cc_token.looks import FIRST_LOOK, MAX_HANGING, CallersTimeError, Looks
 
 from .fetch_threads import started
 from .forked import in_child
@@ -18,6 +18,10 @@ from .scripted_server import PATIENCE
 @pytest.fixture
 def looks() -> Looks:
     return Looks()
+
+
+def interrupted(flight: object) -> None:
+    raise KeyboardInterrupt
 
 
 def no_thread(work: Callable[[], object], name: str) -> None:
@@ -69,6 +73,56 @@ def test_one_that_hangs_is_waited_for_once(looks: Looks) -> None:
     assert begun.acquire(timeout=PATIENCE)
     assert not begun.acquire(blocking=False)
     gate.set()
+
+
+def test_a_caller_has_its_own_time(looks: Looks) -> None:
+    """It counts from when the caller came, whoever began the look, and ends the caller's wait only."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def look() -> str:
+        begun.set()
+        gate.wait(PATIENCE)
+        return "there"
+
+    with pytest.raises(CallersTimeError) as caught:
+        looks.take("a", look, within=PATIENCE, own=0.02)
+    assert caught.value.strerror == "it is still being read after 0.02 s"
+    assert begun.wait(PATIENCE)
+    looks._under_way["a"].begun_at -= PATIENCE / 2
+    got: list[str] = []
+    over = started(lambda: got.append(looks.take("a", look, within=PATIENCE, own=PATIENCE / 4)))
+    while not looks._under_way["a"].bells:
+        assert not over.is_set()
+    gate.set()
+    assert over.wait(PATIENCE)
+    assert got == ["there"]
+
+
+def test_an_interrupt_before_the_look_leaves_nothing_behind(
+    looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, or a task's time limit, as the look is about to begin: the next caller begins another one."""
+    with monkeypatch.context() as patch:
+        patch.setattr("requests_cc_token.flights.Flight.join", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            looks.take("a", lambda: 1, within=PATIENCE)
+    assert looks.take("a", lambda: 2, within=PATIENCE) == 2
+    begun, gate = threading.Event(), threading.Event()
+
+    def look() -> int:
+        begun.set()
+        gate.wait(PATIENCE)
+        return 3
+
+    over = started(lambda: looks.take("a", look, within=PATIENCE))
+    assert begun.wait(PATIENCE)
+    with monkeypatch.context() as patch:
+        patch.setattr("requests_cc_token.flights.Flight.join", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            looks.take("a", lambda: 4, within=PATIENCE)
+    assert "a" in looks._under_way, "the one that somebody else waits for goes on"
+    gate.set()
+    assert over.wait(PATIENCE)
 
 
 def test_one_that_hangs_for_long_is_not_the_last(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:

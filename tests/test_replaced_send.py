@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import email
 import functools
+import http.client
 import io
 import json
 import logging
@@ -20,6 +22,7 @@ import requests
 import requests.sessions
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPResponse
 
 from requests_cc_token import NO_TOKEN, AccessTokenManagement, DPoPKey, TokenRequestError, TokenRequestParameters
 from requests_cc_token.demo.api import ProtectedApi
@@ -33,6 +36,15 @@ LOGIN = "https://login.example.com/token"
 API = "https://api.example.com/v1/"
 
 Answer = tuple[int, dict[str, str]]
+
+
+class Original:
+    """What ``http.client`` has of an answer that sets a cookie."""
+
+    msg = email.message_from_string("Set-Cookie: a=1\n\n", http.client.HTTPMessage)
+
+    def isclosed(self) -> bool:
+        return False
 
 
 class Double(BaseAdapter):
@@ -347,3 +359,21 @@ assert not _ends_at_adapters()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_hook_sends_once_more(session: AccessTokenSession, double: Double) -> None:
+    """As without a double: the answer that a hook brings, as for digest authentication, is read, its cookies kept."""
+    again = Double()
+    again.answers = [(200, {})]
+
+    def hook(response: requests.Response, **options: Any) -> requests.Response:
+        answered = again.send(response.request, **options)
+        original: Any = Original()
+        answered.raw = HTTPResponse(io.BytesIO(b"again"), preload_content=False, original_response=original)
+        answered.history.append(response)
+        return answered
+
+    answered = session.get("test", hooks={"response": hook})
+    assert vars(answered)["_content_consumed"] is True
+    assert answered.content == b"again"
+    assert session.cookies.get_dict() == {"a": "1"}

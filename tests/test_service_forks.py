@@ -14,8 +14,12 @@ from typing import Any, cast
 
 import pytest
 
-from requests_cc_token import AccessTokenManagement
+from requests_cc_token import AccessTokenManagement, TokenRequestError
+from requests_cc_token.events import TokenEvent
+from requests_cc_token.slots import MAX_HANGING
+from requests_cc_token.testing import ManualClock
 
+from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
 from .scripted_server import PATIENCE, Request, ScriptedServer, answer, gated, hang, token_answer
 
 pytestmark = [
@@ -101,6 +105,43 @@ def test_r3_what_the_service_of_a_child_does(server: ScriptedServer, management:
     caller.join(PATIENCE)
     assert tokens == ["parent"]
     assert len(server.requests) == 2
+
+
+def test_r3_fetches_that_hang_in_the_parent_do_not_count_in_the_child(server: ScriptedServer) -> None:
+    """As many as may hang at once: the child has none of their threads, so it has a token."""
+    release, entered = threading.Event(), threading.Semaphore(0)
+
+    def subscriber(event: TokenEvent) -> None:
+        if event.kind == "requested" and not release.is_set():
+            entered.release()
+            release.wait(PATIENCE)
+
+    def call() -> None:
+        with pytest.raises(TokenRequestError):
+            ours.service.get_access_token()
+
+    clock = ManualClock()
+    ours = AccessTokenManagement(clock=clock)
+    ours.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
+    ours.subscribe(subscriber)
+    for _ in range(MAX_HANGING):
+        caller = threading.Thread(target=call)
+        caller.start()
+        assert entered.acquire(timeout=PATIENCE)
+        clock.advance(ours.service._source.max_time + 1)
+        caller.join(PATIENCE)
+    with pytest.raises(TokenRequestError, match="hang and none has ended"):
+        ours.service.get_access_token()
+
+    def child() -> bool:
+        release.set()
+        assert ours.stats()[0].in_flight == 0
+        return ours.service.get_access_token().value == "t"
+
+    assert exit_code(in_child(child)) == 0
+    release.set()
+    FetchThreads.current.join("w")
+    ours.close()
 
 
 def test_r3_a_fork_while_every_lock_is_held_does_not_hang_the_child(

@@ -161,6 +161,27 @@ class TestForeignCodeThatHangs:
         release.set()
         join()
 
+    def test_a26_a_caller_with_a_token_does_not_wait_for_a_file_system(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While a renewal is held off and the secret's file system hangs, a token that is there is given at once."""
+        token = harness.get()
+        harness.server.default = error_answer(503, "down")
+        assert token.soft_expiry is not None
+        harness.clock.advance(token.soft_expiry - harness.clock.monotonic() + 1)
+        assert harness.get() is token
+        FetchThreads.current.join()
+        harness.until_event("served_stale")
+        monkeypatch.setattr("requests_cc_token.looks.NEXT_LOOK", PATIENCE)
+        monkeypatch.setattr("requests_cc_token.service.NEXT_LOOK", PATIENCE)
+        gate = threading.Event()
+        monkeypatch.setattr("requests_cc_token.demand.Demand.stamp", lambda demand: gate.wait(PATIENCE))
+        began = time.monotonic()
+        assert harness.get() is token
+        assert harness.get(timeout=0.01) is token
+        assert time.monotonic() - began < PATIENCE / 4
+        gate.set()
+
     def test_a26_what_cannot_be_looked_at_counts_as_unchanged(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:

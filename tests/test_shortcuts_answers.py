@@ -267,6 +267,20 @@ def test_a_method_overridden_in_a_subclass_of_the_session_is_called(server: Repl
     assert [r.url for r in response.history] == [server.origin + "/start"]
 
 
+def test_a_subclass_may_follow_nothing(server: ReplayServer) -> None:
+    """Asked for each answer, it may say that there is nowhere to go: then the answer is that, without a history."""
+    asked: list[str] = []
+
+    class Own(ShortcutSession):
+        def get_redirect_target(self, resp: requests.Response) -> str | None:
+            asked.append(resp.url)
+            return None
+
+    response = Own().get(server.origin + "/start")
+    assert asked == [response.url] == [server.origin + "/start"]
+    assert response.history == []
+
+
 def test_a_session_may_have_any_cookie_jar(server: ReplayServer) -> None:
     """A jar of another class is asked for each answer and each request."""
 

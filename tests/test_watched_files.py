@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from requests_cc_token import TokenRequestError
+from requests_cc_token import TokenRequestError, TokenRequestTimeout
 from requests_cc_token.looks import LOOK_EVERY
 from requests_cc_token.watched_files import MAX_FILE, SETTLED_AFTER, UnusableFileError, WatchedFiles
 
@@ -203,7 +203,7 @@ class TestFileSystemThatHangs:
         """In the time that the caller has, and in no case later than the first look may take."""
         files = watched(path)
         hanging = Hanging(monkeypatch, "hangs")
-        with pytest.raises(TokenRequestError, match=r"still being read after 0\.02 s"):
+        with pytest.raises(TokenRequestTimeout, match=r"still being read after 0\.02 s"):
             files.get(within=0.02)
         monkeypatch.setattr("requests_cc_token.watched_files.FIRST_LOOK", 0.03)
         with pytest.raises(TokenRequestError, match=r"still being read after 0\.03 s"):
@@ -213,6 +213,20 @@ class TestFileSystemThatHangs:
         hanging.answers.set()
         monkeypatch.setattr("requests_cc_token.watched_files.FIRST_LOOK", PATIENCE)
         assert files.get().contents == (b"1",)
+
+    def test_a_caller_in_a_hurry_takes_the_last_good_one(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """That its time was over says nothing of the file, so nothing is logged, and what has changed is seen later."""
+        files = watched(path)
+        made = files.get()
+        hanging = Hanging(monkeypatch, "hangs")
+        settled(path, b"the new one")
+        assert files.get(within=0.0) is made
+        assert hanging.asked.acquire(timeout=PATIENCE)
+        hanging.answers.set()
+        assert files.get(within=PATIENCE).contents == (b"the new one",)
+        assert caplog.records == []
 
     def test_a_forked_child_looks_by_itself(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """It does not wait for a thread of its parent that it does not have."""
@@ -270,3 +284,20 @@ def test_calls_look_once_in_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert files.recent().contents == (b"the new one",)
     assert files.get().contents == (b"the newest one",)
     assert files.recent().contents == (b"the newest one",)
+    now = 50.0  # a clock that was frozen at a later time, and is no more
+    settled(path, b"the very newest one")
+    assert files.recent().contents == (b"the very newest one",)
+
+
+def test_the_caller_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not the thread that looks: a signal's handler may have interrupted its thread within a log handler's lock."""
+    path = settled(tmp_path / "thing", b"good")
+    files = watched(path)
+    made = files.get()
+    settled(path, b"bad")
+    assert [files.get() for _ in range(2)] == [made] * 2
+    [record] = caplog.records
+    assert record.thread == threading.get_ident()
+    settled(path, b"good again")
+    assert files.get() is not made
+    assert len(caplog.records) == 1

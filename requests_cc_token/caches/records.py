@@ -34,8 +34,8 @@ class TokenRecords:
     @sealed
     def __init__(self, key: EncryptionKey | None = None) -> None:
         self._source = None if key is None else _source(key)
-        self._text: str | None = None
-        self._fernet: MultiFernet | None = None
+        #: The text that was read last, and its keys: replaced in one step, since several threads read.
+        self._known: tuple[str, MultiFernet] | None = None
         try:
             self._current_fernet()
         except TokenCacheError as error:
@@ -78,11 +78,10 @@ class TokenRecords:
             return None
         try:
             text = self._source.read()
-            fernet = self._fernet
-            if fernet is None or text != self._text:
-                fernet = _fernet(text)
-                self._fernet, self._text = fernet, text
-            return fernet
+            known = self._known
+            if known is None or text != known[0]:
+                known = self._known = text, _fernet(text)
+            return known[1]
         except (TokenRequestError, ConfigurationError) as error:
             raise TokenCacheError(f"the cache's encryption key, from {self._source.description}: {error}") from None
 

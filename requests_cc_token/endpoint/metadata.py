@@ -99,7 +99,9 @@ class Metadata:
 
     def unlisted_grant(self, demand: Demand) -> str | None:
         """For a refusal: that the document lists other grants only, and which; else None."""
-        if _in(demand.client.grant_type, self.grant_types):
+        grant, listed = demand.client.grant_type, self.grant_types
+        # A list, or a name, that was cut to be kept does not say what is not in it.
+        if _in(grant, listed) or len(listed or ()) >= MAX_NAMES or len(grant) > MAX_NAME:
             return None
         return f"the issuer's metadata does not list this grant, but {_listed(self.grant_types)}"
 

@@ -201,8 +201,9 @@ class ShortcutSession(Session):
 
 def read_whole(r: Response) -> None:
     """Read the body as ``r.content`` does; one whose length is known in one piece, not in pieces of 10 KiB."""
-    length = getattr(r.raw, "length_remaining", None)
-    if length and r._content is False and (length > CONTENT_CHUNK_SIZE or "Content-Encoding" not in r.headers):
+    told = getattr(r.raw, "length_remaining", None)
+    length = told if type(told) is int and r._content is False else 0
+    if length > CONTENT_CHUNK_SIZE or (length > 0 and "Content-Encoding" not in r.headers):
         r._content = b"".join(r.iter_content(min(length, PIECE)))
         r._content_consumed = True
     else:
