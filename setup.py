@@ -4,8 +4,6 @@ import configparser
 import re
 from pathlib import Path
 
-from setuptools import setup
-
 ROOT = Path(__file__).parent
 #: A link to a file beside README, or with a mark of exclamation a picture; or code, in which nothing is one.
 FILE_OR_CODE = re.compile(
@@ -37,4 +35,7 @@ def addresses():
 
 
 if __name__ == "__main__":
+    # Here, for who wants the functions only: a Python of 3.12 or newer has no setuptools of its own.
+    from setuptools import setup
+
     setup(long_description=long_description((ROOT / "README.md").read_text(encoding="utf-8"), **addresses()))

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -150,6 +151,13 @@ def collect_clients() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def clients_end_with_their_test() -> Iterator[None]:
+    """Not in the middle of another one, which would be blamed for their sockets; for each test of a module."""
+    yield
+    collect_clients()
 
 
 def free_port(offset: int = 0) -> int:

@@ -24,19 +24,12 @@ from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
 from .redis_groups import Cluster, watched_by_one
-from .redis_server import RedisServer, collect_clients
+from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 from .scripted_server import PATIENCE
 
 KEY = SharedTokenCacheContract.key()
 OTHER_KEY = SharedTokenCacheContract.key(1)
 FERNET_KEY = Fernet.generate_key()
-
-
-@pytest.fixture(autouse=True)
-def clients_end_with_their_test() -> Iterator[None]:
-    """Not in the middle of another one, which would be blamed for their sockets."""
-    yield
-    collect_clients()
 
 
 @pytest.fixture(scope="module")

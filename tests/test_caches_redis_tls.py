@@ -27,7 +27,7 @@ from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
 from .fleet.fixtures import tokens_for_one_worker  # noqa: F401 - a fixture
 from .fleet.outage import CALLS, Figures, Worker, warnings
-from .redis_server import RedisServer, collect_clients, free_port
+from .redis_server import RedisServer, clients_end_with_their_test, free_port  # noqa: F401 - each test has it
 from .relay import Relay
 from .scripted_server import PATIENCE
 
@@ -102,13 +102,6 @@ def give_passwords(server: RedisServer) -> None:
 @pytest.fixture(scope="module", params=["a relay", "Redis"])
 def tls_of(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-def clients_end_with_their_test() -> Iterator[None]:
-    """Not in the middle of another one, which would be blamed for their sockets."""
-    yield
-    collect_clients()
 
 
 @pytest.fixture(scope="module")

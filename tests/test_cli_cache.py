@@ -25,7 +25,7 @@ from requests_cc_token.cli.app import run
 from requests_cc_token.cli.cache import _entry, _told
 from requests_cc_token.testing import ManualClock
 
-from .redis_server import RedisServer
+from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 from .scripted_server import PATIENCE, ScriptedServer, token_answer
 
 SECRET = "s3cret-of-the-test"

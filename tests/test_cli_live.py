@@ -30,7 +30,7 @@ from requests_cc_token.demo.token_service import TokenService
 from .conftest import SECRET
 from .failures import FAILURES, Failure
 from .forked import in_child
-from .redis_server import RedisServer, collect_clients, free_port
+from .redis_server import RedisServer, clients_end_with_their_test, collect_clients, free_port  # noqa: F401 - each test has it
 from .scripted_server import Action, ScriptedServer, answer, error_answer, reset, token_answer
 
 

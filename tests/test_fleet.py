@@ -15,7 +15,7 @@ from requests_cc_token.demo.token_service import TokenService
 
 from .fleet.leader import STEPS
 from .fleet.processes import PATIENCE, crowd, leader
-from .redis_server import RedisServer
+from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 

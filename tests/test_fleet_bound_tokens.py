@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey
 from requests_cc_token import AccessTokenManagement, DPoPKey, TlsClientAuth
 from requests_cc_token.caches.from_url import cache_from_config
 
-from .redis_server import RedisServer
+from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 from .relay import Relay
 from .scripted_server import PATIENCE
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService

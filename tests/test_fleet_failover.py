@@ -17,7 +17,7 @@ from .fleet.fixtures import tokens_for_one_worker  # noqa: F401 - a fixture
 from .fleet.load import Load
 from .fleet.outage import LIFETIME, Worker, warnings
 from .redis_groups import Cluster, Watched, wait_until
-from .redis_server import RedisServer
+from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 from .scripted_server import PATIENCE
 
 #: Seconds after which a socket gives up: what the docs advise.

@@ -27,7 +27,7 @@ from .fleet.outage import (
     silent_host,
     warnings,
 )
-from .redis_server import RedisServer
+from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 from .relay import Relay
 from .scripted_server import PATIENCE
 

@@ -18,7 +18,7 @@ from requests_cc_token.testing import SharedTokenCacheContract
 
 from .fleet.processes import PATIENCE, ROOT, process
 from .redis_groups import Cluster, Watched
-from .redis_server import RedisServer
+from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 
 SAMPLES = ROOT / "docs" / "samples"
 #: Starts of the cron job, starts of the samples with a client of their own at most, and tasks for Celery.

@@ -15,7 +15,7 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.testing import ManualClock
 
-from .redis_server import RedisServer
+from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 from .scripted_server import PATIENCE
 
 LIFETIME = 1000
