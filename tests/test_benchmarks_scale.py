@@ -20,4 +20,5 @@ def test_a_shared_store_makes_a_fleet_cost_what_one_process_costs() -> None:
     assert few.token_requests == many.token_requests
     assert many.per_second == pytest.approx(few.per_second, rel=0.05)
     assert few.busiest_second in (2, 3)  # a read, the lease, and in this second or the next one the write
-    assert 300 < many.busiest_second < 300 * 15
+    # Each looks when its renewal is due; those that come while one fetches look again, now and then.
+    assert 100 < many.busiest_second < 300 * 15
