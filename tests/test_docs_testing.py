@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import requests_cc_token.testing
 
-from .test_docs import DOCS, PATIENCE, ROOT, read_page
+from .pytest_runs import run_pytest
+from .test_docs import DOCS, PATIENCE, read_page
 from .test_testing_plugin import by_name
 
 PAGE = DOCS / "testing-your-worker.md"
@@ -21,15 +19,7 @@ def test_the_suite_of_the_page_passes(tmp_path: Path) -> None:
     files = read_page(PAGE).files
     for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", *by_name()],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run_pytest(tmp_path, *by_name(), interpreter=("-W", "error"), timeout=PATIENCE)
     tests = sum(content.count("\ndef test_") for content in files.values())
     assert tests == 10
     assert f"{tests} passed" in done.stdout, done.stdout + done.stderr

@@ -17,6 +17,7 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.testing import SharedTokenCacheContract
 
 from .fleet.processes import PATIENCE, ROOT, process
+from .pytest_runs import run_pytest
 from .redis_groups import Cluster, Watched
 from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 
@@ -135,15 +136,7 @@ def test_a_celery_pool_shares_one_token(tokens: TokenService, api: ProtectedApi,
 def test_the_cache_over_sqlite_keeps_the_contract(tmp_path: Path) -> None:
     """The example of a shared cache of one's own passes the contract that stands in the same file, run by pytest."""
     sample = shutil.copy(SAMPLES / "sqlite_cache.py", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), sample],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run_pytest(tmp_path, "--rootdir", tmp_path, sample, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout
     tests = [name for name in dir(SharedTokenCacheContract) if name.startswith("test_")]
     assert f"{len(tests) + 1} passed" in done.stdout

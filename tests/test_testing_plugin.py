@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import configparser
 import importlib.metadata
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from .pytest_runs import run_pytest
 
 ROOT = Path(__file__).parent.parent
 PLUGIN = "pytest_requests_cc_token"
@@ -24,19 +25,11 @@ def make(token_endpoint, base_url, **options):
 """
 
 
-def run_pytest(folder: Path, *options: str, **files: str) -> subprocess.CompletedProcess[str]:
-    """A run of pytest over these files; coverage, where it measures, measures it too."""
+def run_with_plugin(folder: Path, *options: str, **files: str) -> subprocess.CompletedProcess[str]:
+    """A run of pytest over these files, with the plugin."""
     for name, text in {"worker": WORKER, **files}.items():
         (folder / f"{name}.py").write_text(text)
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *by_name(), *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_pytest(folder, *by_name(), *options)
 
 
 def by_name() -> list[str]:
@@ -56,7 +49,7 @@ def test_the_distribution_names_it() -> None:
 
 def test_the_fixtures_are_there(tmp_path: Path) -> None:
     """A test needs no import for them, and the clock that it moves expires the token for worker and API."""
-    done = run_pytest(
+    done = run_with_plugin(
         tmp_path,
         test_worker="""
 import worker
@@ -80,7 +73,7 @@ def test_another_job(token_service, fake_api):
 
 def test_a_failed_assertion_says_what_was_sent(tmp_path: Path) -> None:
     """The report shows the test's line and the token requests, and no line of ours."""
-    done = run_pytest(
+    done = run_with_plugin(
         tmp_path,
         test_worker="""
 import worker
@@ -100,7 +93,7 @@ def test_a_job(token_service, fake_api):
 
 def test_fixtures_of_the_users_win(tmp_path: Path) -> None:
     """A fixture of the same name in a module or a conftest.py takes the place of ours, and fake_api uses it."""
-    done = run_pytest(
+    done = run_with_plugin(
         tmp_path,
         conftest="""
 import pytest
@@ -130,7 +123,7 @@ def test_ours_with_his(fake_api):
 
 def test_who_does_not_use_it_sees_nothing(tmp_path: Path) -> None:
     """A run without the fixtures imports neither the package nor requests, and switches nothing."""
-    done = run_pytest(
+    done = run_with_plugin(
         tmp_path,
         "-W",
         "error",

@@ -5,16 +5,15 @@ They are in ``newcomer/``, beside the worker that they test, and run in a pytest
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import PATIENCE, ROOT, Services, needed
+from tests.pytest_runs import run_pytest
+
+from .conftest import PATIENCE, Services, needed
 from .worker import SECRET
 
 pytestmark = pytest.mark.neighbours
@@ -35,18 +34,9 @@ WITHOUT_PLUGINS = ("-p", "no:ddtrace", "-p", "no:hypothesispytest", "-p", "no:xd
 def run(folder: Path, suite: str, environment: dict[str, str], *options: str, without: tuple[str, ...] = ()) -> None:
     """All tests of the suite pass, or all but those named."""
     shutil.copytree(SUITES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WITHOUT_PLUGINS),
-            *(*options, f"{suite}.py"),
-            *("-k", " and ".join(f"not test_{name}" for name in without)),
-        ],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
+    chosen = "-k", " and ".join(f"not test_{name}" for name in without)
+    done = run_pytest(
+        folder, *WITHOUT_PLUGINS, *options, f"{suite}.py", *chosen, environment=environment, timeout=PATIENCE
     )
     tests = (folder / f"{suite}.py").read_text().count("def test_") - len(without)
     assert f"{tests} passed" in done.stdout, done.stdout[-6000:]

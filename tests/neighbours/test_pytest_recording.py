@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Services, needed
+from tests.pytest_runs import run_pytest
+
+from .conftest import Services, needed
 from .worker import as_environment
 
 pytestmark = pytest.mark.neighbours
@@ -30,16 +29,8 @@ def test_recorded_once_and_replayed(services: Services, tmp_path: Path) -> None:
     """With a plain session and with ours; the second time nothing is sent."""
     needed("pytest-recording")
     (tmp_path / "test_suite.py").write_text(SUITE)
-    environment = {**os.environ, "PLACE": as_environment(services.place), "PYTHONPATH": str(ROOT)}
     for options in (["--record-mode=once"], ["--record-mode=none", "--block-network"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "test_suite.py"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_pytest(tmp_path, *options, "test_suite.py", environment={"PLACE": as_environment(services.place)})
         assert done.returncode == 0, done.stdout
         assert "5 passed" in done.stdout
         assert services.counted == (5, 10)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.pytest_runs import run_pytest
 from tests.test_testing_plugin import by_name
 
-from .conftest import ROOT, needed
+from .conftest import needed
 
 pytestmark = pytest.mark.neighbours
 
@@ -34,14 +32,7 @@ def test_no_socket_is_opened(tmp_path: Path) -> None:
     """``--disable-socket`` refuses each of them."""
     needed("pytest-socket")
     (tmp_path / "test_suite.py").write_text(SUITE)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--disable-socket", "test_suite.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_pytest(tmp_path, "--disable-socket", "test_suite.py")
     assert "5 passed" in done.stdout, done.stdout
 
 
@@ -60,16 +51,5 @@ def test_the_fakes_need_loopback(tmp_path: Path) -> None:
     """``--allow-hosts=127.0.0.1`` is what the fixtures ``token_service`` and ``fake_api`` need."""
     needed("pytest-socket")
     (tmp_path / "test_suite.py").write_text(FAKES)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *by_name(),
-            *("--allow-hosts=127.0.0.1", "test_suite.py"),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_pytest(tmp_path, *by_name(), "--allow-hosts=127.0.0.1", "test_suite.py")
     assert "1 passed" in done.stdout, done.stdout
