@@ -146,13 +146,7 @@ class AccessTokenSession(ShortcutSession):
         for each in r.history:
             extract_cookies_to_jar(self.cookies, each.request, each.raw)
         extract_cookies_to_jar(self.cookies, request, r.raw)
-        if follow:
-            followed = [r, *self.resolve_redirects(r, request, **options)]
-            r = followed.pop()
-            if followed:
-                r.history = followed
-        else:
-            r._next = next(self.resolve_redirects(r, request, yield_requests=True, **options), None)  # type: ignore[assignment]
+        r = self._led_to(r, request, follow, options)
         if not options["stream"]:
             r.content  # noqa: B018 - reading it is the point
         return r

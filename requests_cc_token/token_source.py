@@ -77,7 +77,7 @@ class TokenSource:
             if token is not None and not flight.forced:
                 flight.source = "shared cache"
                 return token
-        lease = self._lease(demand, slot, flight)
+        lease = self._lease(demand, key, slot, flight)
         try:
             while lease is not None:
                 # Whoever held the lease before may have left what we came for. A forced renewal wants a token newer
@@ -88,7 +88,7 @@ class TokenSource:
                     return token
                 if lease.granted:
                     break
-                lease = self._lease(demand, slot, flight)
+                lease = self._lease(demand, key, slot, flight)
             token = self._request(demand, slot, flight)
             put = lease.set if lease is not None else partial(self._cache.set, key)
             if slot.wants(flight):
@@ -113,13 +113,12 @@ class TokenSource:
             token = replace(token, key=slot.key, binding=slot.binding)
         return slot.news(token, self._clock.monotonic())
 
-    def _lease(self, demand: Demand, slot: Slot, flight: TokenFlight) -> Lease | None:
+    def _lease(self, demand: Demand, key: str, slot: Slot, flight: TokenFlight) -> Lease | None:
         """The right to fetch for all processes, or a token that is there; None where the cache knows no such thing."""
-        cache, key = self._cache, slot.stored_key
-        if not isinstance(cache, SharedTokenCache) or key is None:
+        if not isinstance(self._cache, SharedTokenCache):
             return None
         enough = None if flight.forced else lambda token: self._news(slot, token) is not None
-        return self._use("use", demand, partial(cache.lease, key, self._backchannel.closed.is_set, enough))
+        return self._use("use", demand, partial(self._cache.lease, key, self._backchannel.closed.is_set, enough))
 
     def _request(self, demand: Demand, slot: Slot, flight: TokenFlight) -> AccessToken:
         # A fetch tries again at once only for callers that wait for it, and only if the fetch before went well.

@@ -118,7 +118,7 @@ class WatchedFiles(Generic[_T]):
             return self._made
         except TimeoutError as error:
             self._complaint = str(error.strerror)
-        self._looked_at = time.monotonic()
+            self._looked_at = time.monotonic()  # calls go on for a second before another one waits
         if self._made is not None:
             self._log_complaint()
             return self._made
@@ -139,7 +139,7 @@ class WatchedFiles(Generic[_T]):
         stamp = self.stamp()
         if self._made is None or not self._settled or stamp != self._seen:
             self._read(stamp)
-        # Noted here, for a caller whose time was over before.
+        # By the look itself: the caller that began it may be gone.
         self._looked_at = time.monotonic()
 
     def _read(self, stamp: tuple[Stamp | None, ...]) -> None:

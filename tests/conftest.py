@@ -68,7 +68,7 @@ def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def files_are_looked_at_by_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests replace a file and call at once; workers look once in a second. the tests of that second have it back."""
+    """Tests replace a file and call at once; workers look once in a second. The tests of that second have it back."""
     for module in ("service", "watched_files"):
         monkeypatch.setattr(f"requests_cc_token.{module}.LOOK_EVERY", 0.0)
 

@@ -291,8 +291,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
             try:
                 # A token's file carries its expiry as the time of its last change.
                 if max(file.stat().st_mtime for file in (folder, *folder.iterdir())) < before:
-                    _remove(folder)
-                    folder.rmdir()
+                    self._forget(name)
             except OSError:
                 continue  # another process sweeps too, or writes
 
