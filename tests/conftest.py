@@ -16,6 +16,7 @@ from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
 from .conftest_conformance import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401 - hooks
+from .fetch_threads import fetch_threads as fetch_threads
 from .scripted_server import ScriptedServer
 from .skipping_clock import SkippingClock
 from .taint import pytest_configure as pytest_configure

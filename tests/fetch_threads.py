@@ -1,9 +1,16 @@
-"""The threads in which tokens are fetched, for tests that want to know when such a thread is at its end."""
+"""The threads in which tokens are fetched: each test has its own, knows when they are at their end, and how they ended.
+
+None outlives its test. What leaves such a thread is taken here, in the test that let it: the interpreter's hooks would
+be told of it at a moment of their own, and whichever test runs by then would be blamed.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -28,27 +35,63 @@ def started(work: Callable[[], object], name: str = "of the test") -> threading.
 
 
 class FetchThreads:
-    """What the service starts, by name, and whether it has ended."""
+    """What the service starts, by name, and how it has ended."""
 
     #: Those of the test that runs.
     current: ClassVar[FetchThreads]
 
     def __init__(self) -> None:
         self._started: list[tuple[str, threading.Event]] = []
+        self._numbers: list[int] = []
+        self._expected: tuple[type[BaseException], ...] = ()
+        self._ended_with: list[type[BaseException]] = []
+        self._unexpected: list[str] = []
+
+    def expect(self, *errors: type[BaseException]) -> None:
+        """Say that the test has threads end with these errors; all others fail it."""
+        self._expected = errors
+
+    def ended_with(self) -> list[type[BaseException]]:
+        """The expected errors that have left a thread, once none runs any more."""
+        self.join(None)
+        return self._ended_with
 
     def start(self, work: Callable[[], object], name: str) -> None:
         """As ``start_thread``, noting the end."""
-        self._started.append((name, started(work, name)))
 
-    def join(self, client: str = "worker") -> None:
-        """Wait until no fetch runs for the client."""
+        # Neither keeps an error: its frames hold what the test is to let go of.
+        def observed() -> None:
+            self._numbers.append(threading.get_native_id())
+            try:
+                work()
+            except self._expected as error:
+                self._ended_with.append(type(error))
+            except BaseException:
+                self._unexpected.append(traceback.format_exc())
+
+        self._started.append((name, started(observed, name)))
+
+    def join(self, client: str | None = "worker") -> None:
+        """Wait until no fetch runs for the client, or for any."""
         for name, over in list(self._started):
-            if name == f"requests_cc_token {client}":
-                assert over.wait(PATIENCE), "a fetch hangs"
+            if client is None or name == f"requests_cc_token {client}":
+                assert over.wait(PATIENCE), f"the thread {name!r} hangs"
+
+    def end(self) -> None:
+        """Wait until the threads are gone, with all that they held, and fail where one ended as nobody expected."""
+        self.join(None)
+        until = time.monotonic() + PATIENCE
+        for number in self._numbers:
+            while Path(f"/proc/self/task/{number}").exists():
+                assert time.monotonic() < until, "a thread does not come to its end"
+                time.sleep(0.0005)
+        assert not self._unexpected, "\n".join(["a thread of a fetch ended with an error:", *self._unexpected])
 
 
 @pytest.fixture(autouse=True)
-def fetch_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Note the threads of the test; a module that imports this has it for each of its tests."""
-    FetchThreads.current = FetchThreads()
-    monkeypatch.setattr("requests_cc_token.flights.start_thread", FetchThreads.current.start)
+def fetch_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Note the threads of the test, and wait for them when all else of it is over."""
+    threads = FetchThreads.current = FetchThreads()
+    monkeypatch.setattr("requests_cc_token.flights.start_thread", threads.start)
+    yield
+    threads.end()

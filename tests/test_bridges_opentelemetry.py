@@ -28,7 +28,6 @@ from requests_cc_token import (
 )
 from requests_cc_token.bridges.opentelemetry import BOUNDARIES, MAX_CODES, instrument
 
-from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
 from .scripted_server import ScriptedServer, error_answer, token_answer
 from .test_service import Harness
 

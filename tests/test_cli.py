@@ -302,7 +302,12 @@ class TestDemo:
     ) -> None:
         """An error that nobody foresaw is shown by Python, and the exit code is 1."""
         shown: list[object] = []
-        monkeypatch.setattr(threading, "excepthook", shown.append)
+
+        def hook(arguments: object) -> None:
+            threading.Event().wait(0.05)  # the program ends after it, however long it takes
+            shown.append(arguments)
+
+        monkeypatch.setattr(threading, "excepthook", hook)
         arguments = ["demo", "--config", str(config), "--session", "main", "--path", "http://["]
         monkeypatch.setattr("requests_cc_token.demo.worker._gist", None)
 

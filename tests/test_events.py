@@ -23,7 +23,7 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.events import Events
 
 from .conftest import SECRET
-from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .fetch_threads import FetchThreads
 
 
 @pytest.fixture
@@ -299,7 +299,6 @@ def test_a_subscriber_that_ends_its_thread_leaves_nobody_waiting(
     assert management.service.get_access_token("worker", timeout=30).scope == "api reports"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
 def test_a_log_handler_that_raises_leaves_nobody_waiting(
     management: AccessTokenManagement, token_service: TokenService, level: int
@@ -312,6 +311,7 @@ def test_a_log_handler_that_raises_leaves_nobody_waiting(
 
     logger = logging.getLogger("requests_cc_token")
     before, handler = logger.level, Broken(level)
+    FetchThreads.current.expect(LookupError)
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
@@ -325,7 +325,7 @@ def test_a_log_handler_that_raises_leaves_nobody_waiting(
         logger.setLevel(before)
     management.configure_backchannel()
     assert management.service.get_access_token("worker", timeout=30).scope == "api reports"
-    FetchThreads.current.join()
+    assert FetchThreads.current.ended_with() == [LookupError]
 
 
 def test_what_a_subscriber_does_to_an_error_changes_nothing(

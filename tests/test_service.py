@@ -30,7 +30,7 @@ from requests_cc_token.looks import LOOK_EVERY
 from requests_cc_token.slots import Failure
 from requests_cc_token.testing import ManualClock
 
-from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .fetch_threads import FetchThreads
 from .scripted_server import (
     PATIENCE,
     Action,

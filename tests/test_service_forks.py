@@ -19,7 +19,7 @@ from requests_cc_token.events import TokenEvent
 from requests_cc_token.slots import MAX_HANGING
 from requests_cc_token.testing import ManualClock
 
-from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .fetch_threads import FetchThreads
 from .scripted_server import PATIENCE, Request, ScriptedServer, answer, gated, hang, token_answer
 
 pytestmark = [

@@ -41,7 +41,7 @@ from requests_cc_token.events import TokenEvent
 from requests_cc_token.flights import BEGIN_WITHIN
 from requests_cc_token.threads import start_thread
 
-from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .fetch_threads import FetchThreads
 from .moments import a_signal_may_come
 from .scripted_server import PATIENCE, ScriptedServer, error_answer, gated, token_answer
 from .test_service import Harness, in_threads, until_all_wait
@@ -564,8 +564,7 @@ class TestInterruptsAtEachLine:
     @pytest.mark.parametrize("where", ["caller", "fetch"])
     def test_nobody_waits_for_ever(self, server: ScriptedServer, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """After an exception at the n-th line, for each n, other callers get their token, or an error, in time."""
-        monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
-        monkeypatch.setattr(sys, "unraisablehook", lambda arguments: None)
+        FetchThreads.current.expect(self.Interrupt)
         server.respond = lambda request: token_answer("t")
         for at in range(1_000):
             harness = Harness(server, wait=(), max_time=20)
@@ -576,6 +575,7 @@ class TestInterruptsAtEachLine:
                         patch.setattr(threading, "gettrace", lambda trace=trace: trace)
                         callers = in_threads(1, lambda h=harness: h.get().value)  # type: ignore[misc]
                         let_time_pass(harness, callers)
+                        FetchThreads.current.join(None)  # all have had the trace, however late they began
                 else:
                     before = sys.gettrace()
                     sys.settrace(trace)
@@ -633,8 +633,9 @@ class TestWithoutMemoryOrThreads:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(service, "_fetch", failing)
-            patch.setattr(threading, "excepthook", lambda arguments: None)
+            FetchThreads.current.expect(MemoryError)
             assert harness.get().value == "one"
+            assert FetchThreads.current.ended_with() == [MemoryError]
 
     def test_a23_no_thread_and_no_memory_for_a_moment(self, server: ScriptedServer) -> None:
         """A process that runs into its limit of memory recovers by itself once there is some again."""

@@ -20,7 +20,7 @@ from requests_cc_token import (
 from requests_cc_token.clock import Waitable
 from requests_cc_token.events import TokenEvent
 
-from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .fetch_threads import FetchThreads
 from .scripted_server import ScriptedServer, error_answer, gated, reset, token_answer
 from .test_service import Harness, in_threads, until_all_wait
 

@@ -11,7 +11,7 @@ from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestEr
 from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock
 
-from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
+from .fetch_threads import FetchThreads
 from .scripted_server import ScriptedServer, error_answer, token_answer
 
 

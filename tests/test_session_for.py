@@ -25,7 +25,6 @@ from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
 from .conftest import SECRET
-from .fetch_threads import FetchThreads, fetch_threads  # noqa: F401 - each test has it
 from .scripted_server import ScriptedServer, error_answer, token_answer
 from .test_service import Harness
 

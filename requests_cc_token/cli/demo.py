@@ -134,9 +134,12 @@ class _Run:
         """
         # Before the worker begins: an interrupt may come with its first line.
         with _interrupts_call(self._interrupt):
-            threading.Thread(target=self._work, name="worker", daemon=True).start()
+            thread = threading.Thread(target=self._work, name="worker", daemon=True)
+            thread.start()
             try:
                 self._show(output)
+                # Where an error ended it, Python is about to show that, and would not once this program has ended.
+                thread.join()
             finally:
                 self._worker.stop.set()
         return self._summary
