@@ -20,6 +20,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union
 
 from .exceptions import ConfigurationError, TokenRequestError
+from .looks import NEXT_LOOK, Looks
 from .watched_files import file_stamp, is_path
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ COMMAND_TIME = 10.0
 #: Slow hashes that are kept at most: those of a program with thousands of tenants.
 MAX_SLOW_HASHES = 10_000
 _slow_hashes: dict[tuple[bytes, str], bytes] = {}
+
+#: The looks that are being taken at places that may hang, by the identity of the source: one for all its clients.
+_looks = Looks()
 
 
 class SecretSource:
@@ -164,13 +168,15 @@ class CallableSecret(SecretSource):
 
 
 class LastGoodSecret(SecretSource, ABC):
-    """A secret from a place that may be without one for a moment, as halfway through a rotation.
+    """A secret from a place that may be without one for a moment, as halfway through a rotation, or may hang.
 
     The last good one is used meanwhile.
     """
 
     #: Whether the place may have a secret a moment later, when nothing has told that it changed.
     _may_pass: ClassVar[bool]
+    #: Seconds that a look at the place may take. Less than a fetch may, so that the fetch can go on after it.
+    _look_time: float = NEXT_LOOK
     _last_good: str | None = None
 
     @abstractmethod
@@ -179,7 +185,10 @@ class LastGoodSecret(SecretSource, ABC):
 
     def read(self) -> str:
         """The secret that is there now, else the last good one."""
-        text, reason = self._look()
+        try:
+            text, reason = _looks.take(self.identity, self._look, within=self._look_time)
+        except TimeoutError as error:
+            text, reason = "", f"the secret from {self.description}: {error.strerror}"
         if text.strip():
             self._last_good = text
         elif self._last_good is None:
@@ -321,6 +330,8 @@ class CommandSecret(LastGoodSecret):
     """
 
     _may_pass = True
+    # Beside what the command takes: its own file may be where a file system hangs.
+    _look_time = COMMAND_TIME + NEXT_LOOK
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)

@@ -388,7 +388,7 @@ class AccessTokenService:
 
     def _fetch(self, slot: Slot, flight: TokenFlight, demand: Demand) -> None:
         """Get the token, and put it, or the error, where callers find it."""
-        stamp = demand.stamp()
+        stamp = self._stamp_of_fetch(slot, demand)
         unexpected: str | None = None
         brought: AccessToken | TokenRequestError
         try:
@@ -406,6 +406,13 @@ class AccessTokenService:
         if unexpected is not None:
             flight.land()  # a handler of somebody's may be what fails
             logger.error("token client %r: the fetch ended with %s", demand.name, unexpected)
+
+    def _stamp_of_fetch(self, slot: Slot, demand: Demand) -> Hashable:
+        """What a request is sent with now; where that cannot be told, the next stamp that can be had is another one."""
+        try:
+            return self._looks.take(slot.key, demand.stamp, within=NEXT_LOOK)
+        except TimeoutError:
+            return NOT_LOOKED
 
     # Slots
 
@@ -437,7 +444,7 @@ def _timeout_error(demand: Demand, max_time: float, *, asked: float | None) -> T
         advice = "The fetch goes on; call again, or allow this call more time (timeout=...)"
     else:
         limit = f"within the {max_time:.3g} s that a fetch may take"
-        advice = "Look at what the token service, a proxy, the secret's callable or a subscriber waits for"
+        advice = "Look at what the token service, a proxy, the secret's file or callable, or a subscriber waits for"
     return TokenRequestTimeout(
         f"token client {name!r}: no token {limit}; the token endpoint {where} is slow or does not answer. {advice}",
         client=name,

@@ -785,7 +785,8 @@ def test_a31_max_time_holds_on_every_way(way: str) -> None:
         finally:
             gate.set()
     assert isinstance(error, TokenEndpointConnectionError)
-    said = "its credentials were not there in time" if way == "secret" else "did not answer in time"
+    late = "its credentials were not there in time (its secret is from a callable)"
+    said = late if way == "secret" else "did not answer in time"
     assert f"{said}; the 0.3 s of a fetch are over; configure_backchannel(max_time=...) allows more" in str(error)
 
 

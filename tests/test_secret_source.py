@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import sys
+import threading
+import time
 import traceback
 import tracemalloc
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import requests_cc_token.secret_source
 from requests_cc_token import (
     AccessTokenManagement,
     ClientCredentialsClient,
@@ -25,10 +29,10 @@ from requests_cc_token import (
 )
 from requests_cc_token.demand import Demand
 from requests_cc_token.demo.token_service import TokenService
-from requests_cc_token.secret_source import SecretSource, client_secret, fingerprint, secret_source
+from requests_cc_token.secret_source import LastGoodSecret, SecretSource, client_secret, fingerprint, secret_source
 from requests_cc_token.tracebacks import sealed
 
-from .scripted_server import ScriptedServer, error_answer, token_answer
+from .scripted_server import PATIENCE, ScriptedServer, error_answer, token_answer
 
 TAINT = "t41nted-s3cret"
 
@@ -189,6 +193,109 @@ def test_a_file_without_a_secret(file: Path, content: bytes | None, reason: str)
     assert str(failure.value) == f"the secret's file {str(file)!r}: {reason}"
     assert (source.stamp() is None) == (content is None)
     assert TAINT not in shown_below(failure.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+class TestFileThatHangs:
+    """A pipe that nobody writes to stands for a file system whose server is gone: opening it takes for ever."""
+
+    @pytest.fixture
+    def wait(self, monkeypatch: pytest.MonkeyPatch) -> float:
+        """The seconds that a look may take, a few hundredths here."""
+        wait = 0.05
+        monkeypatch.setattr(LastGoodSecret, "_look_time", wait)
+        return wait
+
+    @staticmethod
+    def hang(file: Path) -> None:
+        file.unlink(missing_ok=True)
+        os.mkfifo(file)
+
+    @staticmethod
+    def answer(file: Path, secret: str) -> None:
+        """Let those that wait for it have it, and put a file in its place."""
+        pipe = os.open(file, os.O_WRONLY)
+        new = file.with_suffix(".new")
+        new.write_text(secret)
+        new.replace(file)
+        os.write(pipe, secret.encode())
+        os.close(pipe)
+        until = time.monotonic() + PATIENCE
+        while requests_cc_token.secret_source._looks._under_way:
+            assert time.monotonic() < until, "a look hangs"
+
+    def test_the_last_good_secret_is_used(self, file: Path, wait: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By all of its sources; one look hangs and not one for each, and what it brings at last is used."""
+        sources = [secret_source({"file": file}, "x") for _ in range(5)]
+        assert {source.read() for source in sources} == {TAINT}
+        self.hang(file)
+        opened: list[Path] = []
+        text_of = requests_cc_token.secret_source._text_of
+
+        def opening(path: Path) -> tuple[str, str]:
+            opened.append(path)
+            return text_of(path)
+
+        monkeypatch.setattr(requests_cc_token.secret_source, "_text_of", opening)
+        assert {source.read() for source in sources for _ in range(20)} == {TAINT}
+        assert opened == [file]
+        self.answer(file, "rotated")
+        assert {source.read() for source in sources} == {"rotated"}
+
+    def test_without_a_good_one_there_is_an_error(self, file: Path, wait: float) -> None:
+        """It names the file, and what was waited for; once there is a secret, it is read."""
+        self.hang(file)
+        source = secret_source({"file": file}, "x")
+        for _ in range(2):
+            with pytest.raises(TokenRequestError) as failure:
+                source.read()
+            assert str(failure.value) == (
+                f"the secret from the file {str(file)!r}: it is still being read after {wait} s"
+            )
+        self.answer(file, TAINT)
+        assert source.read() == TAINT
+
+    def test_t13_calls_go_on_with_the_last_good_one(
+        self, token_service: TokenService, file: Path, wait: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A token is requested with it though file and stamp hang; a client that never had one is told its file."""
+        with AccessTokenManagement() as management:
+            for name in ("worker", "new"):
+                management.add_client(
+                    name,
+                    token_endpoint=token_service.token_endpoint,
+                    client_id=name,
+                    client_secret={"file": file},
+                )
+                token_service.add_client(name, TAINT)
+            first = management.service.get_access_token("worker")
+            self.hang(file)
+            stat = os.stat
+            over = threading.Event()
+
+            def hanging(path: Any, *arguments: Any, **options: Any) -> Any:
+                if os.fspath(path) == str(file):
+                    over.wait(PATIENCE)
+                return stat(path, *arguments, **options)
+
+            monkeypatch.setattr("requests_cc_token.service.NEXT_LOOK", wait)
+            monkeypatch.setattr(os, "stat", hanging)
+            management.service.delete_access_token("worker")
+            assert management.service.get_access_token("worker").value != first.value
+            with pytest.raises(TokenRequestError) as failure:
+                management.service.get_access_token("new")
+            assert str(failure.value) == (
+                f"token client 'new': the secret from the file {str(file)!r}: it is still being read after {wait} s"
+            )
+            with pytest.raises(TokenRequestError):
+                management.service.get_access_token("new")
+            over.set()
+            self.answer(file, TAINT)
+            until = time.monotonic() + PATIENCE
+            while management.service.health("new")["seconds_to_expiry"] is None:
+                assert time.monotonic() < until
+                with contextlib.suppress(TokenRequestError):
+                    management.service.get_access_token("new")
 
 
 def test_a_file_that_is_no_secret(file: Path) -> None:

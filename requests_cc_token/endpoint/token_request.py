@@ -194,7 +194,9 @@ class Attempt:
             customize=None if client.customize_request is None else self._customize,
         )
         request.headers.update(client.headers)
-        self._late = "its credentials were not there in time"
+        secret = client.client_secret
+        source = "" if secret is None else f" (its secret is from {secret.description})"
+        self._late = f"its credentials were not there in time{source}"
         client.auth.authenticate(request, client)
         if self._endpoint == "token_endpoint":
             if client.grant is not None:
