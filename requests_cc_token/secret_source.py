@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union
 
+from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
 from .looks import NEXT_LOOK, Looks
 from .watched_files import file_stamp, is_path
@@ -170,7 +171,7 @@ class CallableSecret(SecretSource):
 class LastGoodSecret(SecretSource, ABC):
     """A secret from a place that may be without one for a moment, as halfway through a rotation, or may hang.
 
-    The last good one is used meanwhile.
+    The last good one is used meanwhile, and one warning says so.
     """
 
     #: Whether the place may have a secret a moment later, when nothing has told that it changed.
@@ -178,6 +179,8 @@ class LastGoodSecret(SecretSource, ABC):
     #: Seconds that a look at the place may take. Less than a fetch may, so that the fetch can go on after it.
     _look_time: float = NEXT_LOOK
     _last_good: str | None = None
+    #: Why it is used, as far as that was logged.
+    _complaint: str | None = None
 
     @abstractmethod
     def _look(self) -> tuple[str, str]:
@@ -191,8 +194,12 @@ class LastGoodSecret(SecretSource, ABC):
             text, reason = "", f"the secret from {self.description}: {error.strerror}"
         if text.strip():
             self._last_good = text
+            self._complaint = None
         elif self._last_good is None:
             raise TokenRequestError(reason, transient=self._may_pass)
+        elif self._complaint != reason:
+            self._complaint = reason
+            logger.warning("%s; going on with the last good one", reason)
         return self._last_good
 
 

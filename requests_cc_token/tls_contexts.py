@@ -6,6 +6,7 @@ authority that was withdrawn. Here a context is made anew once a file of it has 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import ssl
@@ -125,8 +126,11 @@ class TLSContexts:
         def verified() -> ssl.SSLContext:
             if not os.path.exists(place):  # noqa: PTH110 - as text, which it is
                 raise OSError(f"Could not find a suitable TLS CA certificate bundle, invalid path: {place}")
-            context = self._base()
             in_folder = os.path.isdir(place)  # noqa: PTH112
+            if not in_folder and not os.path.isfile(place):  # noqa: PTH113
+                # A pipe can be read once, and would be waited for until somebody writes to it.
+                raise OSError(errno.EINVAL, "it is no regular file", place)
+            context = self._base()
             context.load_verify_locations(None if in_folder else place, place if in_folder else None)
             return context
 
@@ -159,8 +163,8 @@ def _digest(paths: Iterable[str]) -> bytes:
     for path in map(Path, paths):
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             try:
-                content = file.read_bytes()
+                content = file.read_bytes() if file.is_file() else b""
             except OSError:
-                content = b""  # a folder, or gone: what makes the context says so where it matters
+                content = b""  # gone: what makes the context says so where it matters
             digest.update(b"%d %d " % (len(str(file)), len(content)) + os.fsencode(file) + content)
     return digest.digest()

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,9 @@ from requests_cc_token import (
 from requests_cc_token.authentication.certificate import SPARE_CONTEXTS, ClientCertificate, client_certificate
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.endpoint.failures import Limits, explained
+from requests_cc_token.watched_files import read_regular
 
-from .scripted_server import ScriptedServer, answer, error_answer
+from .scripted_server import PATIENCE, ScriptedServer, answer, error_answer
 from .skipping_clock import SkippingClock
 from .strict_fixtures import KEY, authority_of_the_module, files_of_the_worker, service_on_tls  # noqa: F401 - fixtures
 from .strict_service import Authority, ClientFiles, StrictApi, StrictTokenService
@@ -307,6 +309,45 @@ def test_a_new_authority_while_the_certificate_is_being_replaced(files: ClientFi
         trustme.CA().cert_pem.write_to_path(bundle)
         seen.append(certificate.context(str(bundle)))
     assert len(set(map(id, seen))) == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_an_authoritys_bundle_that_is_a_pipe(world: World, tmp_path: Path) -> None:
+    """On both channels an error that names it, at once; and a good one in its place is used."""
+    bundle = tmp_path / "bundle.pem"
+    os.mkfifo(bundle)
+    world.management.configure_backchannel(verify=str(bundle), max_tries=1)
+    world.add(auth=TlsClientAuth(world.files.cert, world.files.key))
+    with world.session() as session:
+        with pytest.raises(TokenRequestError, match=r"bundle\.pem"):
+            session.get("x")
+        bundle.unlink()
+        world.authority.ca.cert_pem.write_to_path(bundle)
+        world.management.configure_backchannel(verify=str(bundle))
+        other = tmp_path / "other.pem"
+        os.mkfifo(other)
+        with pytest.raises(OSError, match=r"other\.pem"):
+            session.get("x", verify=str(other))
+        assert session.get("x", verify=str(bundle)).status_code == 200
+
+
+def test_a_certificates_file_that_hangs_later(
+    files: ClientFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contexts with what was read before are at hand; for those that are to follow nobody waits for long."""
+    certificate = ClientCertificate(files.cert, files.key).current()
+    monkeypatch.setattr("requests_cc_token.authentication.certificate.NEXT_LOOK", 0.05)
+    reading, over = threading.Event(), threading.Event()
+
+    def hanging(path: str) -> bytes:
+        reading.set()
+        assert over.wait(PATIENCE)
+        return read_regular(path)
+
+    monkeypatch.setattr("requests_cc_token.authentication.certificate.read_regular", hanging)
+    assert certificate.context(False) is not certificate.context(True)
+    assert reading.is_set()
+    over.set()
 
 
 def test_contexts_at_hand_come_to_an_end(files: ClientFiles, tmp_path: Path) -> None:

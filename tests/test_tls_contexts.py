@@ -142,6 +142,28 @@ def test_a_bundle_that_never_was_there(tmp_path: Path) -> None:
             contexts.get(str(tmp_path / "none.pem"))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_bundle_that_is_a_pipe(tmp_path: Path, old: trustme.CA, caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused at once; in the place of a good one, that goes on; in a folder of authorities it is none."""
+    bundle, folder, contexts = tmp_path / "ca.pem", tmp_path / "authorities", TLSContexts()
+    os.mkfifo(bundle)
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"it is no regular file: .*ca\.pem"):
+            contexts.get(str(bundle))
+    bundle.unlink()
+    write(bundle, pem(old))
+    good = contexts.get(str(bundle))
+    bundle.unlink()
+    os.mkfifo(bundle)
+    assert contexts.get(str(bundle)) is good
+    assert caplog.messages == [
+        f"the CA bundle '{bundle}': it is no regular file; going on with what was read before"
+    ]
+    folder.mkdir()
+    os.mkfifo(folder / "0123abcd.0")
+    assert authorities(contexts.get(str(folder))) == set()
+
+
 def test_verify_as_requests_has_it() -> None:
     """True is requests' own bundle; False verifies nothing; each has a context of its own."""
     contexts = TLSContexts()

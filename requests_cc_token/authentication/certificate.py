@@ -6,7 +6,6 @@ import contextlib
 import os
 import ssl
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn, Union
 from urllib.parse import urlsplit
 
@@ -16,10 +15,11 @@ from requests.utils import prepend_scheme_if_needed, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
 
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
+from requests_cc_token.looks import NEXT_LOOK, Looks
 from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
 from requests_cc_token.tls_contexts import TLSContexts
 from requests_cc_token.tracebacks import sealed
-from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path
+from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path, read_regular
 
 from .signing_key import thumbprint_of_pem
 
@@ -93,6 +93,7 @@ class _Chain:
         self._pair = pair
         self._password = password
         self._thumbprint = thumbprint
+        self._looks = Looks()
         self._spare = [self._loaded() for _ in range(SPARE_CONTEXTS)]
 
     def context(self) -> ssl.SSLContext:
@@ -100,11 +101,14 @@ class _Chain:
         if not self._spare:
             return self._loaded()
         context = self._spare.pop()
-        # For the next CA bundle, which may come while the certificate's files are being replaced.
-        with contextlib.suppress(OSError, ValueError, TokenRequestError):
-            if thumbprint_of_pem(Path(self._pair[0]).read_bytes()) == self._thumbprint:
-                self._spare.append(self._loaded())
+        # For the next CA bundle, which may come while the certificate's files are being replaced, or hang.
+        with contextlib.suppress(OSError, ValueError, TokenRequestError, UnusableFileError):
+            self._looks.take(None, self._load_spare, within=NEXT_LOOK)
         return context
+
+    def _load_spare(self) -> None:
+        if thumbprint_of_pem(read_regular(self._pair[0])) == self._thumbprint:
+            self._spare.append(self._loaded())
 
     def _loaded(self) -> ssl.SSLContext:
         context = create_urllib3_context()
