@@ -59,22 +59,26 @@ def pyplot() -> Any:
 
 
 def life_of_a_token() -> str:
-    """Soft and hard expiry on a line of time, and the renewal in between."""
-    start, soft, hard, end, y = 40, 500, 620, 700, 90
+    """Soft and hard expiry on a line of time, and the renewal in between; narrow enough for a telephone."""
+    start, soft, hard, end, y = 20, 320, 400, 460, 60
     parts = [
         f'<rect x="{start}" y="{y}" width="{soft - start}" height="26" fill="{GREEN}" opacity="0.75"/>',
         f'<rect x="{soft}" y="{y}" width="{hard - soft}" height="26" fill="{ORANGE}" opacity="0.75"/>',
         f'<rect x="{hard}" y="{y}" width="{end - hard}" height="26" fill="{RED}" opacity="0.75"/>',
         text((start + soft) / 2, y - 12, "used, nothing is sent", GREEN),
-        text(soft - 6, y - 34, "still used; a renewal runs in the background", ORANGE),
-        line(soft + 20, y - 28, soft + 50, y - 2, ORANGE),
-        text((hard + end) / 2 + 10, y - 12, "not used", RED),
+        text(hard, y - 34, "still used; renewed in the background", ORANGE, "end"),
+        line(hard - 40, y - 28, hard - 40, y - 2, ORANGE),
+        text(end, y - 12, "not used", RED, "end"),
     ]
-    for x, words in ((start, "asked for"), (soft, "soft expiry"), (hard, "hard expiry"), (end, "its end")):
-        parts += [line(x, y - 4, x, y + 36), text(x, y + 52, words)]
-    parts.append(text(soft, y + 90, "80 to 85 % of its life"))
-    parts.append(line(soft, y + 58, soft, y + 76, GREY, 'stroke-dasharray="3 3"'))
-    return svg(760, 200, "The life of a token: soft expiry, hard expiry, end", parts)
+    labels = (
+        (start, 52, "asked for", "start"),
+        (soft, 52, "soft expiry, at 80 to 85 %", "end"),
+        (hard, 74, "hard expiry", "middle"),
+        (end, 52, "its end", "end"),
+    )
+    for x, below, words, anchor in labels:
+        parts += [line(x, y - 4, x, y + below - 14), text(x, y + below, words, GREY, anchor)]
+    return svg(480, 146, "The life of a token: soft expiry, hard expiry, end", parts)
 
 
 def one_request() -> str:

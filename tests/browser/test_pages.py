@@ -44,6 +44,12 @@ for (const e of text.querySelectorAll("*")) {
 if (document.scrollingElement.scrollWidth > innerWidth) found.push("the page");
 return found;
 """
+#: Tables that a reader has to scroll, and how wide they are.
+TABLES_THAT_SCROLL = """
+return [...document.querySelectorAll("article .table-wrapper")]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1)
+  .map((e) => e.textContent.trim().slice(0, 60) + ": " + e.scrollWidth + " in " + e.clientWidth);
+"""
 #: How far from black the page's ground is, 0 to 255.
 GROUND = "return Math.max(...getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3));"
 #: Pictures that were not drawn.
@@ -124,7 +130,10 @@ def keep_picture(browser: Any, page: str, width: int, scheme: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_fits_its_window(site: str, browser: Any, page: str) -> None:
-    """In both widths and schemes nothing sticks out, no picture is missing, and the console has no error."""
+    """In both widths and schemes nothing sticks out, no picture is missing, and the console has no error.
+
+    A wide window shows each table whole.
+    """
     for width in WIDTHS:
         for scheme in SCHEMES:
             show(browser, f"{site}/{page}", width, scheme)
@@ -132,6 +141,8 @@ def test_a_page_fits_its_window(site: str, browser: Any, page: str) -> None:
             how = f"{page} at {width} px, {scheme}"
             assert browser.execute_script(TOO_WIDE) == [], f"{how}: wider than the window"
             assert browser.execute_script(NO_PICTURE) == [], f"{how}: not drawn"
+            if width == max(WIDTHS):
+                assert browser.execute_script(TABLES_THAT_SCROLL) == [], f"{how}: tables that have to be scrolled"
             assert (browser.execute_script(GROUND) > 128) == (scheme == "light"), f"{how}: its ground"
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
