@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import requests_cc_token
 from requests_cc_token import AccessTokenManagement
@@ -35,6 +36,12 @@ if sys.dont_write_bytecode:
     sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     del os.environ["PYTHONDONTWRITEBYTECODE"]
+
+
+# How fast an example is made and tried depends on what else the machine does; everything else stays as Hypothesis has
+# it, be it at a desk or in CI.
+settings.register_profile("however busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("however busy")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -187,6 +187,9 @@ class ScriptedServer:
         """Stop listening, open every gate, close every connection."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        # Its number may be another server's at once, where an ``accept()`` of this one that comes late has no place.
+        if self._thread.is_alive():
+            self._thread.join(PATIENCE)
         self._listener.close()
         with self._changed:
             still_open = list(self._open)
@@ -194,7 +197,8 @@ class ScriptedServer:
                 gate.set()
         for connection in still_open:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # Not an SSLSocket's own: it takes away what the thread that serves the connection uses at this moment.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def wait_for_requests(self, count: int) -> None:
         """Return once so many requests have come in; fail where they do not come."""

@@ -40,6 +40,7 @@ from requests_cc_token.demand import Demand
 from requests_cc_token.demo.token_service import TokenService
 
 from .conftest import SECRET
+from .scripted_server import PATIENCE
 from .skipping_clock import SkippingClock
 from .strict_service import Authority
 
@@ -273,7 +274,9 @@ def test_a_public_part_that_is_somebody_elses() -> None:
 
 @pytest.fixture(params=["memory", "file"])
 def cache(request: pytest.FixtureRequest, tmp_path: Path, clock: SkippingClock) -> TokenCache:
-    return MemoryTokenCache(clock=clock) if request.param == "memory" else FileTokenCache(tmp_path / "tokens")
+    if request.param == "memory":
+        return MemoryTokenCache(clock=clock)
+    return FileTokenCache(tmp_path / "tokens", timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -317,7 +320,7 @@ def test_a_rotation_costs_one_token_request(
     token_service: TokenService, worker: dict[str, Any], tmp_path: Path
 ) -> None:
     """With the new secret there is one request, for all that have it; with the old one none gets the new token."""
-    secret, cache = tmp_path / "secret", FileTokenCache(tmp_path / "tokens")
+    secret, cache = tmp_path / "secret", FileTokenCache(tmp_path / "tokens", timeout=PATIENCE)
     secret.write_text(SECRET)
 
     def token() -> str:
@@ -337,7 +340,7 @@ def test_a_rotation_costs_one_token_request(
 
 def test_a_proof_that_cannot_be_had(worker: dict[str, Any], tmp_path: Path) -> None:
     """Without its secret a client gets nothing out of a cache either; the error names client and file."""
-    cache = FileTokenCache(tmp_path / "tokens")
+    cache = FileTokenCache(tmp_path / "tokens", timeout=PATIENCE)
     with AccessTokenManagement(cache=cache) as management:
         management.add_client("worker", client_secret={"file": tmp_path / "none"}, **worker)
         for use in (management.service.get_access_token, management.service.delete_access_token):

@@ -28,7 +28,7 @@ from requests_cc_token import (
 )
 from requests_cc_token.bridges.opentelemetry import BOUNDARIES, MAX_CODES, instrument
 
-from .scripted_server import ScriptedServer, error_answer, token_answer
+from .scripted_server import PATIENCE, ScriptedServer, error_answer, token_answer
 from .test_service import Harness
 
 PAGE = (Path(__file__).parents[1] / "docs" / "metrics-and-traces.md").read_text(encoding="utf-8")
@@ -180,7 +180,7 @@ def test_a_token_from_a_shared_cache(server: ScriptedServer, watched: Watched, t
     server.default = token_answer("one")
     options: dict[str, Any] = {"token_endpoint": server.token_endpoint, "client_id": "x", "client_secret": "T41NT"}
     for _ in range(2):
-        with AccessTokenManagement(cache=FileTokenCache(tmp_path / "tokens")) as management:
+        with AccessTokenManagement(cache=FileTokenCache(tmp_path / "tokens", timeout=PATIENCE)) as management:
             watched.instrument(management)
             management.add_client("shared", **options)
             management.service.get_access_token("shared")

@@ -146,7 +146,7 @@ class TestItsFolder:
             with pytest.raises(ConfigurationError, match=f"other users may write to {above}"):
                 FileTokenCache(above / "between" / "tokens", clock=clock)
         above.chmod(0o1777)
-        FileTokenCache(above / "between" / "tokens", clock=clock).set(KEY, token(clock))
+        FileTokenCache(above / "between" / "tokens", timeout=PATIENCE, clock=clock).set(KEY, token(clock))
 
     def test_a12_a_folder_that_comes_later(self, tmp_path: Path, clock: ManualClock) -> None:
         """What could not be judged when the cache was made, for a disk that was gone, is judged at the first use."""
@@ -192,7 +192,7 @@ class TestItsFolder:
         """So that a folder which was made here is never refused."""
         before = os.umask(0)
         try:
-            FileTokenCache(tmp_path / "a" / "b" / "tokens", clock=clock).set(KEY, token(clock))
+            FileTokenCache(tmp_path / "a" / "b" / "tokens", timeout=PATIENCE, clock=clock).set(KEY, token(clock))
         finally:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700

@@ -177,7 +177,7 @@ def test_without_a_thread_there_is_no_operation(calls: BoundedCalls) -> None:
     assert ran == []
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal that comes by itself")
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs a signal that comes by itself")
 def test_an_interrupt_leaves_nothing_behind(calls: BoundedCalls) -> None:
     """What is granted to a caller whom a signal's handler took away is given back, and counts while it hangs."""
     gate, undone = threading.Event(), threading.Event()
@@ -185,13 +185,18 @@ def test_an_interrupt_leaves_nothing_behind(calls: BoundedCalls) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def operation() -> None:
+        # By now its caller waits for it, or is about to; a timer's signal might come sooner.
+        gate.wait(0.01)
+        signal.pthread_kill(caller, signal.SIGALRM)
+        gate.wait(PATIENCE)
+
+    caller = threading.get_ident()
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
         with pytest.raises(KeyboardInterrupt):
-            calls.call("lease from", lambda: gate.wait(PATIENCE), patient(), undo=lambda _: undone.set())
+            calls.call("lease from", operation, patient(), undo=lambda _: undone.set())
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
     assert not undone.is_set()
     gate.set()

@@ -52,6 +52,7 @@ def config(request: pytest.FixtureRequest, tmp_path: Path, tokens: TokenService)
         "cache": {**cache, "lease": LEASE, "timeout": PATIENCE},
         "token_endpoint": tokens.token_endpoint,
         "hash_once": True,
+        "patient": True,
     }
 
 

@@ -131,7 +131,7 @@ def test_a_store_comes_and_goes_under_load(tokens: TokenService, server: RedisSe
     No call fails; each worker warns once in each cool-down at most; and once the cool-down is over they share again.
     """
     workers = [
-        Worker(tokens, lambda clock: RedisTokenCache(server.url, timeout=0.2, clock=clock), ManualClock())
+        Worker(tokens, lambda clock: RedisTokenCache(server.url, timeout=1.0, clock=clock), ManualClock())
         for _ in range(2)
     ]
     with workers[0].management, workers[1].management, warnings() as texts, Load(workers) as load:

@@ -38,7 +38,7 @@ from requests_cc_token.grants.by_name import GRANTS, keywords_of
 from requests_cc_token.grants.grant import Grant
 
 from .granting_service import EXCHANGE, JWT_BEARER, TYPE, GrantingService
-from .scripted_server import answer, error_answer
+from .scripted_server import PATIENCE, answer, error_answer
 from .skipping_clock import SkippingClock
 from .strict_fixtures import KEY, empty_management  # noqa: F401 - fixtures
 from .strict_service import StrictApi
@@ -580,7 +580,8 @@ class TestWhoCannotProveItselfGetsNothing:
     ) -> None:
         """Managements with the same key share a folder's tokens; one with another key gets its own, or none."""
         for key in (KEY, KEY, OTHER_KEY):
-            with AccessTokenManagement(cache=FileTokenCache(tmp_path / "tokens", clock=clock), clock=clock) as own:
+            cache = FileTokenCache(tmp_path / "tokens", timeout=PATIENCE, clock=clock)
+            with AccessTokenManagement(cache=cache, clock=clock) as own:
                 add(own, service, JwtBearerGrant(key))
                 if key is KEY:
                     assert fetch(own) == "T41NT-token-1"

@@ -308,7 +308,7 @@ BARE = """
     except ConfigurationError as error:
         print("no home" in str(error))
     with tempfile.TemporaryDirectory() as folder:
-        management = AccessTokenManagement(cache=FileTokenCache(folder))
+        management = AccessTokenManagement(cache=FileTokenCache(folder, timeout=30))
         management.add_client("w", token_endpoint=sys.argv[1], client_id="m", client_secret={"env": "SECRET"})
         _thread.start_new_thread = threading._start_new_thread = no_thread
         threading._start_joinable_thread = no_thread

@@ -110,10 +110,14 @@ def test_a_parameter_named_twice(line: str) -> None:
 def test_a42_challenges_are_read_up_to_a_bound(hostile: str) -> None:
     """An answer full of challenges costs milliseconds, in few lines or in as many as a header takes."""
     for lines in ([hostile * (60_000 // len(hostile))] * 90, [hostile * (MAX_TEXT // 90 // len(hostile))] * 90):
-        started = time.process_time()
-        challenges = parse_challenges(lines)
-        assert time.process_time() - started < 0.05, "microseconds, but this machine has other work too"
-        assert len(challenges) <= MAX_CHALLENGES
+        took: list[float] = []
+        for _ in range(5):
+            started = time.thread_time()
+            challenges = parse_challenges(lines)
+            took.append(time.thread_time() - started)
+            assert len(challenges) <= MAX_CHALLENGES
+        # The least, since the collector may come at any time, for all that the tests before have left.
+        assert min(took) < 0.05, "microseconds, but this machine has other work too"
 
 
 def test_a42_what_is_short_is_read_beside_what_is_not() -> None:
