@@ -36,6 +36,9 @@ from .scripted_server import PATIENCE, ScriptedServer, error_answer, token_answe
 
 TAINT = "t41nted-s3cret"
 
+#: Has a file hang; what it returns ends that with a secret.
+Hang = Callable[[], Callable[[str], None]]
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -213,36 +216,40 @@ def test_a_file_without_a_secret(file: Path, content: bytes | None, reason: str)
 class TestFileThatHangs:
     """A pipe that nobody writes to stands for a file system whose server is gone: opening it takes for ever."""
 
+    #: Seconds that a look may take while it hangs; else as many as a busy machine takes.
+    WAIT = 0.05
+
     @pytest.fixture
-    def wait(self, monkeypatch: pytest.MonkeyPatch) -> float:
-        """The seconds that a look may take, a few hundredths here."""
-        wait = 0.05
-        monkeypatch.setattr(LastGoodSecret, "_look_time", wait)
-        return wait
+    def hang(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> Hang:
+        """Have the file hang until the answer is called: who waits for it has the secret, and a file is there again."""
+        monkeypatch.setattr(LastGoodSecret, "_look_time", PATIENCE)
 
-    @staticmethod
-    def hang(file: Path) -> None:
-        file.unlink(missing_ok=True)
-        os.mkfifo(file)
+        def hang() -> Callable[[str], None]:
+            file.unlink()
+            os.mkfifo(file)
+            monkeypatch.setattr(LastGoodSecret, "_look_time", self.WAIT)
 
-    @staticmethod
-    def answer(file: Path, secret: str) -> None:
-        """Let those that wait for it have it, and put a file in its place."""
-        pipe = os.open(file, os.O_WRONLY)
-        new = file.with_suffix(".new")
-        new.write_text(secret)
-        new.replace(file)
-        os.write(pipe, secret.encode())
-        os.close(pipe)
-        until = time.monotonic() + PATIENCE
-        while requests_cc_token.secret_source._looks._under_way:
-            assert time.monotonic() < until, "a look hangs"
+            def answer(secret: str) -> None:
+                monkeypatch.setattr(LastGoodSecret, "_look_time", PATIENCE)
+                pipe = os.open(file, os.O_WRONLY)
+                new = file.with_suffix(".new")
+                new.write_text(secret)
+                new.replace(file)
+                os.write(pipe, secret.encode())
+                os.close(pipe)
+                until = time.monotonic() + PATIENCE
+                while requests_cc_token.secret_source._looks._under_way:
+                    assert time.monotonic() < until, "a look hangs"
 
-    def test_the_last_good_secret_is_used(self, file: Path, wait: float, monkeypatch: pytest.MonkeyPatch) -> None:
+            return answer
+
+        return hang
+
+    def test_the_last_good_secret_is_used(self, file: Path, hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:
         """By all of its sources; one look hangs and not one for each, and what it brings at last is used."""
         sources = [secret_source({"file": file}, "x") for _ in range(5)]
         assert {source.read() for source in sources} == {TAINT}
-        self.hang(file)
+        answer = hang()
         opened: list[Path] = []
         text_of = requests_cc_token.secret_source._text_of
 
@@ -252,25 +259,25 @@ class TestFileThatHangs:
 
         monkeypatch.setattr(requests_cc_token.secret_source, "_text_of", opening)
         assert {source.read() for source in sources for _ in range(20)} == {TAINT}
+        answer("rotated")
         assert opened == [file]
-        self.answer(file, "rotated")
         assert {source.read() for source in sources} == {"rotated"}
 
-    def test_without_a_good_one_there_is_an_error(self, file: Path, wait: float) -> None:
+    def test_without_a_good_one_there_is_an_error(self, file: Path, hang: Hang) -> None:
         """It names the file, and what was waited for; once there is a secret, it is read."""
-        self.hang(file)
+        answer = hang()
         source = secret_source({"file": file}, "x")
         for _ in range(2):
             with pytest.raises(TokenRequestError) as failure:
                 source.read()
             assert str(failure.value) == (
-                f"the secret from the file {str(file)!r}: it is still being read after {wait} s"
+                f"the secret from the file {str(file)!r}: it is still being read after {self.WAIT} s"
             )
-        self.answer(file, TAINT)
+        answer(TAINT)
         assert source.read() == TAINT
 
     def test_t13_calls_go_on_with_the_last_good_one(
-        self, token_service: TokenService, file: Path, wait: float, monkeypatch: pytest.MonkeyPatch
+        self, token_service: TokenService, file: Path, hang: Hang, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A token is requested with it though file and stamp hang; a client that never had one is told its file."""
         with AccessTokenManagement() as management:
@@ -283,7 +290,7 @@ class TestFileThatHangs:
                 )
                 token_service.add_client(name, TAINT)
             first = management.service.get_access_token("worker")
-            self.hang(file)
+            answer = hang()
             stat = os.stat
             over = threading.Event()
 
@@ -292,19 +299,18 @@ class TestFileThatHangs:
                     over.wait(PATIENCE)
                 return stat(path, *arguments, **options)
 
-            monkeypatch.setattr("requests_cc_token.service.NEXT_LOOK", wait)
+            monkeypatch.setattr("requests_cc_token.service.NEXT_LOOK", self.WAIT)
             monkeypatch.setattr(os, "stat", hanging)
             management.service.delete_access_token("worker")
             assert management.service.get_access_token("worker").value != first.value
             with pytest.raises(TokenRequestError) as failure:
                 management.service.get_access_token("new")
-            assert str(failure.value) == (
-                f"token client 'new': the secret from the file {str(file)!r}: it is still being read after {wait} s"
-            )
+            said = f"the secret from the file {str(file)!r}: it is still being read after {self.WAIT} s"
+            assert str(failure.value) == f"token client 'new': {said}"
             with pytest.raises(TokenRequestError):
                 management.service.get_access_token("new")
             over.set()
-            self.answer(file, TAINT)
+            answer(TAINT)
             until = time.monotonic() + PATIENCE
             while management.service.health("new")["seconds_to_expiry"] is None:
                 assert time.monotonic() < until
