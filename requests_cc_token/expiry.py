@@ -22,6 +22,8 @@ SOFT_EXPIRY_JITTER = 0.05
 EXPIRY_MARGIN = 5.0
 #: The margin as a share of the lifetime at most, so that a token of 5 s is used for 4.75 s.
 EXPIRY_MARGIN_SHARE = 0.05
+#: Seconds by which the clock that a stored token was dated by may have been ahead of ours.
+MAX_AHEAD = 60.0
 
 # From the operating system: after a fork, or after random.seed(), two processes must not draw the same waits.
 _random = random.SystemRandom()
@@ -56,15 +58,26 @@ def lifetime_bounds(lifetime: float, refresh_in: float | None = None) -> tuple[f
     return hard, min(soft - _random.uniform(0.0, SOFT_EXPIRY_JITTER) * soft, hard)
 
 
+def seconds_ahead(token: AccessToken, now: Moment) -> float:
+    """How far ahead of ours the clock was, at least, that a stored token was dated by; 0 where nothing shows that.
+
+    What was requested in the future was dated by a clock that was ahead, and so is its expiry.
+    """
+    return 0.0 if token.issued_at is None else max(0.0, token.issued_at - now.wall)
+
+
 def localized(token: AccessToken, now: Moment, *, key: str, binding: Binding | None) -> AccessToken:
     """A token that another process stored, its expiry on the monotonic clock of this one."""
-    hard = now.on_monotonic(token.expires_at - _margin(max(token.expires_at - now.wall, 0.0)))
+    # Whatever is wrong with the other's clock, what is left of a lifetime is no more than all of it.
+    expires_at = token.expires_at - seconds_ahead(token, now)
+    hard = now.on_monotonic(expires_at - _margin(max(expires_at - now.wall, 0.0)))
     return AccessToken(
         token.value,
         token.token_type,
         token.scope,
         expires_at=token.expires_at,
         renew_at=token.renew_at,
+        issued_at=token.issued_at,
         extra=token.extra,
         key=key,
         soft_expiry=min(now.on_monotonic(token.renew_at), hard),

@@ -20,7 +20,7 @@ from .endpoint.backchannel import Backchannel
 from .endpoint.token_request import request_token
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenCacheError, TokenRequestError
-from .expiry import Moment, localized
+from .expiry import MAX_AHEAD, Moment, localized, seconds_ahead
 from .grants.grant import OtherTokens
 from .slots import Slot, TokenFlight
 from .tokens import AccessToken
@@ -49,6 +49,8 @@ class TokenSource:
         self._clock = clock
         self._events = events
         self._down_until = float("-inf")
+        #: Whether it was said that another clock is ahead.
+        self._told_of_clock = False
         #: Taken by the one that warns. Nobody waits for it: with two failures at once one warning is enough.
         self._warning = threading.Lock()
 
@@ -107,11 +109,26 @@ class TokenSource:
     def _news(self, slot: Slot, token: AccessToken | None) -> AccessToken | None:
         """The cache's token, where it is usable and tells this process something new."""
         if token is not None and (token.soft_expiry is None or token.hard_expiry is None):
-            token = localized(token, Moment.now(self._clock), key=slot.key, binding=slot.binding)
+            now = Moment.now(self._clock)
+            if seconds_ahead(token, now) > MAX_AHEAD:
+                # Nobody knows when it expires. The new token that is requested instead replaces it.
+                self._tell_of_clock(slot, seconds_ahead(token, now))
+                return None
+            token = localized(token, now, key=slot.key, binding=slot.binding)
         elif token is not None and token.key != slot.key:
             # From a cache in memory, stored under an earlier registration with the same credentials.
             token = replace(token, key=slot.key, binding=slot.binding)
         return slot.news(token, self._clock.monotonic())
+
+    def _tell_of_clock(self, slot: Slot, seconds: float) -> None:
+        if not self._told_of_clock:
+            self._told_of_clock = True
+            logger.warning(
+                "token client %r: a token in the cache was stored by a clock that was %.0f s ahead of this machine's "
+                "and is not used; set the clocks of all that share the cache (NTP)",
+                slot.name,
+                seconds,
+            )
 
     def _lease(self, demand: Demand, key: str, slot: Slot, flight: TokenFlight) -> Lease | None:
         """The right to fetch for all processes, or a token that is there; None where the cache knows no such thing."""

@@ -47,6 +47,8 @@ class AccessToken:
     expires_at: float = field(kw_only=True)
     #: From when on it is renewed in the background, in seconds since the epoch; at its expiry by default.
     renew_at: float = field(default=math.inf, kw_only=True)
+    #: When it was requested, in seconds since the epoch, by the clock of the process that did; None if not known.
+    issued_at: float | None = field(default=None, repr=False, kw_only=True)
     #: What else the answer contained; never a refresh token.
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False, kw_only=True)
     #: The cache key: a hash over what shaped the token request, no secret.
@@ -95,6 +97,7 @@ class AccessToken:
             "scope": self.scope,
             "expires_at": self.expires_at,
             "renew_at": self.renew_at,
+            "issued_at": self.issued_at,
             "extra": dict(self.extra),
             "key": self.key,
         }
@@ -108,7 +111,9 @@ class AccessToken:
         if not isinstance(record, dict) or record.get("format") != RECORD_FORMAT:
             raise ValueError("not a token record of this format")
         value, token_type, scope, key = (record.get(n) for n in ("value", "token_type", "scope", "key"))
-        expires_at, renew_at, extra = (record.get(n) for n in ("expires_at", "renew_at", "extra"))
+        expires_at, renew_at, issued_at, extra = (
+            record.get(n) for n in ("expires_at", "renew_at", "issued_at", "extra")
+        )
         if not (
             isinstance(value, str)
             and is_presentable(value)
@@ -117,10 +122,20 @@ class AccessToken:
             and isinstance(key, str)
             and _is_moment(expires_at)
             and _is_moment(renew_at)
+            and (issued_at is None or _is_moment(issued_at))
             and isinstance(extra, dict)
         ):
             raise ValueError("a token record with missing or malformed members")
-        return cls(value, token_type, scope, expires_at=expires_at, renew_at=renew_at, extra=extra, key=key)
+        return cls(
+            value,
+            token_type,
+            scope,
+            expires_at=expires_at,
+            renew_at=renew_at,
+            issued_at=issued_at,
+            extra=extra,
+            key=key,
+        )
 
 
 def _is_moment(value: object) -> TypeGuard[float]:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from requests_cc_token import AccessToken
 from requests_cc_token.endpoint.token_answer import MAX_LIFETIME
-from requests_cc_token.expiry import EXPIRY_MARGIN, EXPIRY_MARGIN_SHARE, Moment, lifetime_bounds, localized
+from requests_cc_token.expiry import (
+    EXPIRY_MARGIN,
+    EXPIRY_MARGIN_SHARE,
+    Moment,
+    lifetime_bounds,
+    localized,
+    seconds_ahead,
+)
 from requests_cc_token.testing import ManualClock
 
 
@@ -48,3 +55,26 @@ def test_a_stored_token_keeps_the_margins(left: float) -> None:
     margin = min(EXPIRY_MARGIN, max(left, 0) * EXPIRY_MARGIN_SHARE)
     assert token.hard_expiry == pytest.approx(now.monotonic + left - margin)
     assert token.soft_expiry == pytest.approx(min(now.monotonic + left / 2, now.monotonic + left - margin))
+
+
+@given(st.floats(1, 1e6), st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_a_stored_token_lives_no_longer_than_its_lifetime(lifetime: float, ahead: float, age: float) -> None:
+    """However far the clock was ahead by which it was dated: that much shows as its age does not hide."""
+    now = Moment(500.0, 1_700_000_000.0)
+    issued_at = now.wall - age + ahead
+    stored = AccessToken("t", expires_at=issued_at + lifetime, issued_at=issued_at)
+    assert seconds_ahead(stored, now) == pytest.approx(max(0.0, ahead - age), abs=1e-3)
+    token = localized(stored, now, key="key", binding=None)
+    assert token.issued_at == issued_at
+    assert token.hard_expiry is not None
+    assert token.hard_expiry - now.monotonic <= lifetime
+    if ahead >= age:
+        assert token.hard_expiry - now.monotonic == pytest.approx(lifetime_bounds(lifetime)[0], rel=1e-3, abs=1e-3)
+
+
+def test_a_token_that_does_not_say_when_it_was_requested() -> None:
+    """Its expiry is taken for what it says: a record from before, or from a cache of somebody's own."""
+    now = Moment(500.0, 1_700_000_000.0)
+    stored = AccessToken("t", expires_at=now.wall + 1e6)
+    assert seconds_ahead(stored, now) == 0.0
+    assert localized(stored, now, key="key", binding=None).hard_expiry == pytest.approx(500.0 + 1e6 - EXPIRY_MARGIN)

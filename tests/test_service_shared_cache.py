@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from requests_cc_token import AccessToken, AccessTokenManagement, TokenRequestError, TokenRequestParameters
+from requests_cc_token import (
+    AccessToken,
+    AccessTokenManagement,
+    FileTokenCache,
+    TokenCache,
+    TokenRequestError,
+    TokenRequestParameters,
+)
 from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock
 
@@ -88,7 +97,7 @@ def cache() -> ToldCache:
 
 
 @contextmanager
-def managed(cache: ToldCache, server: ScriptedServer, clock: ManualClock) -> Iterator[AccessTokenManagement]:
+def managed(cache: TokenCache, server: ScriptedServer, clock: ManualClock) -> Iterator[AccessTokenManagement]:
     with AccessTokenManagement(cache=cache, clock=clock) as management:
         management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
         yield management
@@ -255,3 +264,45 @@ def test_a_cache_of_ones_own_in_memory_outlives_a_registration(server: ScriptedS
         management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
         management.service.token_rejected(management.service.get_access_token())
         assert management.service.get_access_token().value == "own-2"
+
+
+@pytest.mark.parametrize("kind", ["file", "told"])
+def test_a_token_from_a_clock_that_ran_ahead(
+    server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """Requested in the future, it ends nobody knows when: one request replaces it for all, and a warning says so."""
+    ahead = ManualClock()
+    ahead.step_wall_clock(7200)
+    with managed(FileTokenCache(tmp_path, clock=ahead), server, ahead) as before:
+        first = before.service.get_access_token()
+    clock = ManualClock()
+    caches: dict[str, Callable[[], Any]] = {"file": lambda: FileTokenCache(tmp_path, clock=clock), "told": ToldCache}
+    for number in range(3):
+        cache = caches[kind]()
+        if kind == "told":
+            cache.token = AccessToken.from_record(first.to_record())
+            cache.tell(True)
+        with managed(cache, server, clock) as management:
+            for _ in range(2):
+                assert management.service.get_access_token().value != "own-1"
+        if kind == "told":
+            assert cache.log == ["lease", "set own-" + str(number + 2), "release"]
+    assert len(server.requests) == (2 if kind == "file" else 4)
+    said = (
+        "token client 'w': a token in the cache was stored by a clock that was 7200 s ahead of this machine's "
+        "and is not used; set the clocks of all that share the cache (NTP)"
+    )
+    assert caplog.messages == [said] * (1 if kind == "file" else 3)
+
+
+def test_clocks_that_differ_a_little(server: ScriptedServer, tmp_path: Path) -> None:
+    """One token for all, which is used no longer than its lifetime from when it was found."""
+    ahead, clock = ManualClock(), ManualClock()
+    ahead.step_wall_clock(50)
+    with (
+        managed(FileTokenCache(tmp_path, clock=ahead), server, ahead) as one,
+        managed(FileTokenCache(tmp_path, clock=clock), server, clock) as other,
+    ):
+        assert one.service.get_access_token().value == other.service.get_access_token().value == "own-1"
+        assert other.service.health()["seconds_to_expiry"] <= 3600
+    assert len(server.requests) == 1

@@ -32,6 +32,7 @@ def token(**changes: Any) -> AccessToken:
         "scope": "api",
         "expires_at": 2_000.0,
         "renew_at": 1_900.0,
+        "issued_at": 1_000.0,
         "extra": {"issued_token_type": TAINT},
         "key": "k",
         "soft_expiry": 1.0,
@@ -102,6 +103,7 @@ def test_what_is_left_out() -> None:
     scope=st.none() | st.text(),
     expires_at=MOMENTS,
     renew_at=MOMENTS,
+    issued_at=st.none() | MOMENTS,
     extra=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text(), max_size=3),
     key=st.text(),
 )
@@ -112,6 +114,13 @@ def test_a_record_gives_the_token_back(value: str, key: str, **members: Any) -> 
     assert twin == original
     assert twin.key == key
     assert twin.soft_expiry is twin.hard_expiry is None
+
+
+def test_a_record_from_before_tokens_had_a_moment_of_issue_is_read() -> None:
+    """It is the same token, of which that moment is not known."""
+    record = token().to_record()
+    del record["issued_at"]
+    assert AccessToken.from_record(record) == token(issued_at=None)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +145,8 @@ def test_a_record_gives_the_token_back(value: str, key: str, **members: Any) -> 
         pytest.param({"expires_at": 10**400}, id="huge"),
         {"renew_at": None},
         {"renew_at": float("-inf")},
+        {"issued_at": "1000"},
+        {"issued_at": float("inf")},
         {"extra": None},
         {"extra": []},
     ],

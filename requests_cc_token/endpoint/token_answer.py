@@ -170,6 +170,7 @@ def _token(answer: Answer, members: Mapping[str, Any], demand: Demand, key: str)
         _scope(members.get("scope"), demand, answer.request),
         expires_at=answer.sent.wall + lifetime,
         renew_at=answer.sent.wall + soft,
+        issued_at=answer.sent.wall,
         extra=_kept(members),
         key=key,
         # Counted from before the request was sent, which errs on the safe side.
