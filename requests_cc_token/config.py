@@ -7,9 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .authentication.by_name import METHODS, keys_beside_auth, with_keys_in_auth
 from .clients import OPTIONS
@@ -41,18 +40,20 @@ _TABLES_OF_TEXTS = frozenset("parameters headers proxies claims".split())
 _BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One table of a configuration."""
 
     #: The file and the table, for messages.
     where: str
     name: str
-    options: Mapping[str, Any] = field(repr=False)
+    options: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        # The options may hold secrets.
+        return f"<Entry {self.where}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What a management is to be made of, in this order.
 
     The names of the keys have been checked; their values are checked by what they are passed to.

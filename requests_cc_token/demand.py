@@ -6,8 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .clients import ClientCredentialsClient
 from .exceptions import ConfigurationError, TokenRequestError, TokenRequestTimeout
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from .authentication.dpop import DPoPKey
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """What a caller wants a token for; equal demands are answered by one token.
 
     A token is bound to key and certificate, so they stay what they are from the token request to the last API call.

@@ -7,7 +7,7 @@ wall clock, because they leave the process: in a shared cache, and in what users
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .clock import Clock
 from .tokens import AccessToken, Binding
@@ -29,8 +29,7 @@ MAX_AHEAD = 60.0
 _random = random.SystemRandom()
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """One moment on both clocks."""
 
     #: Seconds on the monotonic clock, which means nothing outside of this process.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Union
+from types import MappingProxyType
+from typing import Any, NamedTuple, Union
 
 import urllib3
 from requests.adapters import BaseAdapter
@@ -16,6 +16,7 @@ from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts.adapter import DEFAULT_POOL_SIZE
 from .token_policy import PolicyOptions, Timeout, TokenPolicy, check_retries
+from .urls import shown_url
 
 #: How often the API calls of a session are tried again, in the manner of requests' own ``max_retries``.
 Retries = Union[int, urllib3.Retry]
@@ -36,8 +37,7 @@ class SessionOptions(PolicyOptions, total=False):
     inner: BaseAdapter | None
 
 
-@dataclass(frozen=True, slots=True)
-class SessionDescription:
+class SessionDescription(NamedTuple):
     """What the sessions of one name are like."""
 
     base_url: str
@@ -45,11 +45,15 @@ class SessionDescription:
     allow_http: bool = False
     timeout: Timeout = DEFAULT_TIMEOUT
     #: Headers of each request; they may hold a gateway's key.
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = MappingProxyType({})
     #: Further adapters by their prefixes.
-    adapters: Mapping[str, BaseAdapter] = field(default_factory=dict)
+    adapters: Mapping[str, BaseAdapter] = MappingProxyType({})
     #: Keywords of ``AccessTokenAdapter``.
-    adapter_options: Mapping[str, Any] = field(default_factory=dict)
+    adapter_options: Mapping[str, Any] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        # Headers, adapters and proxies in them may hold secrets.
+        return f"<SessionDescription {shown_url(self.base_url)}>"
 
     def session(self) -> AccessTokenSession:
         """A new session like that, without the adapter for the token."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Union
 
 from .clock import is_duration
@@ -27,8 +26,7 @@ CALM = BACKOFF_CAP
 MAX_HANGING = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The error of the last fetch that failed, and until when it is everybody's answer."""
 
     error: TokenRequestError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypedDict, get_args
+from typing import Literal, NamedTuple, Protocol, TypedDict, get_args
 
 from .exceptions import TokenRequestError, code_of
 from .keyword_arguments import Unpack
@@ -38,8 +38,7 @@ class Asking(Protocol):
         """The audience, or several."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What tokens were asked for, as figures and events tell it: in which client's name, and which."""
 
     client: str

@@ -13,9 +13,8 @@ import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, extract_zipped_paths
 from urllib3.util.ssl_ import create_urllib3_context
@@ -31,8 +30,7 @@ MAX_CONTEXTS = 64
 _State: TypeAlias = tuple[Stamp | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(NamedTuple):
     """A context, and what the files were like of which it was made."""
 
     context: ssl.SSLContext

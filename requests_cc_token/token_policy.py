@@ -8,8 +8,7 @@ is the one loop around it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Union
 
 import requests
 import urllib3
@@ -54,8 +53,7 @@ class PolicyOptions(TypedDict, total=False):
     token_parameters: TokenRequestParameters | None
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(NamedTuple):
     """One try of a request: with this token, and this nonce of the API in its proof."""
 
     token: AccessToken

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeGuard
 
 if TYPE_CHECKING:
     from .authentication.certificate import LoadedCertificate
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 RECORD_FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """What a token is bound to: a DPoP key (RFC 9449), a client certificate (RFC 8705), or both.
 
     The API wants proof of the key, or a connection with that certificate.

@@ -15,7 +15,7 @@ from requests_cc_token import AccessTokenManagement, FileTokenCache
 from requests_cc_token import config as files
 from requests_cc_token.authentication.by_name import METHODS, keys_beside_auth
 from requests_cc_token.authentication.signing_key import generated
-from requests_cc_token.config import Plan, read_plan
+from requests_cc_token.config import Entry, Plan, read_plan
 from requests_cc_token.grants.by_name import GRANTS, keywords_of
 from requests_cc_token.secret_source import secret_source
 
@@ -155,7 +155,9 @@ def in_the_environment(value: Any, monkeypatch: pytest.MonkeyPatch, way: str = "
 def facts(thing: Any) -> Any:
     """What can be compared of a plan or a part of it: values and what sources give."""
     if is_dataclass(thing) and not isinstance(thing, type):
-        return [facts(getattr(thing, field.name)) for field in fields(thing) if field.name != "where"]
+        return [facts(getattr(thing, field.name)) for field in fields(thing)]
+    if isinstance(thing, Entry):
+        return thing.name, facts(thing.options)
     if isinstance(thing, Mapping):
         if set(thing) in ({"env"}, {"file"}):
             return secret_source(thing, "x").read()

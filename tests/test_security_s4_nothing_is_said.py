@@ -36,6 +36,11 @@ from requests_cc_token import (
     TokenRequestError,
     configure,
 )
+from requests_cc_token.authentication.method import TokenRequest
+from requests_cc_token.config import read_plan
+from requests_cc_token.endpoint.answer import Answer
+from requests_cc_token.expiry import Moment
+from requests_cc_token.session_options import SessionDescription
 
 from .scripted_server import Action, Request, ScriptedServer, answer, broken_off, reset, token_answer
 
@@ -385,7 +390,7 @@ REGISTRATIONS: dict[str, Callable[[AccessTokenManagement], Any]] = {
     ),
     "a client of one's own": lambda m: ClientCredentialsClient("a", client_id="m", client_secret=SECRET),
     "a mapping": lambda m: AccessTokenManagement.from_config({"clients": {"a": {"client_secret": SECRET}}}),
-    "the default's mapping": lambda m: configure({"clients": {"a": {"client_secret": SECRET}}}),
+    "the default's mapping": lambda m: configure({"clients": {"a": {"client_id": "a", "client_secret": SECRET}}}),
     "a mapping of the wrong type": lambda m: AccessTokenManagement.from_config(
         {"clients": {"a": {"token_endpoint": "https://t.test/", "client_id": 1, "client_secret": SECRET}}}
     ),
@@ -463,6 +468,18 @@ def test_s4_reprs(server: ScriptedServer, management: AccessTokenManagement) -> 
     print(token, client, file=stream)
     assert MARK not in stream.getvalue()
     assert SECRET not in json.dumps([dataclasses.asdict(line) for line in management.stats()])
+
+
+def test_s4_reprs_of_values_within_the_package() -> None:
+    """Tables of a file, descriptions of sessions, answers of token services: tools that show locals meet these."""
+    session = {"base_url": "https://api.test/", "headers": {"X-Key": SECRET}}
+    client = {"client_id": "a", "client_secret": SECRET}
+    plan = read_plan({"clients": {"a": client}, "sessions": {"api": session}}, None)
+    assert "clients.a" in repr(plan)
+    description = SessionDescription("https://api.test/", headers={"X-Key": SECRET})
+    answered = Answer(TokenRequest("https://t.test/"), Moment(1, 2), 200, {"Set-Cookie": SECRET}, SECRET.encode())
+    for thing in (plan, description, answered):
+        assert MARK not in f"{thing!r} {thing!s} {thing}"
 
 
 @pytest.mark.conformance("C21")

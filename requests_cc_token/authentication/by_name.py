@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, Union
+from types import MappingProxyType
+from typing import Any, NamedTuple, Union
 
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.keyword_arguments import did_you_mean, refuse_unknown_keys
@@ -24,15 +24,14 @@ ClientAuthLike = Union[str, ClientAuthentication, Mapping[str, Any]]
 DPoPLike = Union[DPoPKey, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(NamedTuple):
     """One method that has a name."""
 
     make: Callable[..., ClientAuthentication]
     #: What it cannot do without.
     needed: str | None = None
     #: Its keywords that are called differently where they stand beside ``auth`` among the keys of a client.
-    beside_auth: Mapping[str, str] = field(default_factory=dict)
+    beside_auth: Mapping[str, str] = MappingProxyType({})
     #: Whether a server that supports it says so in its metadata, by the same name.
     in_metadata: bool = True
 

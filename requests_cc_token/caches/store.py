@@ -9,9 +9,8 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from requests_cc_token.clock import Clock, SystemClock, checked_seconds
 from requests_cc_token.tokens import AccessToken
@@ -54,8 +53,7 @@ class Claim(Generic[_T]):
         self.holding = holding
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """Who fetches the token of a key at this moment."""
 
     #: Its host, where the store has several, and its process; None where the store cannot tell.
@@ -64,8 +62,7 @@ class Holder:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """What a store has for a key, for people who look; a call needs less."""
 
     token: AccessToken | None
@@ -174,7 +171,7 @@ class StoreTokenCache(ABC, Generic[_T]):
         """The token of the key, its age, and the process that requests a new one now. Raises ``TokenCacheError``."""
         kept = self._calls.call("look into", partial(self._inspect, key), Allowance(self._timeout))
         if self._unexpired(kept.token) is None:
-            return replace(kept, token=None, age=None)
+            return kept._replace(token=None, age=None)
         return kept
 
     def try_out(self) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import requests
 import urllib3
@@ -24,17 +24,19 @@ _ENCODING = re.compile(r"utf-(8|16|32)|ascii|iso8859|latin|cp\d+|shift_jis|euc_|
 _NOT_FOR_THE_SESSION = ("Location", "Set-Cookie", "Content-Encoding", "Transfer-Encoding")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An HTTP answer of the token service, read within its bounds. It may hold a token, so it shows no body."""
 
     #: What it answers.
-    request: TokenRequest = field(repr=False)
+    request: TokenRequest
     #: When that was sent.
-    sent: Moment = field(repr=False)
+    sent: Moment
     status_code: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status_code}>"
 
     @property
     def is_success(self) -> bool:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from requests_cc_token.clock import Clock
 from requests_cc_token.threads import start_thread
@@ -23,8 +22,7 @@ class OverdueError(Exception):
     """Work took longer than until its deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """Until when something may take, and which limit that is."""
 
     #: On the monotonic clock.

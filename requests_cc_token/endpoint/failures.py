@@ -5,8 +5,7 @@ from __future__ import annotations
 import http.client
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import requests
 import urllib3
@@ -38,8 +37,7 @@ class TooMuchError(Exception):
         super().__init__(f"the answer is larger than {most // 1024} KiB")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The time limits of one exchange, and what messages say of them."""
 
     #: To connect, and between two bytes.

@@ -7,8 +7,7 @@ import json
 import socket
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from requests_cc_token.authentication.by_name import METHODS
@@ -30,8 +29,7 @@ _OWN_NAMES = frozenset({"localhost.localdomain", "localhost6", "ip6-localhost", 
 _ENDPOINTS = ("token_endpoint", "revocation_endpoint", "introspection_endpoint")
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(NamedTuple):
     """What this package keeps of an issuer's metadata; None where the document does not say."""
 
     issuer: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar, NamedTuple, Union
 
 from requests_cc_token.authentication.method import Applicant, TokenRequest
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, UnknownClientError, one_line
@@ -24,8 +24,7 @@ ACCESS_TOKEN = _PREFIX + "access_token"
 TokenLike = Union[Callable[[], str], Mapping[str, Any], SecretSource]
 
 
-@dataclass(frozen=True, slots=True)
-class GivenToken:
+class GivenToken(NamedTuple):
     """A token to exchange: what it is, and where it comes from at each fetch."""
 
     #: What it is to the exchange, for messages.
