@@ -44,6 +44,8 @@ from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.loopback import LoopbackServer
 from requests_cc_token.demo.token_service import TokenRequest, TokenService
 
+from .redis_server import RedisServer
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
@@ -506,6 +508,71 @@ def test_the_django_site_shares_one_token(world: World, samples: Path, token_req
 
     assert done.returncode == 0, done.stderr
     assert len(token_requests) == 1
+
+
+def test_two_pods_are_ready_and_share_one_token(
+    world: World, samples: Path, token_requests: list[TokenRequest]
+) -> None:
+    """pod.py answers the readiness probe and a scrape, shares its token by Redis, and ends cleanly at SIGTERM."""
+    secrets = samples / "secrets"
+    secrets.mkdir(mode=0o700)
+    (samples / "pod.toml").write_text(
+        (SAMPLES / "pod.toml").read_text(encoding="utf-8").replace("/run/secrets/worker", str(secrets)),
+        encoding="utf-8",
+    )
+    with RedisServer() as redis, requests.Session() as probe:
+        probe.trust_env = False
+        contents = {
+            "client-secret": "secret", "redis-url": redis.url, "token-cache-key": Fernet.generate_key().decode(),
+        }  # fmt: skip
+        for name, content in contents.items():
+            (secrets / name).write_text(f"{content}\n", encoding="utf-8")
+        environment = world.environment(
+            samples, REQUESTS_CC_TOKEN_CONFIG=str(samples / "pod.toml"), STATUS_PORT="0", WORKER_INTERVAL="0.01"
+        )
+        for _ in range(2):
+            with started(["pod.py"], samples, environment) as pod:
+                port = follow(pod.stdout, r"Status on port (\d+)")[1]
+                ready = probe.get(f"http://127.0.0.1:{port}/ready", timeout=PATIENCE)
+                assert (ready.status_code, ready.json()) == (200, {"identityserver": "fine"})
+                scraped = probe.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE).text
+                assert 'requests_cc_token_requests_total{audience="",client="identityserver"' in scraped
+                pod.terminate()
+                assert "Worker stopped" in ended(pod)
+    assert len(token_requests) == 1
+
+
+def test_a_pod_without_a_token_is_not_ready(world: World, samples: Path) -> None:
+    """/ready answers 503 while the token service refuses; the process goes on."""
+    configuration = (SAMPLES / "worker.toml").read_text(encoding="utf-8")
+    (samples / "pod.toml").write_text(configuration, encoding="utf-8")
+    environment = world.environment(
+        samples, REQUESTS_CC_TOKEN_CONFIG="pod.toml", STATUS_PORT="0", M2M_SECRET="wrong", WORKER_INTERVAL="0.01"
+    )
+    with requests.Session() as probe, started(["pod.py"], samples, environment) as pod:
+        probe.trust_env = False
+        follow(pod.stdout, "Not ready: .*invalid_client")
+        port = follow(pod.stdout, r"Status on port (\d+)")[1]
+        ready = probe.get(f"http://127.0.0.1:{port}/ready", timeout=PATIENCE)
+        assert (ready.status_code, ready.json()) == (503, {"identityserver": "failing"})
+        pod.terminate()
+        ended(pod)
+
+
+def test_the_manifest_of_the_pod_is_about_its_program_and_its_files() -> None:
+    """Port, paths and files of pod.yaml are those of pod.py and pod.toml; the page's Secret has the same files."""
+    manifest, program, configuration = (
+        (SAMPLES / f"pod.{kind}").read_text(encoding="utf-8") for kind in ("yaml", "py", "toml")
+    )
+    page = (DOCS / "kubernetes.md").read_text(encoding="utf-8")
+    assert "containerPort: 8000" in manifest
+    assert '"STATUS_PORT", "8000"' in program
+    assert "path: /ready, port: status" in manifest
+    assert {Path(name).parent.as_posix() for name in re.findall(r'file = "([^"]+)"', configuration)} == {
+        re.findall(r"name: secrets, mountPath: ([^,]+),", manifest)[0]
+    }
+    made = set(re.findall(r"--from-file=([\w-]+)(?:\s|$)", page, re.MULTILINE))
+    assert made == {Path(name).name for name in re.findall(r'file = "([^"]+)"', configuration)}
 
 
 def test_every_sample_is_run() -> None:
