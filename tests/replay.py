@@ -58,7 +58,8 @@ class ReplayServer:
         self.connections = 0
         self.heads: list[bytes] = []
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         while True:
@@ -96,11 +97,14 @@ class ReplayServer:
         return b"close" not in headers
 
     def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(PATIENCE)
         self._listener.close()
-        for connection in self._open:
+        for connection in list(self._open):
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
+                # Not an SSLSocket's own: it takes away what the thread that serves the connection uses at this moment.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"

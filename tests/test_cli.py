@@ -67,6 +67,15 @@ def config(tmp_path: Path, token_service: TokenService, api: ProtectedApi) -> Pa
     return path
 
 
+@pytest.fixture(autouse=True)
+def workers_end_with_their_test() -> Iterator[None]:
+    """A demo that a second interrupt ends leaves its call to itself: what that still says is said here."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "worker":
+            thread.join(60)
+
+
 @contextlib.contextmanager
 def program(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     """The program in a process of its own, killed if the block leaves it running."""

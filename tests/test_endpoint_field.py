@@ -48,6 +48,7 @@ from requests_cc_token.exceptions import MAX_TEXT
 from requests_cc_token.expiry import Moment
 from requests_cc_token.slots import Slot
 from requests_cc_token.stats import Asked
+from requests_cc_token.testing import ManualClock
 
 from .internet import certificates
 from .scripted_server import Action, ScriptedServer, answer, error_answer, hang, reset, token_answer
@@ -672,8 +673,14 @@ def test_f24_how_often_and_how_long(management: AccessTokenManagement, server: S
 
 def test_f25_the_limit_that_was_reached(server: ScriptedServer) -> None:
     """Between two bytes, to connect, or for the whole fetch: the option that changes it is the one that is named."""
-    server.default = hang
-    with AccessTokenManagement() as management:
+    clock = ManualClock()
+
+    def hang_too_long(connection: socket.socket) -> bool:
+        clock.advance(0.2)
+        return hang(connection)
+
+    server.script.extend([hang, hang_too_long])
+    with AccessTokenManagement(clock=clock) as management:
         add(management, server)
         management.configure_backchannel(wait=(), timeout=0.05)
         error = str(failed(management))
@@ -752,19 +759,21 @@ def test_a4_no_message_shows_the_query(
 @pytest.mark.parametrize("way", ["own session", "proxy", "own session through a proxy", "secret", "customize_request"])
 def test_a31_max_time_holds_on_every_way(way: str) -> None:
     """A session of the user's, a proxy, and code of the user's alike: the fetch ends when its time is over."""
-    gate = threading.Event()
+    gate, clock = threading.Event(), ManualClock()
 
     def held(*_: Any) -> str:
+        clock.advance(0.3)
         gate.wait(60)
         return SECRET
 
     def dripping(connection: socket.socket) -> bool:
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        clock.advance(0.3)
         while not gate.wait(0.02):
             connection.sendall(b"X-Drip: y\r\n")
         return False
 
-    with ScriptedServer(default=dripping) as server, AccessTokenManagement() as management:
+    with ScriptedServer(default=dripping) as server, AccessTokenManagement(clock=clock) as management:
         options: dict[str, Any] = {}
         if "own session" in way:
             session = requests.Session()
@@ -792,13 +801,14 @@ def test_a31_max_time_holds_on_every_way(way: str) -> None:
 
 def test_a31_tries_that_hang_are_bounded_in_number(server: ScriptedServer) -> None:
     """Each that was given up may hold a thread; beyond sixteen of them no more are begun until one ends."""
-    gate = threading.Event()
+    gate, clock = threading.Event(), ManualClock()
 
     def held(prepared: requests.PreparedRequest) -> None:
+        clock.advance(0.2)
         gate.wait(60)
 
     server.default = token_answer("t")
-    with AccessTokenManagement() as management:
+    with AccessTokenManagement(clock=clock) as management:
         management.configure_backchannel(wait=(), max_time=0.2)
         add(management, server, customize_request=held)
         failed(management)

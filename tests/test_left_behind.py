@@ -18,6 +18,7 @@ from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
 from .conftest import SECRET
+from .fetch_threads import FetchThreads
 
 
 def state(session: requests.Session) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def test_nothing_of_a_management_that_is_gone(api: ProtectedApi, token_service: 
     session.get(api.base_url + "test", timeout=30)
     management.close()
     session.close()
+    FetchThreads.current.end()
     del management, session
     gc.collect()
     assert [reference() for reference in gone] == [None] * 3

@@ -29,6 +29,7 @@ class SqliteTokenCache:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One at a time among all threads and processes. A connection is never taken into a fork or another thread."""
         with contextlib.closing(sqlite3.connect(self._path, timeout=5, isolation_level=None)) as db:
+            db.execute("PRAGMA synchronous = OFF")  # A token that a power cut loses is asked for again.
             db.execute("BEGIN IMMEDIATE")
             yield db
             db.execute("COMMIT")

@@ -9,6 +9,7 @@ import logging
 import socket
 import statistics
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from requests_cc_token import AccessTokenManagement, MemoryTokenCache
+from requests_cc_token.caches.bounded_calls import STEPS
 from requests_cc_token.caches.file import FileTokenCache
 from requests_cc_token.caches.redis import RedisTokenCache
+from requests_cc_token.caches.store import DEFAULT_TIMEOUT
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.testing import ManualClock
 from requests_cc_token.token_source import CACHE_COOL_DOWN
@@ -41,6 +44,8 @@ class Figures:
 
     #: Seconds of the slowest call of each cool-down, less those of the same call without a store.
     delays: list[float] = field(default_factory=list)
+    #: Seconds by which this machine was late at that time, over as many waits as a silent store is waited for.
+    lateness: list[float] = field(default_factory=list)
     calls: int = 0
     failed: int = 0
     warnings: int = 0
@@ -128,8 +133,17 @@ def measure(
         before = len(texts)
         while len(figures.delays) < cool_downs or not over(figures):
             figures.delays.append(with_store.cool_down(figures) - usual)
+            figures.lateness.append(lateness())
         figures.warnings = len(texts) - before
     return figures
+
+
+def lateness() -> float:
+    """Seconds that fifty short waits take too long now: what is waited for in steps stretches so far."""
+    pause, began = threading.Event(), time.perf_counter()
+    for _ in range(STEPS):
+        pause.wait(DEFAULT_TIMEOUT / STEPS)
+    return time.perf_counter() - began - DEFAULT_TIMEOUT
 
 
 @contextmanager
