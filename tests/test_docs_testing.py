@@ -21,7 +21,7 @@ def test_the_suite_of_the_page_passes(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content, encoding="utf-8")
     done = run_pytest(tmp_path, *by_name(), interpreter=("-W", "error"), timeout=PATIENCE)
     tests = sum(content.count("\ndef test_") for content in files.values())
-    assert tests == 10
+    assert tests == 11
     assert f"{tests} passed" in done.stdout, done.stdout + done.stderr
 
 
