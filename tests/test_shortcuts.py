@@ -222,6 +222,14 @@ class Wrapper:
         return self.__wrapped__(*args, **kwargs)
 
 
+def test_a_function_that_was_taken_away(server: ReplayServer, monkeypatch: MonkeyPatch) -> None:
+    """Where somebody has deleted a function that is relied on, nothing is left out, and requests says what it says."""
+    monkeypatch.delattr(requests.Response, "content")
+    assert not table.as_shipped()
+    with pytest.raises(AttributeError, match="content"):
+        short_session().get(server.origin)
+
+
 def test_f43_a_wrapper_that_equals_what_it_wraps(server: ReplayServer, monkeypatch: MonkeyPatch) -> None:
     """It is called, whether it came before the table was made or after."""
     calls: list[str] = []
