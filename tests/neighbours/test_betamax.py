@@ -49,3 +49,19 @@ def test_the_token_request_too(services: Services, tmp_path: Path) -> None:
                 management.mount(session, services.place.base_url, inner=session.get_adapter(services.place.base_url))
                 assert session.get(services.place.base_url + "test").status_code == 200
     assert services.counted == (1, 1)
+
+
+def test_the_token_request_of_an_auth_object_too(services: Services, tmp_path: Path) -> None:
+    """On a session with an auth object the same line is all that it takes."""
+    needed("betamax")
+    import betamax
+
+    for mode in ("once", "none"):
+        session = requests.Session()
+        with services.place.management() as management:
+            management.configure_backchannel(session=session)
+            session.auth = management.auth(None, services.place.base_url)
+            with betamax.Betamax(session, cassette_library_dir=str(tmp_path)) as recorder:
+                recorder.use_cassette("auth", record=mode, match_requests_on=["method", "path"])
+                assert session.get(services.place.base_url + "test").status_code == 200
+    assert services.counted == (1, 1)
