@@ -27,6 +27,7 @@ from requests_cc_token import (
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.testing import FakeApi, FakeTokenService, ManualClock, no_waiting
 
+from .forked import in_child
 from .scripted_server import PATIENCE, ScriptedServer
 
 
@@ -378,3 +379,105 @@ def test_a_program_of_its_own_to_try_against(tmp_path: Path, monkeypatch: pytest
     finally:
         process.kill()
         process.communicate()
+
+
+def raw_answer(port: int, request: bytes) -> bytes:
+    """The first line that a server says to these bytes and the end of them."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return connection.makefile("rb").readline().strip()
+
+
+NO_REQUESTS = {
+    "length below 0": b"POST /token HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    "length is a word": b"POST /token HTTP/1.1\r\nContent-Length: much\r\n\r\n",
+    "length of a disk": b"POST /token HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\n",
+    "breaks off": b"POST /token HTTP/1.1\r\nContent-Length: 100\r\n\r\ngrant_type=",
+    "no address": b"POST http://[::1/token HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+}
+NO_CHUNKS = {
+    "chunk below 0": b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    "chunk is a word": b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nword\r\n",
+    "chunk of a disk": b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n",
+    "chunk breaks off": b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nff\r\ngrant",
+}
+
+
+class TestHostileInput:
+    @pytest.mark.parametrize("kind", [*NO_REQUESTS, *NO_CHUNKS])
+    def test_what_is_no_request_is_answered_and_not_counted(self, fake: FakeTokenService, kind: str) -> None:
+        """With a 400 at once, and on a connection that ends; the next one is served."""
+        assert raw_answer(fake.port, {**NO_REQUESTS, **NO_CHUNKS}[kind]) == b"HTTP/1.1 400 Bad Request"
+        assert fake.requests == []
+        assert requests.post(fake.token_endpoint, timeout=PATIENCE).status_code == 400
+
+    @pytest.mark.parametrize("kind", [*NO_REQUESTS, *NO_CHUNKS])
+    def test_the_demos_services_do_as_well(self, token_service: TokenService, kind: str) -> None:
+        """They read requests in the same way."""
+        assert raw_answer(token_service.port, {**NO_REQUESTS, **NO_CHUNKS}[kind]) == b"HTTP/1.1 400 Bad Request"
+
+    def test_a_client_that_asks_before_it_sends_its_body(self, fake: FakeTokenService) -> None:
+        """It is told to go on, and answered."""
+        with socket.create_connection(("127.0.0.1", fake.port), PATIENCE) as connection:
+            connection.sendall(b"POST /token HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+            lines = connection.makefile("rb")
+            assert lines.readline() == b"HTTP/1.1 100 Continue\r\n"
+            assert lines.readline() == b"\r\n"
+            connection.sendall(b"a=")
+            assert lines.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+        fake.assert_requests(1)
+
+    def test_what_proves_something_is_not_recorded(self, fake: FakeTokenService) -> None:
+        """In no grant: what a test prints of a request holds none of it."""
+        names = "assertion subject_token actor_token password refresh_token code client_secret client_assertion token"
+        requests.post(fake.token_endpoint, dict.fromkeys(names.split(), "T41NT"), timeout=PATIENCE)
+        assert "T41NT" not in f"{fake.requests[0]} {fake.requests!r} {vars(fake.requests[0])}"
+
+    def test_the_name_of_a_scheme_in_any_case(self, fake: FakeTokenService) -> None:
+        """``basic`` is ``Basic`` (RFC 9110 section 11.1)."""
+        answer = requests.post(
+            fake.token_endpoint,
+            {"grant_type": "client_credentials"},
+            headers={"Authorization": "basic d29ya2VyOnNlY3JldA=="},
+            timeout=PATIENCE,
+        )
+        assert answer.status_code == 200
+
+    def test_a_hold_within_a_hold(self, fake: FakeTokenService) -> None:
+        """All are answered when the last one ends."""
+        with fake.hold():
+            with fake.hold():
+                pass
+            assert not fake.gate.is_set()
+        assert fake.gate.is_set()
+
+    def test_a_forked_child_leaves_the_server_to_its_parent(self, fake: FakeTokenService) -> None:
+        """What a child closes, as a fixture that ends in it does, goes on in the process that serves."""
+        in_child(fake.close)
+        assert requests.post(fake.token_endpoint, timeout=PATIENCE).status_code == 400
+
+    def test_what_a_child_does_to_a_server(self) -> None:
+        """It closes its own copy of the socket, and waits for no thread that it does not have."""
+        fake = FakeTokenService()
+        server = fake._server
+        assert server is not None
+        server.process = 0  # another one's
+        fake.close()
+        assert server.socket.fileno() == -1
+        server.shutdown()
+
+    def test_threads_that_start_and_stop_it(self, fake: FakeTokenService) -> None:
+        """One of them at a time; it serves, or does not, and always on its port."""
+
+        def turn() -> None:
+            for _ in range(5):
+                fake.stop()
+                fake.start()
+
+        threads = [threading.Thread(target=turn) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert requests.post(fake.token_endpoint, timeout=PATIENCE).status_code == 400

@@ -20,8 +20,10 @@ from .steering import Answer, answer_of
 #: Seconds that a token lives unless the test says otherwise; what most services do.
 DEFAULT_TOKEN_LIFETIME = 3600
 
-#: Parameters that are never recorded.
-_SECRET_PARAMETERS = frozenset({"client_secret", "client_assertion", "token"})
+#: Parameters that are never recorded: what proves something in any grant.
+_SECRET_PARAMETERS = frozenset(
+    "client_secret client_assertion token assertion subject_token actor_token password refresh_token code".split()
+)
 #: Those that may come more than once (RFC 8707 section 2, RFC 8693 section 2.1).
 _REPEATABLE = frozenset({"resource", "audience"})
 
@@ -266,8 +268,10 @@ def _credentials(request: HttpRequest, form: dict[str, str]) -> tuple[str | None
 
 def _basic(header: str) -> tuple[str, str]:
     """User and password of a Basic header (RFC 7617); two empty ones for anything else."""
+    scheme, _, encoded = header.partition(" ")
     try:
-        user, _, password = base64.b64decode(header.removeprefix("Basic "), validate=True).decode().partition(":")
+        text = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
+        user, _, password = text.partition(":")
     except ValueError:  # neither base64 nor UTF-8
         return "", ""
     return user, password

@@ -45,6 +45,8 @@ class SteeredService(Generic[RecordT]):
         #: While it is clear, requests are recorded and then wait here. See `hold`.
         self.gate = threading.Event()
         self.gate.set()
+        #: How many blocks of `hold` there are at this moment.
+        self._holds = 0
         self._left = threading.Event()
         self._arrival = threading.Condition()
         self._script: deque[Answer] = deque()
@@ -66,12 +68,17 @@ class SteeredService(Generic[RecordT]):
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Within the block every request that arrives waits; at its end all are answered."""
-        self.gate.clear()
+        """Within the block every request that arrives waits; once the last such block has ended all are answered."""
+        with self._arrival:
+            self._holds += 1
+            self.gate.clear()
         try:
             yield
         finally:
-            self.gate.set()
+            with self._arrival:
+                self._holds -= 1
+                if not self._holds:
+                    self.gate.set()
 
     def fail_next(
         self,
