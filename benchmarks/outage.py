@@ -1,6 +1,7 @@
 """Thirty minutes without the token service, replayed in virtual time: who asks how often.
 
-    python -m benchmarks.outage docs/_static/outage.svg
+    python -m benchmarks.outage                             # the figures
+    python -m benchmarks.outage docs/_static/outage.svg     # and the plot
 
 A fleet of processes starts over ten minutes; each is called once a second. The token service issues tokens of an hour,
 fails for thirty minutes, and comes back. What each process knows is a ``Slot``, and time is a number: a hundred
@@ -107,4 +108,5 @@ if __name__ == "__main__":
         f"{outcome.processes} processes: {sum(during) / len(during):.0f} token requests each in the outage "
         f"(least {min(during)}, most {max(during)}), at most {max(outcome.requests[1:])} in one second"
     )
-    plot(outcome, sys.argv[1])
+    if len(sys.argv) > 1:
+        plot(outcome, sys.argv[1])
