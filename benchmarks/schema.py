@@ -23,7 +23,7 @@ from requests_cc_token.authentication.signing_key import KeyLike
 from requests_cc_token.caches.records import EncryptionKey
 from requests_cc_token.clients import ClientOptions
 from requests_cc_token.endpoint.options import BackchannelOptions, Wait
-from requests_cc_token.grants.by_name import GRANTS, keywords_of
+from requests_cc_token.grants.by_name import GRANTS, grant_class, keywords_of
 from requests_cc_token.grants.token_exchange import TokenLike
 from requests_cc_token.parameters import Texts
 from requests_cc_token.secret_source import SecretLike, SecretsLike
@@ -183,7 +183,7 @@ def clients() -> Schema:
 
 def grant(name: str) -> Schema:
     needs = keywords_of(name)
-    found = properties(needs, keywords(GRANTS[name]), rows("### Grants", "option"))
+    found = properties(needs, keywords(grant_class(name)), rows("### Grants", "option"))
     return table({"type": {"type": "string", "enum": [name]}, **found}, "type", *(key for key in needs if needs[key]))
 
 

@@ -74,7 +74,7 @@ class ClientOptions(_NeededOptions, total=False):
     introspection_endpoint: str | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class _Registration:
     """The fields of a token client, each in the one form in which it is used."""
 

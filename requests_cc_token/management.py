@@ -11,7 +11,6 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
-from .access_token_auth import AccessTokenAuth
 from .adapter import AccessTokenAdapter, AdapterOptions
 from .caches.memory import MemoryTokenCache
 from .caches.protocol import SharedTokenCache, TokenCache
@@ -366,6 +365,8 @@ class AccessTokenManagement:
 
         Raises ``ConfigurationError`` for a prefix that would also match other hosts or paths, and for plain http.
         """
+        from .access_token_auth import AccessTokenAuth
+
         return AccessTokenAuth(
             self.service,
             client,

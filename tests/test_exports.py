@@ -102,6 +102,18 @@ def test_importing_the_package_loads_little() -> None:
     assert loaded.isdisjoint(map(room, late.split()))
 
 
+def test_a_session_loads_what_its_client_needs() -> None:
+    """Grants, methods and the auth object come with the first client or call that means them (P11)."""
+    options = "token_endpoint='https://t.test/token', client_id='m2m', client_secret='s'"
+    session = f"from requests_cc_token import session_for; session_for('https://a.test/', {options}"
+    room = "requests_cc_token.{}".format
+    assertions = room("authentication.assertions")
+    others = "authentication.ambient authentication.mutual_tls grants.jwt_bearer grants.token_exchange"
+    late = {assertions, *map(room, others.split())}
+    assert loaded_by(f"{session})").isdisjoint({*late, room("access_token_auth")})
+    assert loaded_by(f"{session}, auth='client_secret_jwt')") & late == {assertions}
+
+
 def test_each_name_is_where_it_is_said_to_be() -> None:
     """Whichever name is asked for first, in a new process, is the one of its room."""
     program = "import requests_cc_token as r; assert r.{0} is r.{0}; assert '{0}' in vars(r)".format

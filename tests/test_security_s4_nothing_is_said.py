@@ -390,7 +390,7 @@ REGISTRATIONS: dict[str, Callable[[AccessTokenManagement], Any]] = {
     ),
     "a client of one's own": lambda m: ClientCredentialsClient("a", client_id="m", client_secret=SECRET),
     "a mapping": lambda m: AccessTokenManagement.from_config({"clients": {"a": {"client_secret": SECRET}}}),
-    "the default's mapping": lambda m: configure({"clients": {"a": {"client_id": "a", "client_secret": SECRET}}}),
+    "the default's mapping": lambda m: configure({"clients": {"a": {"client_secret": SECRET}}}),
     "a mapping of the wrong type": lambda m: AccessTokenManagement.from_config(
         {"clients": {"a": {"token_endpoint": "https://t.test/", "client_id": 1, "client_secret": SECRET}}}
     ),

@@ -1,22 +1,22 @@
-"""Which method is meant: by an object, by its IANA name, by a table with its keywords, by keys of a TOML file."""
+"""Which method is meant: by an object, by its IANA name, by a table with its keywords, by keys of a TOML file.
+
+A method's file is loaded when the method is meant, by the thread that configures the client.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple, Union
 
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.keyword_arguments import did_you_mean, refuse_unknown_keys
 
-from .ambient import AmbientAssertion
-from .assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
-from .client_secret import ClientSecretBasic, ClientSecretPost
 from .dpop import DPoPKey
 from .method import ClientAuthentication
-from .mutual_tls import TlsClientAuth
 
 #: What ``auth=`` may be given as.
 ClientAuthLike = Union[str, ClientAuthentication, Mapping[str, Any]]
@@ -27,18 +27,27 @@ DPoPLike = Union[DPoPKey, Mapping[str, Any]]
 class Method(NamedTuple):
     """One method that has a name."""
 
-    make: Callable[..., ClientAuthentication]
+    #: Its file in this folder, and its class there.
+    file: str
+    kind: str
     #: What it cannot do without.
     needed: str | None = None
     #: Its keywords that are called differently where they stand beside ``auth`` among the keys of a client.
     beside_auth: Mapping[str, str] = MappingProxyType({})
     #: Whether a server that supports it says so in its metadata, by the same name.
     in_metadata: bool = True
+    #: Keywords that the name stands for.
+    implied: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def make(self) -> Callable[..., ClientAuthentication]:
+        """What makes an object of it."""
+        return partial(getattr(import_module(f".{self.file}", __package__), self.kind), **self.implied)
 
     @property
     def keywords(self) -> tuple[str, ...]:
         """What it can be told."""
-        return tuple(name for name in inspect.signature(self.make).parameters if name != "self_signed")
+        return tuple(name for name in inspect.signature(self.make).parameters if name not in self.implied)
 
     @property
     def keys(self) -> dict[str, str]:
@@ -51,17 +60,27 @@ class Method(NamedTuple):
 #: The methods of the IANA registry "OAuth Token Endpoint Authentication Methods" that are for this grant; the last
 #: two have a name here only.
 METHODS: Mapping[str, Method] = {
-    "client_secret_basic": Method(ClientSecretBasic),
-    "client_secret_post": Method(ClientSecretPost),
-    "client_secret_jwt": Method(ClientSecretJwt, beside_auth={"audience": "assertion_audience"}),
-    "private_key_jwt": Method(PrivateKeyJwt, "key", beside_auth={"audience": "assertion_audience"}),
-    "tls_client_auth": Method(TlsClientAuth, "cert"),
-    "self_signed_tls_client_auth": Method(partial(TlsClientAuth, self_signed=True), "cert"),
+    "client_secret_basic": Method("client_secret", "ClientSecretBasic"),
+    "client_secret_post": Method("client_secret", "ClientSecretPost"),
+    "client_secret_jwt": Method(
+        "assertions", "ClientSecretJwt", beside_auth={"audience": "assertion_audience"}
+    ),
+    "private_key_jwt": Method(
+        "assertions", "PrivateKeyJwt", "key", beside_auth={"audience": "assertion_audience"}
+    ),
+    "tls_client_auth": Method("mutual_tls", "TlsClientAuth", "cert"),
+    "self_signed_tls_client_auth": Method(
+        "mutual_tls", "TlsClientAuth", "cert", implied={"self_signed": True}
+    ),
     "client_assertion": Method(
-        ClientAssertion, "source", beside_auth={"source": "assertion", "type": "assertion_type"}, in_metadata=False
+        "assertions",
+        "ClientAssertion",
+        "source",
+        beside_auth={"source": "assertion", "type": "assertion_type"},
+        in_metadata=False,
     ),
     "ambient_assertion": Method(
-        AmbientAssertion, "audience", beside_auth={"audience": "assertion_audience"}, in_metadata=False
+        "ambient", "AmbientAssertion", "audience", beside_auth={"audience": "assertion_audience"}, in_metadata=False
     ),
 }
 
@@ -88,12 +107,13 @@ def client_authentication(given: object, what: str) -> ClientAuthentication:
             f"{what}: auth{shown} is no known method; one of {', '.join(METHODS)}, a table with method=... and its "
             f"keywords, or an object such as PrivateKeyJwt(...){hint}"
         )
-    refuse_unknown_keys(options, method.keywords, f"{what}: {name}")
+    if options:
+        refuse_unknown_keys(options, method.keywords, f"{what}: {name}")
     # Mutual TLS may use the client's own ``cert``.
     if method.needed is not None and method.needed not in ("cert", *options):
         key = method.beside_auth.get(method.needed, method.needed)
         raise ConfigurationError(
-            f"{what}: {name} needs {'an' if key[0] in 'aeiou' else 'a'} {key}: auth={method.make.__name__}"
+            f"{what}: {name} needs {'an' if key[0] in 'aeiou' else 'a'} {key}: auth={method.kind}"
             f"({method.needed}, ...), or in a file {key} beside auth"
         )
     return method.make(**options)

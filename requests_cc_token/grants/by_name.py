@@ -1,28 +1,36 @@
-"""Which grant is meant: by an object, or by a table with its keywords."""
+"""Which grant is meant: by an object, or by a table with its keywords.
+
+A grant's file is loaded when the grant is meant, by the thread that configures the client.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, Union
 
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.keyword_arguments import did_you_mean, refuse_unknown_keys
 
 from .grant import Grant
-from .jwt_bearer import JwtBearerGrant
-from .token_exchange import TokenExchangeGrant
 
 #: What ``grant=`` may be given as.
 GrantLike = Union[Grant, Mapping[str, Any]]
 
-#: The grants by the names that they have in tables.
-GRANTS: Mapping[str, Callable[..., Grant]] = {"jwt_bearer": JwtBearerGrant, "token_exchange": TokenExchangeGrant}
+#: The classes of the grants by the names that they have in tables, which are those of their files in this folder.
+GRANTS: Mapping[str, str] = {"jwt_bearer": "JwtBearerGrant", "token_exchange": "TokenExchangeGrant"}
+
+
+def grant_class(name: str) -> Callable[..., Grant]:
+    """The class of the grant of this name."""
+    found: Callable[..., Grant] = getattr(import_module(f".{name}", __package__), GRANTS[name])
+    return found
 
 
 def keywords_of(name: str) -> dict[str, bool]:
     """What a grant can be told, and whether it has to be."""
-    parameters = inspect.signature(GRANTS[name]).parameters
+    parameters = inspect.signature(grant_class(name)).parameters
     return {keyword: parameter.default is parameter.empty for keyword, parameter in parameters.items()}
 
 
@@ -47,6 +55,6 @@ def grant_of(given: object, what: str) -> Grant | None:
     if missing:
         raise ConfigurationError(f"{what}: the grant {name} lacks {', '.join(missing)}")
     try:
-        return GRANTS[name](**options)
+        return grant_class(name)(**options)
     except ConfigurationError as error:
         raise ConfigurationError(f"{what}: {error}") from None
