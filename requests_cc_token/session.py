@@ -187,7 +187,10 @@ def _is_of_requests(function: Any) -> bool:
     # Looked at as it is first: to unwrap it costs each request thirty times as much.
     if getattr(function, "__globals__", None) is _REQUESTS:
         return True
-    return getattr(inspect.unwrap(function), "__globals__", None) is _REQUESTS
+    try:
+        return getattr(inspect.unwrap(function), "__globals__", None) is _REQUESTS
+    except ValueError:
+        return False  # wrappers that name each other, or thousands of them
 
 
 def _copied(request: requests.Request, url: str) -> requests.Request:

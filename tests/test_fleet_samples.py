@@ -139,4 +139,4 @@ def test_the_cache_over_sqlite_keeps_the_contract(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "--rootdir", tmp_path, sample, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout
     tests = [name for name in dir(SharedTokenCacheContract) if name.startswith("test_")]
-    assert f"{len(tests) + 1} passed" in done.stdout
+    assert f"{len(tests) + 3} passed" in done.stdout

@@ -325,6 +325,23 @@ def test_a_wrapper_that_names_what_it_wraps_changes_nothing(
     assert seen == [None]
 
 
+def test_a_wrapper_that_names_itself(
+    management: AccessTokenManagement, api: ProtectedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sends in the end cannot be seen then: it gets the request with the token, and the call works."""
+
+    def endless(session: Any, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        return SHIPPED(session, request, **options)
+
+    vars(endless)["__wrapped__"] = endless
+    management.add_session("api", base_url=api.base_url)
+    monkeypatch.setattr(requests.Session, "send", endless)
+    with management.make_session("api") as session:
+        response = session.get("test")
+    assert response.status_code == 200
+    assert "Authorization" not in response.request.headers
+
+
 def test_another_class_by_the_name_of_session_changes_nothing(
     management: AccessTokenManagement, api: ProtectedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

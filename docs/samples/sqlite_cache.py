@@ -58,7 +58,7 @@ class SqliteTokenCache:
                 first_seen = written if first_seen is None else first_seen
                 if written != first_seen or (token is not None and enough is not None and enough(token)):
                     return SqliteLease(self, key, token, number=None)  # No turn: somebody else has written.
-                if lease_ends <= time.time():
+                if not 0 < lease_ends - time.time() <= LEASE:  # A clock that was set back ends it, too.
                     turn = (number + 1, time.time() + LEASE, key)
                     db.execute("UPDATE tokens SET number = ?, lease_ends = ? WHERE key = ?", turn)
                     return SqliteLease(self, key, token, number + 1)
@@ -67,8 +67,11 @@ class SqliteTokenCache:
             time.sleep(0.1)
 
     def _usable(self, record: str | None) -> AccessToken | None:
-        token = None if record is None else AccessToken.from_record(json.loads(record))
-        return token if token is not None and self._clock.time() < token.expires_at else None
+        try:
+            token = AccessToken.from_record(json.loads(record or "null"))
+        except ValueError:
+            return None  # Nothing, or not of this version: a new token takes its place.
+        return token if self._clock.time() < token.expires_at else None
 
     def _write(self, key: str, record: str | None) -> None:
         """Without a turn. It takes a number of its own, so that a process whose turn it is writes nothing later."""
@@ -102,6 +105,22 @@ class TestSqliteTokenCache(SharedTokenCacheContract):
 
     def make_cache(self, clock: ManualClock) -> SqliteTokenCache:
         return SqliteTokenCache(self.path, clock)
+
+    def test_a_lease_of_a_clock_that_was_set_back_ends(self) -> None:
+        cache = self.make_cache(self.clock)
+        assert cache.lease(self.key(), lambda: False)
+        with cache.transaction() as db:
+            db.execute("UPDATE tokens SET lease_ends = lease_ends + 3600")
+        lease = cache.lease(self.key(), lambda: False)
+        assert lease is not None
+        assert lease.granted
+
+    def test_what_is_no_record_is_none(self) -> None:
+        cache = self.make_cache(self.clock)
+        cache.set(self.key(), self.token("t"))
+        with cache.transaction() as db:
+            db.execute("UPDATE tokens SET record = '{}'")
+        assert cache.get(self.key()) is None
 
     def test_a_holder_that_died_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The contract does not end a lease, since only the store knows its clock: that test is yours."""
