@@ -18,7 +18,7 @@ from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.expiry import Moment
 
 #: Encodings that are decoded as declared; those left out take time out of proportion, or are no encodings of texts.
-_ENCODING = re.compile(r"utf-(8|16|32)|ascii|iso8859|latin|cp\d+|shift_jis|euc_|gb|big5|koi8|mac-|hz")
+_ENCODING = r"utf-(8|16|32)|ascii|iso8859|latin|cp\d+|shift_jis|euc_|gb|big5|koi8|mac-|hz"
 #: Headers that mean something to a session, and nothing here: where else to go, and what to bring next time. The
 #: last two are about a body that has been read.
 _NOT_FOR_THE_SESSION = ("Location", "Set-Cookie", "Content-Encoding", "Transfer-Encoding")
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
             name = codecs.lookup(declared[1]).name if declared else "utf-8"
         except LookupError:
             name = "utf-8"
-        return self.body.decode(name if _ENCODING.match(name) else "utf-8", "replace")
+        return self.body.decode(name if re.match(_ENCODING, name) else "utf-8", "replace")
 
     def as_response(self) -> requests.Response:
         """The answer as an object of ``requests``, for code that knows those."""

@@ -34,13 +34,14 @@ _NOT_SECRET = frozenset(
     "client_assertion_type token_endpoint".split()
 )
 #: What a JWT may be a part of. It matches wherever it begins, so that a text is read once, whatever is in it.
-_DOTTED = re.compile(r"[\w.-]+")
+_DOTTED = r"[\w.-]+"
 #: How a JWT begins, and how many more characters its header has at least.
 _JWT, _MIN_HEADER = "eyJ", 8
-_ASSIGNED = re.compile(
-    r"(\b(?:access|refresh|id)_?token|\bclient_secret|\bclient_assertion|\bpassword)(\W{0,3}[:=]\W{0,3})([^\s\"'&<>,;}]+)",
-    re.IGNORECASE,
+_ASSIGNED = (
+    r"(\b(?:access|refresh|id)_?token|\bclient_secret|\bclient_assertion|\bpassword)"
+    r"(\W{0,3}[:=]\W{0,3})([^\s\"'&<>,;}]+)"
 )
+
 
 def never_repeated(request: TokenRequest) -> tuple[str, ...]:
     """The credentials of a request, in each form in which a server may echo them; longest first."""
@@ -103,8 +104,8 @@ def outline(answer: Answer, hide: Iterable[str]) -> str | None:
 def _cut(text: str, limit: int, hide: Iterable[str]) -> str | None:
     for secret in hide:
         text = text.replace(secret, "***")
-    text = _DOTTED.sub(_without_jwt, text[: 4 * limit])
-    text = _ASSIGNED.sub(r"\1\2***", text)
+    text = re.sub(_DOTTED, _without_jwt, text[: 4 * limit])
+    text = re.sub(_ASSIGNED, r"\1\2***", text, flags=re.IGNORECASE)
     return one_line(" ".join(text.split()), limit) or None
 
 

@@ -38,10 +38,10 @@ _TRANSIENT_STATUS = frozenset({408, 425, 429})
 _TRANSIENT_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
-_NUMBER = re.compile(r"\s*[0-9]{1,400}(\.[0-9]{0,400})?\s*", re.ASCII)
+_NUMBER = r"\s*[0-9]{1,400}(\.[0-9]{0,400})?\s*"
 #: Members that have a place of their own, and the one that is not kept.
 _NOT_EXTRA = frozenset({"access_token", "token_type", "scope", "refresh_token"})
-_CODE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_CODE = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 
 #: Seconds after which a token service that gave a token at its end is asked again: it counts in whole seconds.
@@ -221,7 +221,7 @@ def _seconds(given: Any, name: str) -> float | None:
     if given is None or (isinstance(given, str) and not given.strip()):
         return None
     is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
-    if not is_number and not (isinstance(given, str) and _NUMBER.fullmatch(given)):
+    if not is_number and not (isinstance(given, str) and re.fullmatch(_NUMBER, given, re.ASCII)):
         raise _Refused(f"its {name} is no number of seconds")
     # JSON has whole numbers that no float holds.
     return float(given) if not isinstance(given, int) else float(max(-1e300, min(given, 1e300)))
@@ -332,7 +332,7 @@ def _said(answer: Answer, members: Mapping[str, Any]) -> tuple[str | None, ...]:
 def _is_oauth_code(code: str, status: int) -> bool:
     """Whether it is a code, and not the name of the status, which web frameworks put there."""
     phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-    return bool(_CODE.fullmatch(code)) and code.lower() != phrase.lower()
+    return bool(re.fullmatch(_CODE, code)) and code.lower() != phrase.lower()
 
 
 def _elsewhere(answer: Answer, hide: Iterable[str]) -> str | None:
