@@ -70,8 +70,8 @@ class _Handler(Handler, WSGIRequestHandler):
         # The whole body is read first, so that the next request on this connection starts where it should.
         # Not by werkzeug, which waits for ever for the rest of a chunk that breaks off.
         body = self.read_body()
-        environ["CONTENT_LENGTH"] = str(len(body))
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        if environ.pop("HTTP_TRANSFER_ENCODING", None):
+            environ["CONTENT_LENGTH"] = str(len(body))
         environ["wsgi.input"] = io.BytesIO(body)
         content, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
         answer = b"".join(content)
