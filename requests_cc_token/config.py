@@ -32,6 +32,9 @@ _PARAMETER_KEYS = frozenset(
 )
 _TABLES = frozenset({"clients", "backchannel", "sessions", "cache", "revoke_on_close", "name"})
 
+#: Tables and lists within each other at most, in a file. A dotted key makes one for each dot.
+_DEEPEST = 50
+
 #: What is read each time that it is used, so that ``{env = ...}`` and ``{file = ...}`` stay what they are.
 _READ_WHEN_USED = frozenset("client_secret password key assertion source url subject_token actor_token".split())
 #: Options that are tables themselves: ``{env = ...}`` in their place is one of their entries.
@@ -94,6 +97,8 @@ def read_file(path: Path) -> Mapping[str, Any]:
     try:
         with path.open("rb") as file:
             content: dict[str, Any] = tomllib.load(file)
+        if _is_deep(content):
+            raise RecursionError
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
@@ -101,6 +106,17 @@ def read_file(path: Path) -> Mapping[str, Any]:
         reason = reasons.get(type(error)) or str(error)
         raise ConfigurationError(f"{path}: not valid TOML ({reason})") from None
     return content
+
+
+def _is_deep(content: object) -> bool:
+    """Whether there are more tables and lists within each other than code that calls itself can go through."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        inner = [each for each in level if isinstance(each, (dict, list))]
+        if not inner:
+            return False
+        level = [each for table in inner for each in (table.values() if isinstance(table, dict) else table)]
+    return True
 
 
 def plan_of(config: Mapping[str, Any], source: str, folder: Path | None, clock: Clock | None) -> Plan:

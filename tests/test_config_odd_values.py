@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +88,12 @@ def test_a_key_with_every_odd_value(table: str, key: str, beside: dict[str, Any]
             assert str(refused).isprintable(), kind
             for mark in (TAINT, "41414141", "41.414141"):
                 assert mark not in shown, kind
+
+
+@pytest.mark.parametrize("deep", [f"parameters.{'.'.join(3000 * ['a'])} = 'x'", f"parameters = {'[' * 60}{']' * 60}"])
+def test_a_file_that_is_nested_too_deeply(tmp_path: Path, deep: str) -> None:
+    """A dotted key makes a table for each dot, which TOML's own readers take: a named error, whoever reads the file."""
+    path = tmp_path / "worker.toml"
+    path.write_text(f"[clients.worker]\nclient_id = 'x'\n{deep}\n")
+    with pytest.raises(ConfigurationError, match=r"not valid TOML \(it is nested too deeply\)"):
+        AccessTokenManagement.from_config(path)
