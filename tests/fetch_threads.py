@@ -92,6 +92,7 @@ class FetchThreads:
 def fetch_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Note the threads of the test, and wait for them when all else of it is over."""
     threads = FetchThreads.current = FetchThreads()
-    monkeypatch.setattr("requests_cc_token.flights.start_thread", threads.start)
+    for module in ("flights", "endpoint.deadline"):
+        monkeypatch.setattr(f"requests_cc_token.{module}.start_thread", threads.start)
     yield
     threads.end()

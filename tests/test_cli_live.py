@@ -222,7 +222,7 @@ def test_all_is_well(
     describe(
         config,
         token_service.token_endpoint,
-        f'[sessions.main]\nbase_url = "{api.base_url}"\n[cache]\nurl = "file:{config.parent}/tokens"',
+        f'[sessions.main]\nbase_url = "{api.base_url}"\n[cache]\nurl = "file:{config.parent}/tokens"\ntimeout = 30',
         client='scope = "api"',
     )
     assert live(config, *given, "--session", "main", "--path", "test") == 0

@@ -43,7 +43,7 @@ def test_a_cron_job_needs_one_token(tokens: TokenService, api: ProtectedApi, tmp
     """A script started again and again, each time a new process, causes one token request."""
     config = (SAMPLES / "cron.toml").read_text(encoding="utf-8")
     for printed, here in (
-        ("file:///var/lib/worker/tokens", (tmp_path / "tokens").as_uri()),
+        ('"file:///var/lib/worker/tokens"', f'"{(tmp_path / "tokens").as_uri()}"\ntimeout = {PATIENCE}'),
         ("/etc/worker/client-secret", str(tmp_path / "client-secret")),
         ("https://demo.duendesoftware.com/connect/token", tokens.token_endpoint),
         ("https://demo.duendesoftware.com/api/", api.base_url),
@@ -112,7 +112,10 @@ def test_a_celery_pool_shares_one_token(tokens: TokenService, api: ProtectedApi,
     """A prefork pool whose processes live for one task each, with Redis as its broker, causes one token request."""
     if importlib.util.find_spec("celery") is None:
         pytest.skip("NO CELERY: pip install celery")
-    shutil.copy(SAMPLES / "celery_worker.py", tmp_path)
+    sample = (SAMPLES / "celery_worker.py").read_text(encoding="utf-8")
+    assert "RedisTokenCache(redis_url)" in sample
+    patient = sample.replace("RedisTokenCache(redis_url)", f"RedisTokenCache(redis_url, timeout={PATIENCE})")
+    (tmp_path / "celery_worker.py").write_text(patient, encoding="utf-8")
     with RedisServer() as server:
         environment = {
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]),

@@ -565,6 +565,8 @@ class TestInterruptsAtEachLine:
     def test_nobody_waits_for_ever(self, server: ScriptedServer, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """After an exception at the n-th line, for each n, other callers get their token, or an error, in time."""
         FetchThreads.current.expect(self.Interrupt)
+        # A look that an exception left behind is waited for on the machine's clock.
+        monkeypatch.setattr(service, "NEXT_LOOK", 0.05)
         server.respond = lambda request: token_answer("t")
         for at in range(1_000):
             harness = Harness(server, wait=(), max_time=20)

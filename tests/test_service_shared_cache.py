@@ -21,7 +21,7 @@ from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock
 
 from .fetch_threads import FetchThreads
-from .scripted_server import ScriptedServer, error_answer, token_answer
+from .scripted_server import PATIENCE, ScriptedServer, error_answer, token_answer
 
 
 class ToldLease:
@@ -273,10 +273,13 @@ def test_a_token_from_a_clock_that_ran_ahead(
     """Requested in the future, it ends nobody knows when: one request replaces it for all, and a warning says so."""
     ahead = ManualClock()
     ahead.step_wall_clock(7200)
-    with managed(FileTokenCache(tmp_path, clock=ahead), server, ahead) as before:
+    with managed(FileTokenCache(tmp_path, timeout=PATIENCE, clock=ahead), server, ahead) as before:
         first = before.service.get_access_token()
     clock = ManualClock()
-    caches: dict[str, Callable[[], Any]] = {"file": lambda: FileTokenCache(tmp_path, clock=clock), "told": ToldCache}
+    caches: dict[str, Callable[[], Any]] = {
+        "file": lambda: FileTokenCache(tmp_path, timeout=PATIENCE, clock=clock),
+        "told": ToldCache,
+    }
     for number in range(3):
         cache = caches[kind]()
         if kind == "told":
@@ -300,8 +303,8 @@ def test_clocks_that_differ_a_little(server: ScriptedServer, tmp_path: Path) -> 
     ahead, clock = ManualClock(), ManualClock()
     ahead.step_wall_clock(50)
     with (
-        managed(FileTokenCache(tmp_path, clock=ahead), server, ahead) as one,
-        managed(FileTokenCache(tmp_path, clock=clock), server, clock) as other,
+        managed(FileTokenCache(tmp_path, timeout=PATIENCE, clock=ahead), server, ahead) as one,
+        managed(FileTokenCache(tmp_path, timeout=PATIENCE, clock=clock), server, clock) as other,
     ):
         assert one.service.get_access_token().value == other.service.get_access_token().value == "own-1"
         assert other.service.health()["seconds_to_expiry"] <= 3600

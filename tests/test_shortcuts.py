@@ -358,23 +358,24 @@ def partly_open(ways: list[str]) -> requests.Session:
 
 
 def calls_of_a_get(session: requests.Session, url: str) -> int:
-    """Function calls of a GET on a connection that is there."""
+    """Function calls of a GET on a connection that is there; those of a collection that comes amid one do not count."""
     session.auth = NoNetrc()
     for _ in range(3):
         session.get(url + "/v1/items")
-    count = 0
+    counts: list[int] = []
 
     def note(_: Any, event: str, __: Any) -> None:
-        nonlocal count
-        count += event in {"call", "c_call"}
+        counts[-1] += event in {"call", "c_call"}
 
-    sys.setprofile(note)
-    try:
-        session.get(url + "/v1/items")
-    finally:
-        sys.setprofile(None)
+    for _ in range(3):
+        counts.append(0)
+        sys.setprofile(note)
+        try:
+            session.get(url + "/v1/items")
+        finally:
+            sys.setprofile(None)
     session.close()
-    return count
+    return min(counts)
 
 
 # Whoever replaces something is called
