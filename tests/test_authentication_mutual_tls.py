@@ -346,7 +346,7 @@ def test_a_certificates_file_that_hangs_later(
 
     monkeypatch.setattr("requests_cc_token.authentication.certificate.read_regular", hanging)
     assert certificate.context(False) is not certificate.context(True)
-    assert reading.is_set()
+    assert reading.wait(PATIENCE)
     over.set()
 
 

@@ -110,10 +110,11 @@ def test_clients_may_be_added_while_others_work(management: AccessTokenManagemen
 
     def ask() -> int:
         count = 0
-        while not stop.is_set():
+        while True:  # at least once, be it that all are added before this thread comes to it
             management.service.get_access_token("worker")
             count += 1
-        return count
+            if stop.is_set():
+                return count
 
     with ThreadPoolExecutor(4) as pool:
         askers = [pool.submit(ask) for _ in range(3)]
