@@ -164,6 +164,20 @@ def test_a_bundle_that_is_a_pipe(tmp_path: Path, old: trustme.CA, caplog: pytest
     assert authorities(contexts.get(str(folder))) == set()
 
 
+def test_an_authority_that_may_not_be_read(
+    tmp_path: Path, old: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in a folder is left out, as OpenSSL leaves it out."""
+    (tmp_path / "secret.pem").write_bytes(pem(old))
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    contexts = TLSContexts()
+    assert contexts.get(str(tmp_path)) is contexts.get(str(tmp_path))
+
+
 def test_verify_as_requests_has_it() -> None:
     """True is requests' own bundle; False verifies nothing; each has a context of its own."""
     contexts = TLSContexts()
