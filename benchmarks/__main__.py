@@ -1,6 +1,6 @@
 """Measure, and write the table and the plots: ``python -m benchmarks [p1 p3 ...]``.
 
-Without names all is measured, in under ten minutes on two cores, and the table in docs/performance.md and
+Without names all is measured, in a quarter of an hour on two cores, and the table in docs/performance.md and
 docs/_static/performance-*.svg are written anew; with names only those are measured, and the table is printed.
 ``savings`` shows what each short way earns, by opening one after the other.
 """
