@@ -312,11 +312,15 @@ class AccessTokenService:
         if now - slot.looked_at < LOOK_EVERY:
             return NOT_LOOKED
         slot.looked_at = now
+        # A caller with a token waits for nothing but a look that takes as long as looks do.
+        own = None if deadline is None else max(0.0, deadline - now)
+        if slot.token is not None:
+            own = SHORT_LOOK if own is None else min(own, SHORT_LOOK)
+        return self._look(slot, demand, own)
+
+    def _look(self, slot: Slot, demand: Demand, own: float | None = None) -> Hashable:
+        """The stamp of now, looked at for ``own`` seconds at most; ``NOT_LOOKED`` where files hang for longer."""
         try:
-            # A caller with a token waits for nothing but a look that takes as long as looks do.
-            own = None if deadline is None else max(0.0, deadline - now)
-            if slot.token is not None:
-                own = SHORT_LOOK if own is None else min(own, SHORT_LOOK)
             return self._looks.take(slot.key, demand.stamp, within=NEXT_LOOK, own=own)
         except TimeoutError:
             return NOT_LOOKED
@@ -388,7 +392,8 @@ class AccessTokenService:
 
     def _fetch(self, slot: Slot, flight: TokenFlight, demand: Demand) -> None:
         """Get the token, and put it, or the error, where callers find it."""
-        stamp = self._stamp_of_fetch(slot, demand)
+        # Where it cannot be told, the next stamp that can be had is another one.
+        stamp = self._look(slot, demand)
         unexpected: str | None = None
         brought: AccessToken | TokenRequestError
         try:
@@ -406,13 +411,6 @@ class AccessTokenService:
         if unexpected is not None:
             flight.land()  # a handler of somebody's may be what fails
             logger.error("token client %r: the fetch ended with %s", demand.name, unexpected)
-
-    def _stamp_of_fetch(self, slot: Slot, demand: Demand) -> Hashable:
-        """What a request is sent with now; where that cannot be told, the next stamp that can be had is another one."""
-        try:
-            return self._looks.take(slot.key, demand.stamp, within=NEXT_LOOK)
-        except TimeoutError:
-            return NOT_LOOKED
 
     # Slots
 

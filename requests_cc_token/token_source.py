@@ -110,9 +110,10 @@ class TokenSource:
         """The cache's token, where it is usable and tells this process something new."""
         if token is not None and (token.soft_expiry is None or token.hard_expiry is None):
             now = Moment.now(self._clock)
-            if seconds_ahead(token, now) > MAX_AHEAD:
+            ahead = seconds_ahead(token, now)
+            if ahead > MAX_AHEAD:
                 # Nobody knows when it expires. The new token that is requested instead replaces it.
-                self._tell_of_clock(slot, seconds_ahead(token, now))
+                self._tell_of_clock(slot, ahead)
                 return None
             token = localized(token, now, key=slot.key, binding=slot.binding)
         elif token is not None and token.key != slot.key:

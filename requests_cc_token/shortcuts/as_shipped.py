@@ -99,13 +99,14 @@ _private_parts_are_known = private_parts_as_shipped()
 
 def as_shipped() -> bool:
     """Whether all that the short ways rely on is as it was shipped, now."""
-    if _private_parts_are_known:
-        try:
-            for namespace, name, function in _shipped:
-                # Compared by identity: a wrapper of wrapt, which tracers use, equals the function that it wraps.
-                # Not by get(), which costs each request 3 % of its instructions.
-                if namespace[name] is not function:
-                    return False
-        except KeyError:
-            return False  # somebody took it away
-    return _private_parts_are_known
+    if not _private_parts_are_known:
+        return False
+    try:
+        for namespace, name, function in _shipped:
+            # Compared by identity: a wrapper of wrapt, which tracers use, equals the function that it wraps.
+            # Not by get(), which costs each request 3 % of its instructions.
+            if namespace[name] is not function:
+                return False
+    except KeyError:
+        return False  # somebody took it away
+    return True
