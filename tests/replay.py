@@ -27,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
@@ -35,12 +35,14 @@ from requests_cc_token.netrc import NoNetrc
 from requests_cc_token.shortcuts.adapter import ShortcutAdapter, copy_with_header
 from requests_cc_token.shortcuts.session import ShortcutSession
 
+from .scripted_server import cut, stop_listening
+
 #: Seconds: no test waits that long; one that would hang fails instead.
 PATIENCE = 30.0
 
-#: One example may start a connection; a busy machine is no reason to fail. So many, because they reach hardly more
+#: One example may start a connection. So many, because they reach hardly more
 #: than half as many do: a quarter of them 528 steps from line to line of the short ways, half of them 534, all 535.
-PROPERTY = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+PROPERTY = settings(max_examples=100)
 LARGE = settings(PROPERTY, max_examples=200)
 
 
@@ -97,14 +99,9 @@ class ReplayServer:
         return b"close" not in headers
 
     def stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join(PATIENCE)
-        self._listener.close()
+        stop_listening(self._listener, self._accepting)
         for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                # Not an SSLSocket's own: it takes away what the thread that serves the connection uses at this moment.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            cut(connection)
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"

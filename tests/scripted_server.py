@@ -138,6 +138,27 @@ def drip(head: bytes, drop: bytes = b"x") -> Action:
     return act
 
 
+def stop_listening(listener: socket.socket, accepting: threading.Thread) -> None:
+    """End the thread that accepts, then close what it listens on.
+
+    Its number may be another server's at once, where an ``accept()`` of this one that comes late has no place.
+    """
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    if accepting.is_alive():
+        accepting.join(PATIENCE)
+    listener.close()
+
+
+def cut(connection: socket.socket) -> None:
+    """End a connection that another thread may be serving.
+
+    Not by an ``SSLSocket``'s own ``shutdown``: that takes away what the other thread uses at this moment.
+    """
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
 class ScriptedServer:
     """Serves the scripted actions in order, then the default one. A context manager."""
 
@@ -185,20 +206,13 @@ class ScriptedServer:
 
     def close(self) -> None:
         """Stop listening, open every gate, close every connection."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        # Its number may be another server's at once, where an ``accept()`` of this one that comes late has no place.
-        if self._thread.is_alive():
-            self._thread.join(PATIENCE)
-        self._listener.close()
+        stop_listening(self._listener, self._thread)
         with self._changed:
             still_open = list(self._open)
             for gate in self._gates:
                 gate.set()
         for connection in still_open:
-            with contextlib.suppress(OSError):
-                # Not an SSLSocket's own: it takes away what the thread that serves the connection uses at this moment.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            cut(connection)
 
     def wait_for_requests(self, count: int) -> None:
         """Return once so many requests have come in; fail where they do not come."""

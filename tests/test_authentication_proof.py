@@ -155,7 +155,7 @@ def test_every_way_is_tried(proofs: Proofs) -> None:
     assert set(WAYS) == set(proofs)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(one=st.sampled_from(WAYS), other=st.sampled_from(WAYS), who=st.sampled_from("ab"))
 def test_another_proof_is_another_key(proofs: Proofs, one: str, other: str, who: str) -> None:
     """Two registrations of one client id that prove themselves differently have no key in common."""

@@ -393,7 +393,7 @@ def test_an_older_format_is_a_miss(cache: FileTokenCache, clock: ManualClock, pa
     assert cache.get(KEY) is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.binary(max_size=300))
 def test_no_bytes_make_a_failure(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     """Whatever bytes are in a record's file, reading it is a miss and no error."""

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from requests_cc_token import (
@@ -303,14 +303,12 @@ SHAPES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries(SHAPES), st.fixed_dictionaries(SHAPES))
 def test_keys_are_equal_where_the_requests_are(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Two registrations share a key exactly where everything that shapes the token request is the same."""
     assert (Demand.of(client(**one)).cache_key == Demand.of(client(**two)).cache_key) == (one == two)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries(SHAPES), st.sampled_from(sorted(SHAPES)), st.data())
 def test_one_difference_is_another_key(shape: dict[str, Any], field: str, data: st.DataObject) -> None:
     """A single field that differs makes another key."""
@@ -332,7 +330,6 @@ def test_what_does_not_count_for_the_key() -> None:
 # Client authentication with a secret
 
 
-@settings(deadline=None)
 @given(client_id=st.text(min_size=1).filter(str.isprintable), secret=st.text(min_size=1))
 def test_basic_is_form_encoded_first(client_id: str, secret: str) -> None:
     """RFC 6749 section 2.3.1: a server that decodes both parts gets both back, whatever they hold."""

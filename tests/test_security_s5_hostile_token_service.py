@@ -372,7 +372,7 @@ def test_s5_any_input(name: str) -> None:
     """What the fuzz targets promise, for a few hundred inputs: no surprise, whatever comes in."""
     target: Callable[[bytes], None] = TARGETS[name]
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(inputs(name))
     def check(data: bytes) -> None:
         target(data)

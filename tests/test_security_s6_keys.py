@@ -70,7 +70,7 @@ def what_is_asked(made: Demand) -> tuple[Any, ...]:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(registrations, registrations, st.none() | overrides, st.none() | overrides)
 def test_s6_one_key_means_one_request(
     one: dict[str, Any], other: dict[str, Any], of_one: dict[str, Any] | None, of_other: dict[str, Any] | None
@@ -80,7 +80,7 @@ def test_s6_one_key_means_one_request(
     assert (first.cache_key == second.cache_key) == (what_is_asked(first) == what_is_asked(second))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(registrations, registrations, st.data())
 def test_s6_one_difference_is_enough(registration: dict[str, Any], other: dict[str, Any], data: st.DataObject) -> None:
     """A registration in which one field is taken from another one has another key, unless the field means the same."""

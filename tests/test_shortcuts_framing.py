@@ -132,7 +132,7 @@ def management(server: ScriptedServer) -> Iterator[AccessTokenManagement]:
         yield management
 
 
-@settings(max_examples=SEQUENCES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=SEQUENCES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers=st.lists(st.one_of(odd_answers(), good_answers), min_size=1, max_size=5), stream=st.booleans())
 @example(answers=[(b"HTTP/1.1 200 OK\r\nContent-Length: 1000, 1000\r\n\r\npart", False)], stream=False)
 def test_a10_no_answer_is_whole_that_requests_refuses(

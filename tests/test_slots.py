@@ -470,4 +470,4 @@ class SlotMachine(RuleBasedStateMachine):
 
 def test_the_invariants_hold_over_random_histories() -> None:
     """No expired or refused token is handed out, no valid one withheld, one fetch per key, no try in the hold-off."""
-    run_state_machine_as_test(SlotMachine, settings=settings(max_examples=150, stateful_step_count=50, deadline=None))
+    run_state_machine_as_test(SlotMachine, settings=settings(max_examples=150, stateful_step_count=50))
