@@ -96,6 +96,9 @@ class RedisServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # As a daemon has. Linux shares processors out by session first, so a server that is in the session of
+                # busy tests gets what these leave of their share, and may answer nobody for a third of a second.
+                start_new_session=True,
             )
         # The log is a plain file: following it is looking again. A server that ends, or says nothing, is told.
         with log.open("rb") as lines:
