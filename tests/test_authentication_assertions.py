@@ -381,7 +381,7 @@ def test_an_assertion_in_a_file(
     assert [request.form["client_assertion"][0] for request in service.requests] == [first, first, second]
 
 
-@pytest.mark.parametrize("given", ["", " \n", "one.two", "one.two.three", "a.b.c.d", "a.é.c"])
+@pytest.mark.parametrize("given", ["", " \n", "one.two", "one.two.three", "a.b.c.d", "a.é.c", "a.e30****.c"])
 def test_what_is_no_jwt_is_not_sent(
     management: AccessTokenManagement, service: StrictTokenService, given: str, tmp_path: Path
 ) -> None:

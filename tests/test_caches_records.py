@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import traceback
@@ -63,6 +64,16 @@ def test_a_changed_byte(position: int, flip: int) -> None:
     data = bytearray(records.encode(KEY, TOKEN))
     data[position % len(data)] ^= flip
     assert records.decode(KEY, bytes(data)) in (None, TOKEN)
+
+
+def test_the_other_alphabet_of_base64() -> None:
+    """A key may be what ``openssl rand -base64 32`` wrote; a record in that alphabet is none of ours."""
+    key = Fernet(base64.urlsafe_b64encode(b"\xff" * 32)), base64.b64encode(b"\xff" * 32)
+    assert b"/" in key[1]
+    record = next(r for r in iter(lambda: TokenRecords(key[1]).encode(KEY, TOKEN), None) if b"-" in r)
+    assert TokenRecords(key[1]).decode(KEY, record) == TOKEN
+    assert json.loads(key[0].decrypt(record))["value"] == TOKEN.value
+    assert TokenRecords(key[1]).decode(KEY, record.replace(b"-", b"+")) is None
 
 
 @pytest.mark.parametrize("depth", [500, 100_000])

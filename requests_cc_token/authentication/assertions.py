@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import secrets
+import string
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -31,6 +32,9 @@ JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 ASSERTION_LIFETIME = 60.0
 #: The ``typ`` of an assertion (draft-ietf-oauth-rfc7523bis): no other kind of JWT can be passed off as one.
 ASSERTION_HEADER_TYPE = "client-authentication+jwt"
+
+#: What the parts of a JWT consist of (RFC 7515 section 2). The decoder of Python ignores anything else.
+_BASE64URL = frozenset(f"{string.ascii_letters}{string.digits}-_")
 
 
 class _SignedAssertion(ClientAuthentication):
@@ -315,7 +319,7 @@ def _problem(assertion: str, kind: str) -> str | None:
 def unverified_claims(jwt: str) -> dict[str, Any] | None:
     """The claims of a JWT, without looking whether its signature is right; None for any other text."""
     parts = jwt.split(".")
-    if len(parts) != 3 or not all(parts):
+    if len(parts) != 3 or not all(parts) or not _BASE64URL.issuperset(parts[1]):
         return None
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))

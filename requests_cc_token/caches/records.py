@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Bytes of a record at most. Token services issue a few KiB; more was not written by us.
 MAX_RECORD = 1_048_576
+#: What an encrypted record consists of. The decoder of Python ignores anything else, or warns of it.
+_ENCRYPTED = frozenset(f"{string.ascii_letters}{string.digits}-_=".encode())
+#: ``openssl rand -base64 32`` makes a key too, in the other alphabet.
+_URL_SAFE = str.maketrans("+/", "-_")
 
 #: What ``key`` of a cache may be: a Fernet key, several, or a source of text with one or several.
 EncryptionKey = Union[SecretLike, bytes, Iterable[Union[str, bytes]]]
@@ -58,6 +63,8 @@ class TokenRecords:
         if data is None or len(data) > MAX_RECORD:
             return None
         if fernet is not None:
+            if not _ENCRYPTED.issuperset(data):
+                return None
             from cryptography.fernet import InvalidToken
 
             try:
@@ -109,7 +116,7 @@ def _fernet(text: str) -> MultiFernet:
     fernets = []
     for number, each in enumerate(text.replace(",", " ").split(), 1):
         try:
-            fernets.append(Fernet(each))
+            fernets.append(Fernet(each.translate(_URL_SAFE)))
         except ValueError:
             raise ConfigurationError(
                 f"key {number} is no Fernet key, which is 32 bytes in URL-safe base64; "
