@@ -11,6 +11,7 @@ import pytest
 
 from requests_cc_token import AccessTokenManagement
 from requests_cc_token.cli.app import run
+from requests_cc_token.config import read_file
 
 from .scripted_server import Action, Request, ScriptedServer, answer, reset
 
@@ -126,7 +127,10 @@ def test_an_issuer_as_json(server: ScriptedServer, capsys: pytest.CaptureFixture
         {ISSUER_PLACE: reset},
         {"/": answer(401, b"", [("WWW-Authenticate", "Bearer")])},
         {"/": answer(401, b"", [("WWW-Authenticate", 'Bearer resource_metadata="file:///etc/passwd"')])},
+        {"/": answer(401, b"", [("WWW-Authenticate", 'Bearer resource_metadata="http://["')])},
+        {"/": answer(401, b"", [("WWW-Authenticate", 'Bearer resource_metadata="http://127.0.0.1/\x9b31m"')])},
         {RESOURCE_PLACE: {"authorization_servers": "no list"}},
+        {RESOURCE_PLACE: {"authorization_servers": ["http://[", "http://127.0.0.1:1/\x1b[31m"]}},
         {RESOURCE_PLACE: {"authorization_servers": ["http://127.0.0.1:1/nobody"]}},
     ],
 )
@@ -156,7 +160,31 @@ def test_hostile_texts_stay_texts(server: ScriptedServer, tmp_path: Path, capsys
     assert [line for line in lines if line.startswith("client_secret")] == ['client_secret = { env = "CLIENT_SECRET" }']
 
 
-@pytest.mark.parametrize("url", ["ftp://a.test/", "a.test", ""])
+def test_any_text_is_text_in_toml(
+    server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What TOML reads is what the issuer publishes, whatever character is in it; half of one is shown as such."""
+    scopes = ["\U0001f511", "\x7f\x9b", '"\\', "caf\u00e9", "\ud800"]
+    publishes(server, {ISSUER_PLACE: issuer(server, issuer="".join(scopes), scopes_supported=scopes)})
+    assert run(["discover", server.url]) == 0
+    text = capsys.readouterr().out
+    assert text.replace("\n", "").isprintable()
+    expected = "".join(scopes).replace("\ud800", "\N{REPLACEMENT CHARACTER}")
+    config = tmp_path / "config.toml"
+    config.write_text(text, encoding="utf-8")
+    assert read_file(config)["clients"]["main"]["issuer"] == expected
+
+
+def test_numbers_that_json_lacks(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """What --json prints is JSON, whatever Python takes for it."""
+    published = b'{"token_endpoint": "x", "a": NaN, "b": [1, -Infinity, 1e999, 1.5]}'
+    publishes(server, {ISSUER_PLACE: answer(200, published)})
+    assert run(["discover", server.url, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["issuer"]
+    assert found == {"token_endpoint": "x", "a": None, "b": [1, None, None, 1.5]}
+
+
+@pytest.mark.parametrize("url", ["ftp://a.test/", "a.test", "", "http://[", "http://a.test/\x1b[31m"])
 def test_what_is_no_url(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Wrong usage."""
     assert run(["discover", url]) == 2

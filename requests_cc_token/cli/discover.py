@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from json import dumps, loads
+from json import loads
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from requests_cc_token.www_authenticate import parse_challenges
 from .connection import Way, asked
 from .options import option
 from .outcome import Exit
+from .report import as_json
 
 #: Bytes of a metadata document that are read: real ones hold a few KiB.
 MAX_DOCUMENT = 1024 * 1024
@@ -57,13 +58,13 @@ def discover(url: str, json: bool) -> int:
 
     An issuer is asked for its metadata (RFC 8414), an API for its own (RFC 9728) or for a challenge that names it.
     """
-    if urlsplit(url).scheme not in ("https", "http"):
-        raise click.UsageError(f"{url} is no http or https URL")
+    if not _is_url(url):
+        raise click.UsageError(f"{url!r} is no http or https URL")
     resource = None
     issuer = issuer_metadata(url, Way.to(url, {}))
     if issuer is None:
         resource = resource_metadata(url)
-        for server in resource.texts("authorization_servers") if resource is not None else ():
+        for server in filter(_is_url, resource.texts("authorization_servers") if resource is not None else ()):
             issuer = issuer_metadata(server, Way.to(server, {}))
             if issuer is not None:
                 break
@@ -72,7 +73,7 @@ def discover(url: str, json: bool) -> int:
         return Exit.FAILED
     if json:
         found = {"issuer": issuer.document, "resource": None if resource is None else resource.document}
-        click.echo(dumps(found, indent=2))
+        click.echo(as_json(found))
     else:
         click.echo(_configuration(issuer, resource), nl=False)
     return Exit.FINE
@@ -99,9 +100,17 @@ def resource_metadata(url: str) -> Published | None:
         return found
     for challenge in parse_challenges([answer.challenge]):
         named = challenge.parameters.get("resource_metadata", "")
-        if urlsplit(named).scheme in ("https", "http"):
+        if _is_url(named):
             return _first_with("authorization_servers", [named], Way.to(named, {}))
     return None
+
+
+def _is_url(text: str) -> bool:
+    """Whether it is something to ask: an http or https URL, which stays one line where it is printed."""
+    try:
+        return urlsplit(text).scheme in ("https", "http") and text.isprintable()
+    except ValueError:
+        return False
 
 
 def seconds_since(begun: float) -> float:
@@ -132,7 +141,7 @@ def _get(url: str, way: Way) -> Answer | None:
 
 
 def _configuration(issuer: Published, resource: Published | None) -> str:
-    """TOML; texts of the other side as JSON writes them, which TOML reads."""
+    """TOML; texts of the other side are strings of it, and add nothing else."""
     document = issuer.document
     lines = [
         f"# {issuer.url}",
@@ -164,4 +173,15 @@ def _configuration(issuer: Published, resource: Published | None) -> str:
 
 
 def _text(value: object) -> str:
-    return dumps(value if isinstance(value, str) else "")
+    """A string as TOML writes it; JSON would write what is beyond U+FFFF as two halves, which TOML refuses."""
+    text = value if isinstance(value, str) else ""
+    return '"' + "".join(c if _stays(c) else f"\\U{_scalar(c):08X}" for c in text) + '"'
+
+
+def _stays(character: str) -> bool:
+    return " " <= character <= "~" and character not in '"\\'
+
+
+def _scalar(character: str) -> int:
+    """Its code point; for half of a pair, which is no character, that of the replacement character."""
+    return 0xFFFD if "\ud800" <= character <= "\udfff" else ord(character)

@@ -69,6 +69,14 @@ class Report:
         return code
 
 
+def as_json(value: object) -> str:
+    """JSON on several lines; null for numbers that Python reads where JSON has none: NaN, and what is too large."""
+    try:
+        return json.dumps(value, indent=2, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(value), parse_constant=lambda _: None), indent=2)
+
+
 def _colour() -> bool | None:
     """False where ``NO_COLOR`` asks for none; else click looks whether it writes to a terminal."""
     return False if os.environ.get("NO_COLOR") else None
