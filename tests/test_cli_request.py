@@ -129,6 +129,23 @@ def test_a_file_that_is_not_there(odd: ScriptedServer, capfd: pytest.CaptureFixt
     assert odd.requests == []
 
 
+def test_what_is_not_ascii_is_sent_as_the_shell_gave_it(odd: ScriptedServer) -> None:
+    """Byte for byte, be it UTF-8 or not: in the body, and in the values of headers."""
+    odd.default = answer(200)
+    typed = "\u017e\udcff"  # so Python shows a byte of the command line that is not UTF-8
+    assert run(["request", "odd", "", "-d", typed, "-H", f"X-Name: {typed}"]) == 0
+    (sent,) = odd.requests
+    assert sent.body == b"\xc5\xbe\xff"
+    assert sent.headers["x-name"].encode("latin-1") == b"\xc5\xbe\xff"
+
+
+def test_a_path_that_is_not_utf_8(odd: ScriptedServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """Is wrong usage, and nothing is sent: a URL is quoted as UTF-8."""
+    assert run(["request", "odd", "\udcff"]) == 2
+    assert "PATH is not UTF-8" in capfd.readouterr().err
+    assert odd.requests == []
+
+
 def test_the_answer_may_go_to_a_file(odd: ScriptedServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """-o, byte for byte."""
     body = bytes(range(256)) * 1_000
@@ -176,8 +193,9 @@ def test_a_token_service_that_refuses(token_service: TokenService, capfd: pytest
 
 
 def test_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
-    """A header without a colon, a session that there is not: exit code 2, and what would do."""
-    assert run(["request", "main", "", "-H", "no header"]) == 2
-    assert "-H 'NAME: VALUE'" in capfd.readouterr().err
+    """A header without a colon or a name, a session that there is not: exit code 2, and what would do."""
+    for header in ("no header", " : no name", "n\u00e1me: value"):
+        assert run(["request", "main", "", "-H", header]) == 2
+        assert "-H 'NAME: VALUE'" in capfd.readouterr().err
     assert run(["request", "nobody"]) == 2
     assert "'main'" in capfd.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import IO, Any
 
@@ -50,12 +51,12 @@ def request(
 
     The answer's body goes to standard output as it comes.
     """
-    fields: dict[str, str] = {"Content-Type": "application/json", "Accept": "application/json"} if json else {}
-    for header in headers:
-        name, colon, value = header.partition(":")
-        if not colon:
-            raise click.UsageError(f"{header!r} is no header; -H 'NAME: VALUE'")
-        fields[name.strip()] = value.strip()
+    fields: dict[str, str | bytes] = {"Content-Type": "application/json", "Accept": "application/json"} if json else {}
+    fields.update(map(_field, headers))
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("PATH is not UTF-8") from None
     with common.management() as management, contextlib.ExitStack() as stack:
         caller = stack.enter_context(management.make_session(session))
         body = None if data is None else _body(data, stack)
@@ -78,12 +79,20 @@ def request(
     return exit_code_of_status(answer.status_code)
 
 
+def _field(header: str) -> tuple[str, str | bytes]:
+    """Name and value of a header; what is not ASCII is sent byte for byte as the shell gave it, as curl does."""
+    name, colon, value = (part.strip() for part in header.partition(":"))
+    if not (colon and name and name.isascii()):
+        raise click.UsageError(f"{header!r} is no header; -H 'NAME: VALUE'")
+    return name, value if value.isascii() else os.fsencode(value)
+
+
 def _body(data: str, stack: contextlib.ExitStack) -> bytes | IO[bytes]:
     if data == "@-":
         return sys.stdin.buffer
     if data.startswith("@"):
         return stack.enter_context(open(data[1:], "rb"))  # noqa: PTH123 - the stack closes it
-    return data.encode()
+    return os.fsencode(data)
 
 
 def _write(answer: requests.Response, output: str | None, *, quiet: bool) -> None:
