@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 #: What each extra brings, by the names under which it is imported.
@@ -21,6 +23,11 @@ def main() -> int:
 
     Without click there is no command line, but version and help are told all the same.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As standard error has it: answers of others hold characters that not every terminal can show.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    elif sys.stdout is None:  # closed by whoever started this
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the end
     try:
         from .cli.app import run
 

@@ -611,6 +611,48 @@ class TestProgram:
 
         assert "cachetools" in ran.stderr.splitlines()[-1]
 
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+    def test_a_terminal_that_lacks_a_character(self, config: Path, api: ProtectedApi, encoding: str) -> None:
+        """What others say is shown as far as the terminal can, and escaped beyond that."""
+        api.fail_always(200, "\u017e\u20ac")
+        ran = python(
+            f"import sys; sys.stdout.reconfigure(encoding={encoding!r})\n"
+            "from requests_cc_token.__main__ import main; sys.exit(main())",
+            *("demo", "--config", config, "--session", "main", "--calls", "1"),
+        )
+
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert "call 1: 200 \\u017e\\u20ac\n" in ran.stdout
+
+    @pytest.mark.parametrize("command", [["token", "first"], ["request", "main", "test"]])
+    def test_a_standard_output_that_is_closed(self, config: Path, command: list[str]) -> None:
+        """Prints nothing, and is no failure."""
+        ran = subprocess.run(
+            [
+                *("sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "requests_cc_token"),
+                *("--config", config, *command),
+            ],
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            env=environment(),
+            timeout=60,
+            check=False,
+        )
+
+        assert (ran.returncode, ran.stderr) == (0, b"")
+
+    def test_a_standard_output_that_is_replaced(self) -> None:
+        """A program that calls the command line may take what it prints."""
+        ran = python(
+            "import contextlib, io, sys; from requests_cc_token.__main__ import main\n"
+            "with contextlib.redirect_stdout(io.StringIO()) as said: code = main()\n"
+            "print(said.getvalue().upper()); sys.exit(code)",
+            "--version",
+        )
+
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert "REQUESTS-CC-TOKEN, VERSION" in ran.stdout
+
     def test_an_interrupt_while_starting_is_no_traceback(self) -> None:
         """Ctrl-C before the command line is even loaded ends the program with 130."""
         ran = python(
