@@ -561,6 +561,33 @@ class TestProgram:
         assert app.run(["tokens"]) == 2
         assert "Usage: requests-cc-token" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["-q", "-v", "check"], "-q and -v exclude each other"),
+            (["check", "--path", "x"], "--path goes with --session"),
+            (["check", "--live", "--path", "x"], "--path goes with --session"),
+            (["check", "--session", "main"], "--session goes with --live"),
+            (["demo", "--calls", "3", "--forever"], "--calls and --forever exclude each other"),
+            (["keys", "new", "no-such-folder/key.pem", "--days", "3"], "--days goes with --certificate"),
+        ],
+    )
+    def test_an_option_that_would_do_nothing(
+        self, arguments: list[str], said: str, config: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Is wrong usage where it is on the command line."""
+        assert app.run(["--config", str(config), *arguments]) == 2
+        assert said in capsys.readouterr().err
+
+    def test_a_variable_contradicts_nothing(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What is set once for all commands is for those that it means something to."""
+        monkeypatch.setenv("SECOND_SECRET", SECRET)
+        monkeypatch.setenv("REQUESTS_CC_TOKEN_CHECK_PATH", "health")
+        monkeypatch.setenv("REQUESTS_CC_TOKEN_QUIET", "1")
+        assert app.run(["--config", str(config), "-v", "check"]) == 0
+
     def test_help_names_the_environment_variable(self, capsys: pytest.CaptureFixture[str]) -> None:
         """The help of an option that the environment can give names the variable."""
         assert app.run(["token", "--help"]) == 0
@@ -630,7 +657,7 @@ class TestProgram:
         ran = subprocess.run(
             [
                 *("sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "requests_cc_token"),
-                *("--config", config, *command),
+                *("--config", str(config), *command),
             ],
             stderr=subprocess.PIPE,
             cwd=ROOT,

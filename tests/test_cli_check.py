@@ -122,6 +122,25 @@ def test_a_backchannel_that_is_wrong_is_told_once(config: Path, capsys: pytest.C
     assert [line.partition(":")[0] for line in lines] == ["configuration", "configuration"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "coloured"), [({"TERM": "xterm"}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_are_for_terminals_that_have_some(
+    config: Path,
+    variables: dict[str, str],
+    coloured: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A terminal that does not know what colours are would show how they are switched on."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    check(config, "clients = 1")
+    assert ("\x1b[" in capsys.readouterr().out) is coloured
+
+
 def test_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The findings with documented keys."""
     assert check(config, "clients = 1", "--json") == 2

@@ -472,6 +472,17 @@ def test_what_the_api_says(
     assert advice in line
 
 
+def test_a_session_that_there_is_not(
+    config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is told before anything is sent, whether or not clients are named."""
+    describe(config, token_service.token_endpoint, '[sessions.main]\nbase_url = "http://127.0.0.1/"')
+    for clients in ([], ["erp"]):
+        assert live(config, *clients, "--session", "nobody", "--json") == 2
+        assert "'main'" in capsys.readouterr().err
+    assert token_service.requests == []
+
+
 def test_an_api_that_is_gone(config: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
     """An API that cannot be reached is the call's own failure."""
     describe(config, server.token_endpoint, f'[sessions.main]\nbase_url = "http://127.0.0.1:{free_port()}/"')

@@ -20,7 +20,7 @@ from .check import check
 from .demo import demo
 from .discover import discover
 from .keys import keys
-from .options import PROGRAM, Common, option
+from .options import PROGRAM, Common, option, typed
 from .outcome import INTERRUPTED, exit_code
 from .token import token
 
@@ -55,6 +55,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 @click.pass_context
 def commands(context: click.Context, config: str | None, verbose: int, quiet: bool) -> None:
     """Client-credentials access tokens for requests."""
+    if typed("quiet") and typed("verbose"):
+        raise click.UsageError("-q and -v exclude each other")
     context.obj = Common(config, -1 if quiet else verbose)
     context.obj.log()
 

@@ -25,7 +25,7 @@ from requests_cc_token.urls import shown_url
 
 from .files import judged_files
 from .literals import literal_secrets
-from .options import Common, config_option, option
+from .options import Common, config_option, option, typed
 from .outcome import Exit
 from .report import Finding, Report
 
@@ -64,6 +64,8 @@ def check(common: Common, clients: tuple[str, ...], live: bool, session: str | N
     configuration.refuse_unknown_clients(clients)
     if session is not None and not live:
         raise click.UsageError("--session goes with --live")
+    if typed("path") and session is None:
+        raise click.UsageError("--path goes with --session")
     configuration.check(report, clients)
     if live and report.worst is Exit.FINE:
         from .live import check_live

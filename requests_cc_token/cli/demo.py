@@ -18,7 +18,7 @@ from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.management import AccessTokenManagement
 
 from .lives import Output
-from .options import Common, option
+from .options import Common, option, typed
 from .outcome import INTERRUPTED, Exit
 
 #: Stands among the worker's lines for Ctrl-C or SIGTERM.
@@ -76,6 +76,8 @@ def demo(
     Exit code 0 if every call succeeded, 1 if one failed. Ctrl-C ends the worker after the call under way, which is
     code 0 with --forever and 130 without; a second one ends it at once.
     """
+    if forever and typed("calls"):
+        raise click.UsageError("--calls and --forever exclude each other")
     with contextlib.ExitStack() as stack:
         if config is None:
             from requests_cc_token.demo.embedded import embedded

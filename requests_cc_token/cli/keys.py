@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .options import option
+from .options import option, typed
 
 _KINDS: dict[Any, Any] = {"EC": "P-256", "RSA": 2048, "OKP": "Ed25519"}
 
@@ -32,6 +32,8 @@ def new(file: str, kind: str, certificate: str | None, days: int, json: bool) ->
     With --certificate there is a certificate beside it in FILE, for token services that know keys by their certificates
     (Entra wants --kind RSA) and for mutual TLS with certificates that the client signs itself (RFC 8705 section 2.2).
     """
+    if typed("days") and certificate is None:
+        raise click.UsageError("--days goes with --certificate")
     from joserfc.jwk import generate_key
 
     chosen: Any = kind

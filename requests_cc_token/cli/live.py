@@ -43,10 +43,10 @@ def check_live(plan: Plan, report: Report, clients: tuple[str, ...], session: st
         management.configure_backchannel(**{**backchannel, "max_tries": 1})
         for entry in plan.sessions:
             management.add_session(entry.name, **entry.options)
-        if session is not None and not clients:
+        if session is not None:
             # An unknown name is an error that lists the names there are.
             management.make_session(session).close()
-            clients = tuple(filter(None, [management.sessions[session][1]]))
+            clients = clients or tuple(filter(None, [management.sessions[session][1]]))
         chosen = [client for name, client in management.clients.items() if not clients or name in clients]
         for client in chosen:
             _Client(management, report, client, backchannel).check()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.exceptions import ConfigurationError
@@ -35,6 +36,11 @@ class Option(click.Option):
 def option(*names: str, **settings: Any) -> Callable[[_F], _F]:
     """``click.option`` with the name of its environment variable in the help."""
     return click.option(*names, cls=Option, **settings)
+
+
+def typed(name: str) -> bool:
+    """Whether this option of the command stands on the command line; a default and a variable contradict nothing."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 @dataclass

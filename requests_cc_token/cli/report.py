@@ -78,5 +78,5 @@ def as_json(value: object) -> str:
 
 
 def _colour() -> bool | None:
-    """False where ``NO_COLOR`` asks for none; else click looks whether it writes to a terminal."""
-    return False if os.environ.get("NO_COLOR") else None
+    """False where none are asked for, or the terminal has none; else click looks whether it writes to a terminal."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
