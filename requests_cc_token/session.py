@@ -88,11 +88,16 @@ class AccessTokenSession(ShortcutSession):
     def _joined(self, url: Any) -> Any:
         if isinstance(url, bytes):
             url = url.decode("utf-8")
+        if url is None:
+            return url  # a variable that holds no path; requests says that it is no URL
         if not isinstance(url, str):
             url = str(url)
         if url.startswith(("https://", "http://")):
             return url
-        joined = _join(self.base_url, url)
+        try:
+            joined = _join(self.base_url, url)
+        except ValueError:
+            return url  # "//[" and the like, which requests refuses by an error of its own
         if not joined.startswith(self.base_url) and not self._warned_of_leaving:
             self._warn_of_leaving(joined)
         return joined

@@ -104,6 +104,23 @@ def test_urls_are_joined(session: AccessTokenSession, recorder: Recorder, url: A
     assert recorder.url == joined
 
 
+@pytest.mark.parametrize("url", [None, "//["])
+def test_what_is_no_url(url: Any) -> None:
+    """A path that was never set, or that no URL can have, is an error of requests, and nothing is sent."""
+    errors = requests.exceptions.MissingSchema, requests.exceptions.InvalidURL
+    session = AccessTokenSession(BASE)
+    with pytest.raises(errors):
+        session.get(url)
+    with pytest.raises(errors):
+        session.send(session.prepare_request(requests.Request("GET", url)))
+
+
+def test_a_request_that_is_not_prepared(session: AccessTokenSession) -> None:
+    """Is told so, as by ``requests``, whatever else is passed."""
+    with pytest.raises(ValueError, match="You can only send PreparedRequests"):
+        session.send(requests.Request("GET", BASE), proxies={})  # type: ignore[arg-type]
+
+
 def test_a_request_object_is_not_changed(session: AccessTokenSession) -> None:
     """Preparing it joins the URL of a copy, so it may be prepared again by another session."""
     request = requests.Request("GET", "test", params={"a": "1"}, headers={"X-A": "b"})

@@ -164,7 +164,12 @@ class ShortcutSession(Session):
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """As ``requests.Session.send``; cookies are not looked for where there are none, long bodies read in one go."""
-        if request.hooks != {"response": []} or "proxies" not in kwargs or not as_shipped():
+        if (
+            type(request) is not PreparedRequest
+            or request.hooks != {"response": []}
+            or "proxies" not in kwargs
+            or not as_shipped()
+        ):
             return super().send(request, **kwargs)
         allow_redirects = kwargs.pop("allow_redirects", True)
         kwargs = {"stream": self.stream, "verify": self.verify, "cert": self.cert, **kwargs}
