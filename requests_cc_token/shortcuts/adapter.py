@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import http.client
 import ssl
 import weakref
 from collections import OrderedDict
@@ -138,7 +137,7 @@ class ShortcutAdapter(HTTPAdapter):
 
     def build_response(self, req: Any, resp: Any) -> Response:
         """As ``HTTPAdapter.build_response``; cookies are not looked for where there are none."""
-        if type(req.headers) is not SentHeaders or type(resp) is not urllib3.HTTPResponse or brings_cookies(resp):
+        if type(req.headers) is not SentHeaders or brings_cookies(resp):
             return super().build_response(req, resp)
         response = Response()
         response.status_code = resp.status
@@ -155,9 +154,7 @@ class ShortcutAdapter(HTTPAdapter):
 
 def brings_cookies(raw: Any) -> bool:
     """Whether ``extract_cookies_to_jar`` may find something in this response; without parsing its URL and headers."""
-    message = getattr(getattr(raw, "_original_response", None), "msg", None)
-    # One search through all names: any that has this within it is looked at in requests' own way.
-    return type(message) is not http.client.HTTPMessage or "set-cookie" in "\n".join(message.keys()).lower()
+    return type(raw) is not urllib3.HTTPResponse or "set-cookie" in raw.headers or "set-cookie2" in raw.headers
 
 
 _of_the_parent: list[Any] = []
