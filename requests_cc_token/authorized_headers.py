@@ -42,7 +42,8 @@ class AuthorizedHeaders(CaseInsensitiveDict[Any]):
     def copy(self) -> AuthorizedHeaders:
         """The same headers, to be changed without changing these."""
         copied = AuthorizedHeaders.__new__(AuthorizedHeaders)
-        CaseInsensitiveDict.__init__(copied, self._store.values())
+        # Not by its own items(), which are those that are sent, each time with another proof.
+        CaseInsensitiveDict.__init__(copied, super().items())
         copied.token, copied.position = self.token, self.position
         copied._prove, copied._sent = self._prove, self._sent
         return copied

@@ -293,6 +293,7 @@ def _with(kind: type, **attributes: Any) -> Callable[[MonkeyPatch], None]:
         pytest.param(_with(requests.PreparedRequest, sent=None), id="PreparedRequest"),
         pytest.param(_with(CaseInsensitiveDict, _order=[]), id="CaseInsensitiveDict"),
         pytest.param(lambda patch: patch.setattr(requests.Response, "__init__", lambda _: None), id="Response"),
+        pytest.param(_with(requests.Response, _content=None), id="Response whose body is marked otherwise"),
         pytest.param(lambda patch: patch.setattr(os.environ, "_data", None), id="environ"),
         pytest.param(lambda patch: patch.setattr(urllib.request, "getproxies", dict), id="getproxies"),
         pytest.param(lambda patch: patch.setattr(urllib.request, "proxy_bypass", bool), id="proxy_bypass"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import ssl
 import weakref
-from collections import OrderedDict
 from typing import Any
 
 import requests.adapters
@@ -141,11 +140,10 @@ class ShortcutAdapter(HTTPAdapter):
             return super().build_response(req, resp)
         response = Response()
         response.status_code = resp.status
-        store = ((name.lower(), (name, value)) for name, value in resp.headers.itermerged())
-        response.headers._store = OrderedDict(store)
+        response.headers = CaseInsensitiveDict(resp.headers)
         response.encoding = get_encoding_from_headers(response.headers)
         response.raw = resp
-        response.reason = resp.reason  # type: ignore[assignment]
+        response.reason = resp.reason
         response.url = req.url
         response.request = req
         response.connection = self

@@ -71,7 +71,7 @@ def private_parts_as_shipped() -> bool:
         and issubclass(urllib3.connection.HTTPConnection, http.client.HTTPConnection)
         and vars(PreparedRequest()) == {**NEW_REQUEST, "hooks": {"response": []}}
         and vars(CaseInsensitiveDict({"Name": "value"})) == {"_store": {"name": ("Name", "value")}}
-        and {"_content", "_content_consumed", "_next"} <= vars(Response()).keys()
+        and {"_content": False, "_content_consumed": False, "_next": None}.items() <= vars(Response()).items()
         and type(vars(os.environ).get("_data")) is dict
         # Elsewhere proxies come from the system's settings too.
         and python.getproxies is python.getproxies_environment
