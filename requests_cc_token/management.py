@@ -29,7 +29,7 @@ from .pickling import Reference, management_of, managements
 from .registry import ClientRegistry, ClientResolver, listed
 from .service import AccessTokenService
 from .session import AccessTokenSession
-from .session_options import SessionDescription, SessionOptions, checked_name, described_session
+from .session_options import ApiOptions, SessionDescription, SessionOptions, checked_name, described_session
 from .stats import ClientStats
 from .token_policy import RENEW_ON, RenewOn
 from .tracebacks import sealed
@@ -498,8 +498,8 @@ class AccessTokenManagement:
         return f"<AccessTokenManagement clients={sorted(self._registry.clients)} sessions={sorted(self._sessions)}>"
 
 
-class SessionForOptions(ClientOptions, SessionOptions, total=False):
-    """The keywords of ``session_for``: those of ``add_client`` and of ``add_session``, and where tokens stay."""
+class SessionForOptions(ClientOptions, ApiOptions, total=False):
+    """The keywords of ``session_for``: those of the client, those of the API, and where tokens stay."""
 
     cache: TokenCache | None
 
@@ -519,10 +519,10 @@ def session_for(base_url: str, **options: Unpack[SessionForOptions]) -> AccessTo
         )
         session.get("orders")
 
-    ``base_url`` is the address of the API. The keywords are those of ``AccessTokenManagement.add_client`` and
-    ``AccessTokenManagement.add_session``: ``headers`` are sent to the API, and ``allow_http`` applies to the API and
-    the token service. ``cache`` is where the token is kept, by default in the memory of this process. Closing the
-    session also stops everything that fetches its token.
+    ``base_url`` is the address of the API. The keywords are those of ``AccessTokenManagement.add_client``, and those of
+    ``AccessTokenManagement.add_session`` except ``client``: ``headers`` are sent to the API, and ``allow_http`` applies
+    to the API and the token service. ``cache`` is where the token is kept, by default in the memory of this process.
+    Closing the session also stops everything that fetches its token.
 
     For several APIs or token clients, create an ``AccessTokenManagement``. Raises ``ConfigurationError``, and
     ``TypeError`` for an unknown keyword.
@@ -530,7 +530,7 @@ def session_for(base_url: str, **options: Unpack[SessionForOptions]) -> AccessTo
     given: dict[str, Any] = dict(options)
     refuse_unknown(given, SessionForOptions.__annotations__, "session_for")
     management = AccessTokenManagement(cache=given.pop("cache", None))
-    of_the_session = {key: given.pop(key) for key in SessionOptions.__annotations__ if key in given}
+    of_the_session = {key: given.pop(key) for key in ApiOptions.__annotations__ if key in given}
     if "allow_http" in of_the_session:
         given["allow_http"] = of_the_session["allow_http"]
     client = management.add_client("api", **given)

@@ -24,10 +24,10 @@ Retries = Union[int, urllib3.Retry]
 #: Connections kept per host at most: as many as a host has ports. urllib3 makes a place for each before the first one.
 MAX_POOL_SIZE = 65_535
 
-class SessionOptions(PolicyOptions, total=False):
-    """The keywords of ``AccessTokenManagement.add_session`` beside the name and the base URL."""
 
-    client: str | None
+class ApiOptions(PolicyOptions, total=False):
+    """The keywords that ``AccessTokenManagement.add_session`` and ``session_for`` have in common."""
+
     allow_http: bool
     timeout: Timeout
     pool_size: int
@@ -35,6 +35,12 @@ class SessionOptions(PolicyOptions, total=False):
     headers: Mapping[str, str] | None
     adapters: Mapping[str, BaseAdapter] | None
     inner: BaseAdapter | None
+
+
+class SessionOptions(ApiOptions, total=False):
+    """The keywords of ``AccessTokenManagement.add_session`` beside the name and the base URL."""
+
+    client: str | None
 
 
 class SessionDescription(NamedTuple):

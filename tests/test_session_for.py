@@ -75,6 +75,11 @@ class TestSessionFor:
         with pytest.raises(TypeError, match=r"session_for has no keyword 'scop'; did you mean 'scope'\?"):
             session_for("https://api.example.com/", **options(token_service), scop="api")  # type: ignore[call-arg]
 
+    def test_it_has_a_client_of_its_own(self, token_service: TokenService) -> None:
+        """The name of another one is no keyword, here as for type checkers."""
+        with pytest.raises(TypeError, match="session_for has no keyword 'client'; did you mean 'client_id'"):
+            session_for("https://api.example.com/", **options(token_service), client="worker")  # type: ignore[call-arg]
+
     def test_it_is_not_pickled_with_its_secret(self, token_service: TokenService) -> None:
         """Its management has no name by which another process could find it."""
         session = session_for("https://api.example.com/", **options(token_service))
