@@ -13,12 +13,22 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from .authentication.certificate import CertificateConnections
 from .authorized_headers import carries_token
 from .exceptions import ConfigurationError
-from .keyword_arguments import Unpack
+from .keyword_arguments import Unpack, refuse_unknown
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .service import AccessTokenService
 from .shortcuts.adapter import ShortcutAdapter, copy_with_header, leave_to_parent
-from .token_policy import RENEW_ON, PolicyOptions, RenewOn, Timeout, TokenPolicy, Try, check_retries, send_tries
+from .token_policy import (
+    RENEW_ON,
+    PolicyOptions,
+    RenewOn,
+    Timeout,
+    TokenPolicy,
+    Try,
+    check_adapter,
+    check_retries,
+    send_tries,
+)
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret
 
@@ -80,6 +90,9 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         **http_adapter_options: Unpack[HTTPAdapterOptions],
     ) -> None:
         what = "AccessTokenAdapter"
+        refuse_unknown(http_adapter_options, HTTPAdapterOptions.__annotations__, what)
+        if inner is not None:
+            check_adapter(inner, f"{what}: inner")
         if inner is not None and http_adapter_options:
             names = ", ".join(sorted(http_adapter_options))
             raise ConfigurationError(f"{what}: {names}: the inner adapter sends, so give these options to it")

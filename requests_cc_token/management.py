@@ -15,7 +15,7 @@ from .adapter import AccessTokenAdapter, AdapterOptions
 from .caches.memory import MemoryTokenCache
 from .caches.protocol import SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient, ClientOptions
-from .clock import Clock, SystemClock
+from .clock import Clock, SystemClock, checked_seconds
 from .demand import Demand
 from .endpoint.backchannel import Backchannel
 from .endpoint.options import Wait
@@ -71,6 +71,7 @@ class AccessTokenManagement:
         name: str | None = None,
         revoke_on_close: bool = False,
     ) -> None:
+        _check_cache(cache)
         checked_flag(revoke_on_close, "revoke_on_close")
         if revoke_on_close and isinstance(cache, SharedTokenCache):
             raise ConfigurationError("revoke_on_close would revoke tokens that other processes share by the cache")
@@ -423,8 +424,10 @@ class AccessTokenManagement:
 
         ``timeout`` is the number of seconds for all of them together; None means no limit. If some fail, the others are
         still tried; then the first error is raised, a ``TokenRequestError``. Raises ``UnknownClientError`` for a name
-        that is not registered.
+        that is not registered, and ``ConfigurationError`` for a timeout that is no number of seconds.
         """
+        if timeout is not None:
+            timeout = checked_seconds(timeout, "warm_up: timeout", zero=True)
         deadline = None if timeout is None else self._clock.monotonic() + timeout
         failures: list[TokenRequestError] = []
         for name in clients or sorted(self._registry.clients):
@@ -496,6 +499,11 @@ class AccessTokenManagement:
 
     def __repr__(self) -> str:
         return f"<AccessTokenManagement clients={sorted(self._registry.clients)} sessions={sorted(self._sessions)}>"
+
+
+def _check_cache(given: object) -> None:
+    if given is not None and not isinstance(given, TokenCache):
+        raise ConfigurationError(f"cache must be a TokenCache, as MemoryTokenCache() is, not {type(given).__name__}")
 
 
 class SessionForOptions(ClientOptions, ApiOptions, total=False):

@@ -15,7 +15,7 @@ from .mounts import Mount
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts.adapter import DEFAULT_POOL_SIZE
-from .token_policy import PolicyOptions, Timeout, TokenPolicy, check_retries
+from .token_policy import PolicyOptions, Timeout, TokenPolicy, check_adapter, check_retries
 from .urls import shown_url
 
 #: How often the API calls of a session are tried again, in the manner of requests' own ``max_retries``.
@@ -80,8 +80,6 @@ def described_session(
     allow_http = options.get("allow_http", False)
     mount = Mount(url, allow_http=allow_http, what=f"{what} base_url")
     client = options.get("client")
-    if client is not None:
-        checked_name(client, "token client")
     timeout = options.get("timeout", DEFAULT_TIMEOUT)
     check_timeout(timeout, f"{what} timeout")
     policy: dict[str, Any] = {key: value for key, value in options.items() if key in PolicyOptions.__annotations__}
@@ -95,7 +93,7 @@ def described_session(
         allow_http,
         timeout,
         headers=_texts(options.get("headers"), f"{what} headers"),
-        adapters=dict(options.get("adapters") or {}),
+        adapters=_adapters(options.get("adapters"), f"{what} adapters"),
         adapter_options={**policy, **sender},
     )
 
@@ -111,9 +109,20 @@ def _sender(options: SessionOptions, what: str) -> dict[str, Any]:
     inner = options.get("inner")
     if inner is None:
         return {"pool_maxsize": pool_size, "max_retries": retries}
+    check_adapter(inner, f"{what} inner")
     if pool_size != DEFAULT_POOL_SIZE or retries != 0:
         raise ConfigurationError(f"{what} the inner adapter sends, so give pool_size and max_retries to it")
     return {"inner": inner}
+
+
+def _adapters(given: object, what: str) -> dict[str, BaseAdapter]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(prefix, str) for prefix in given):
+        raise ConfigurationError(f"{what} must be a mapping of prefixes to adapters")
+    for prefix, adapter in given.items():
+        check_adapter(adapter, f"{what}: {prefix!r}")
+    return dict(given)
 
 
 def checked_name(name: object, what: str) -> str:

@@ -18,7 +18,7 @@ from .authorized_headers import AuthorizedHeaders, carries_token
 from .clock import checked_seconds
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError, one_line
-from .keyword_arguments import checked_flag
+from .keyword_arguments import checked_flag, checked_text
 from .mounts import Mount
 from .netrc import is_from_netrc
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
@@ -93,6 +93,8 @@ class TokenPolicy:
     ) -> None:
         if token_parameters is not None and not isinstance(token_parameters, TokenRequestParameters):
             raise ConfigurationError(f"{what}: token_parameters must be TokenRequestParameters(...)")
+        if client is not None:
+            checked_text(client, f"{what}: the name of a token client")
         checked_flag(keep_authorization, f"{what}: keep_authorization")
         if token_patience is not None:
             token_patience = checked_seconds(token_patience, f"{what}: token_patience", zero=True)
@@ -361,6 +363,12 @@ def checked_renew_on(given: Any, what: str) -> frozenset[int] | Callable[[reques
     raise ConfigurationError(
         f"{what}: renew_on must be several statuses from 400 to 599, (401,) for example, or a function of the response"
     )
+
+
+def check_adapter(given: object, what: str) -> None:
+    """Raise ``ConfigurationError`` for what is no transport adapter."""
+    if not callable(getattr(given, "send", None)):
+        raise ConfigurationError(f"{what} must be a transport adapter of requests, not {type(given).__name__}")
 
 
 def check_retries(sender: BaseAdapter | urllib3.Retry | None, renew_on: Any, what: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import pickle
+import re
 import socket
 import threading
 import traceback
@@ -717,10 +718,26 @@ def test_a_unix_socket(mounted: Mounted, tmp_path: Path, monkeypatch: pytest.Mon
     assert b"\r\nAuthorization: Bearer " in received[0]
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"inner": "https://"}, "AccessTokenAdapter: inner must be a transport adapter of requests, not str"),
+        ({"client": ["worker"]}, "AccessTokenAdapter: the name of a token client must be printable text"),
+    ],
+)
+def test_options_that_cannot_work(management: AccessTokenManagement, options: dict[str, Any], sentence: str) -> None:
+    """Are refused when the adapter is made, not at the first call."""
+    with pytest.raises(ConfigurationError, match=re.escape(sentence)):
+        management.mount(requests.Session(), "https://api.example.com/", **options)
+
+
 def test_options_belong_to_who_sends(management: AccessTokenManagement, api: ProtectedApi) -> None:
     """Options of an ``HTTPAdapter`` together with an inner adapter would have no effect, so they are refused."""
     with pytest.raises(ConfigurationError, match="max_retries, pool_maxsize: the inner adapter sends, so give these"):
         AccessTokenAdapter(management.service, prefix=api.base_url, inner=HTTPAdapter(), pool_maxsize=5, max_retries=3)
+    misspelt: Any = {"pool_maxsiz": 5}
+    with pytest.raises(TypeError, match="AccessTokenAdapter has no keyword 'pool_maxsiz'; did you mean 'pool_maxsize'"):
+        AccessTokenAdapter(management.service, prefix=api.base_url, inner=HTTPAdapter(), **misspelt)
     adapter = AccessTokenAdapter(management.service, prefix=api.base_url, pool_maxsize=5, max_retries=3)
     assert adapter.max_retries.total == 3
     assert vars(adapter)["_pool_maxsize"] == 5

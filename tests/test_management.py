@@ -271,6 +271,10 @@ def test_sessions_of_tenants(management: AccessTokenManagement, token_service: T
         ({"token_patience": float("nan")}, "token_patience must be a number of seconds"),
         ({"inner": HTTPAdapter(), "max_retries": 3}, "so give pool_size and max_retries to it"),
         ({"inner": HTTPAdapter(), "pool_size": 3}, "the inner adapter sends"),
+        ({"inner": "https://"}, "inner must be a transport adapter of requests, not str"),
+        ({"adapters": HTTPAdapter()}, "adapters must be a mapping of prefixes to adapters"),
+        ({"adapters": {5: HTTPAdapter()}}, "adapters must be a mapping of prefixes to adapters"),
+        ({"adapters": {"https://a.test/": 5}}, "adapters: 'https://a.test/' must be a transport adapter of requests"),
     ],
 )
 def test_sessions_that_cannot_work(management: AccessTokenManagement, options: dict[str, Any], sentence: str) -> None:
@@ -280,6 +284,13 @@ def test_sessions_that_cannot_work(management: AccessTokenManagement, options: d
     assert sentence in str(refusal.value)
     assert TAINT not in str(refusal.value)
     management.add_session("api", base_url="https://api.example.com/")
+
+
+@pytest.mark.parametrize("cache", ["redis://cache.example.com/", {}])
+def test_what_is_no_cache(cache: Any) -> None:
+    """A URL is for files, a dict keeps no expiry: told when the management is made, not at the first token."""
+    with pytest.raises(ConfigurationError, match="cache must be a TokenCache"):
+        AccessTokenManagement(cache=cache)
 
 
 def test_a_session_may_have_an_inner_adapter(management: AccessTokenManagement, api: ProtectedApi) -> None:

@@ -110,6 +110,13 @@ class TestManagement:
             management.warm_up(timeout=10)
             assert harness.requests == 2
 
+    @pytest.mark.parametrize("timeout", ["10", -1, float("nan"), True])
+    def test_warm_up_takes_seconds(self, timeout: Any) -> None:
+        """Anything else is refused, as wherever seconds are given, and not taken for no time at all."""
+        wanted = pytest.raises(ConfigurationError, match="warm_up: timeout must be a number of seconds, 0 or more")
+        with AccessTokenManagement() as management, wanted:
+            management.warm_up(timeout=timeout)
+
     def test_warm_up_raises_the_first_error_after_it_tried_all(self, server: ScriptedServer) -> None:
         """A client that has no token is named; the others have theirs."""
         harness = Harness(server)

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from requests_cc_token.tokens import AccessToken
 
 
+@runtime_checkable
 class TokenCache(Protocol):
     """The interface of a token cache, for ``AccessTokenManagement(cache=...)``.
 
