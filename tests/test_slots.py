@@ -70,15 +70,33 @@ class TestColdStart:
 
     def test_a_token_that_is_there_is_the_outcome(self, full: Slot) -> None:
         """Until soft expiry nothing is started."""
-        step = full.step(2_000.0)
+        assert full.token is not None
+        soft = full.token.soft_expiry or 0.0
+        step = full.step(soft - 0.001)
         assert isinstance(step.outcome, AccessToken)
         assert step.start is None
         assert full.hits == 1
+        flight = full.step(soft).start
+        assert flight is not None
+        assert (flight.reason, flight.background) == ("renewal", True)
+
+    def test_hard_expiry_is_the_first_moment_without_a_token(self, full: Slot) -> None:
+        """Whoever asks, reads the figures or has it from a cache at that moment has none."""
+        brought = token("one")
+        hard = brought.hard_expiry or 0.0
+        assert outcome(full, hard - 0.001).value == "one"
+        assert full.seconds_to_expiry(hard - 0.5) == 0.5
+        assert full.seconds_to_expiry(hard) is None
+        assert not isinstance(outcome(full, hard), AccessToken)
+        assert Slot("k", Asked("worker")).news(brought, hard) is None
 
     def test_a_forced_caller_waits_although_a_token_is_there(self, full: Slot) -> None:
         """Its flight knows that it was forced, and replaces the token when it lands."""
-        fetched(full, 1.0, token("two", 1.0), force=True)
-        assert outcome(full, 1.0).value == "two"
+        flight = started(full, 1.0, force=True)
+        assert (flight.forced, flight.reason) == (True, "forced")
+        (obtained,) = full.land(flight, token("two", 1.0), 3.0)
+        assert outcome(full, 3.0).value == "two"
+        assert (obtained.kind, obtained.duration, obtained.expires_in) == ("obtained", 2.0, 3_593.0)
 
 
 class TestFailure:
@@ -205,8 +223,24 @@ class TestRenewal:
         """Two events: that it failed and for how long none is tried, and for how long the old token serves."""
         flight = started(full, 3_200.0)
         failed, stale = full.land(flight, BUSY, 3_200.0)
+        assert full.failure is not None
         assert (failed.kind, failed.error, stale.kind) == ("failed", BUSY, "served_stale")
+        assert failed.wait == pytest.approx(full.failure.until - 3_200.0)
         assert stale.expires_in == pytest.approx(395.0)
+
+    def test_t7_a_renewal_is_held_off_too(self, full: Slot) -> None:
+        """None is tried before its time, though every caller has a token that wants one; a forced one neither."""
+        full.land(started(full, 3_200.0), TokenRequestError("later", retry_after=70.0), 3_200.0)
+        assert full.step(3_269.9).start is None
+        assert isinstance(outcome(full, 3_269.9, force=True), Failure)
+        assert full.step(3_270.0).start is not None
+
+    def test_a_renewal_that_somebody_waits_for_fails_for_all(self, full: Slot) -> None:
+        """Its error is everybody's answer once the token is over: the hold-off is not only of the background."""
+        flight = started(full, 3_590.0)
+        flight.join()
+        full.land(flight, TokenRequestError("later", retry_after=70.0), 3_590.0)
+        assert isinstance(outcome(full, 3_600.0), Failure)
 
 
 class TestOverdue:
@@ -357,6 +391,14 @@ class TestDelete:
         assert not slot.wants(flight)
         slot.land(flight, token("old"), 1.0)
         assert slot.token is None
+        fetched(slot, 1.0, token("new", 1.0))
+        assert outcome(slot, 1.0).value == "new"
+
+    def test_a_delete_forgets_the_token_and_ends_the_hold_off(self, full: Slot) -> None:
+        """The next caller starts a fetch, whatever there was."""
+        full.land(started(full, 3_200.0), TokenRequestError("later", retry_after=70.0), 3_200.0)
+        full.forget()
+        assert full.step(3_200.0).start is not None
 
     def test_close_gives_back_the_flight_that_runs(self, full: Slot) -> None:
         """The token is forgotten, and what the flight brings then goes nowhere."""
