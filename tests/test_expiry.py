@@ -19,6 +19,7 @@ from requests_cc_token.expiry import (
     seconds_ahead,
 )
 from requests_cc_token.testing import ManualClock
+from requests_cc_token.tokens import Binding
 
 
 @given(st.floats(0.001, MAX_LIFETIME), st.none() | st.floats(0.001, MAX_LIFETIME))
@@ -30,6 +31,7 @@ def test_the_bounds_of_a_lifetime(lifetime: float, refresh_in: float | None) -> 
     assert 0 < soft <= hard
     wanted = lifetime * 0.8 if refresh_in is None else refresh_in * 0.95
     assert soft >= min(wanted, hard) or math.isclose(soft, wanted)
+    assert soft <= (lifetime * 0.85 if refresh_in is None else refresh_in), "a renewal may be earlier, never later"
 
 
 def test_a_moment_is_read_off_both_clocks() -> None:
@@ -55,6 +57,16 @@ def test_a_stored_token_keeps_the_margins(left: float) -> None:
     margin = min(EXPIRY_MARGIN, max(left, 0) * EXPIRY_MARGIN_SHARE)
     assert token.hard_expiry == pytest.approx(now.monotonic + left - margin)
     assert token.soft_expiry == pytest.approx(min(now.monotonic + left / 2, now.monotonic + left - margin))
+
+
+def test_a_stored_token_that_wants_its_renewal_too_late() -> None:
+    """It is renewed when it may not be used any more, and stays bound to what it is asked for with."""
+    now = Moment(500.0, 1_700_000_000.0)
+    binding = Binding(None, None)
+    stored = AccessToken("t", expires_at=now.wall + 60, renew_at=now.wall + 600)
+    token = localized(stored, now, key="key", binding=binding)
+    assert token.soft_expiry == token.hard_expiry == 557.0
+    assert token.binding is binding
 
 
 @given(st.floats(1, 1e6), st.floats(-1e6, 1e6), st.floats(0, 1e6))
