@@ -577,6 +577,6 @@ def test_the_manifest_of_the_pod_is_about_its_program_and_its_files() -> None:
 
 def test_every_sample_is_run() -> None:
     """Each program among the samples is named by a test."""
-    text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
     unused = [path.name for path in SAMPLES.glob("*.py") if not re.search(rf"\b{path.stem}\b", text)]
     assert unused == []

@@ -1,4 +1,4 @@
-"""gunicorn with ``--preload`` and uWSGI: sessions made before the workers are forked."""
+"""gunicorn with ``--preload`` and uWSGI: sessions made before the workers are forked, first tokens got after it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
 from .conftest import PATIENCE, ROOT, Services, needed
-from .worker import as_environment
+from .worker import SECRET, as_environment
 
 pytestmark = pytest.mark.neighbours
 
@@ -90,3 +90,66 @@ def test_sessions_of_the_parent(services: Services, tmp_path: Path, kind: str) -
     assert {text for _, _, text in answers} == {"[200, 200, 200, 200, 200]"}
     # One token for each way, from before the fork.
     assert services.counted[0] == 5
+
+
+@pytest.fixture
+def site(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Django site of the docs with its ``gunicorn.conf.py``, as they are, and a configuration for the services."""
+    for name in ("django_site.py", "gunicorn_conf.py"):
+        shutil.copy(ROOT / "docs" / "samples" / name, tmp_path)
+    (tmp_path / "worker.toml").write_text(
+        f"""
+        [clients.worker]
+        token_endpoint = "{services.tokens.token_endpoint}"
+        client_id = "worker"
+        client_secret = {{ env = "M2M_SECRET" }}
+        [backchannel]
+        max_tries = 1
+        [sessions.client]
+        base_url = "{services.api.base_url}"
+        """
+    )
+    monkeypatch.setenv("M2M_SECRET", SECRET)
+    return tmp_path
+
+
+def gunicorn(port: int, *more: str) -> list[str]:
+    """The site under gunicorn, with two workers."""
+    needed("gunicorn")
+    return [
+        *(sys.executable, "-m", "gunicorn", "--config=gunicorn_conf.py", "--workers=2", f"--bind=127.0.0.1:{port}"),
+        *("--no-control-socket", *more, "django_site:application"),
+    ]
+
+
+@pytest.mark.parametrize("options", [["--preload"], []])
+def test_each_worker_has_its_token_before_the_first_request(
+    services: Services, site: Path, options: list[str]
+) -> None:
+    """By ``post_fork``, whether the site is loaded before the fork or after it; no request asks for one."""
+    port = free_port()
+    with serving(gunicorn(port, *options), site, services, port) as url:
+        services.tokens.wait_for_requests(2, PATIENCE)
+        assert services.counted == (2, 0)
+        assert [requests.get(f"{url}claims", timeout=PATIENCE).status_code for _ in range(8)] == [200] * 8
+    assert services.counted == (2, 8)
+
+
+def test_a_worker_without_a_token_asks_again(services: Services, site: Path) -> None:
+    """A token service that is out of order while the workers start is logged, and ends nothing."""
+    services.tokens.fail_always(503)
+    port = free_port()
+    with serving(gunicorn(port, "--preload"), site, services, port) as url:
+        until(lambda: (site / "log").read_text().count("no token yet") == 2)
+        services.tokens.recover()
+        # Once the pause after the failure is over.
+        until(lambda: requests.get(f"{url}claims", timeout=PATIENCE).ok)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return as soon as the condition holds."""
+    for _ in range(PATIENCE * 10):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never came")
