@@ -95,6 +95,7 @@ class TestColdStart:
         flight = started(full, 1.0, force=True)
         assert (flight.forced, flight.reason) == (True, "forced")
         (obtained,) = full.land(flight, token("two", 1.0), 3.0)
+        assert flight.result is outcome(full, 3.0)
         assert outcome(full, 3.0).value == "two"
         assert (obtained.kind, obtained.duration, obtained.expires_in) == ("obtained", 2.0, 3_593.0)
 
@@ -145,7 +146,7 @@ class TestFailure:
         """A secret that the service knows only seconds after it was made: who is patient asks on the usual schedule."""
         fetched(slot, 0.0, REFUSED)
         assert slot.failure is not None
-        assert slot.failure.patient_until <= 1.0
+        assert 0.0 <= slot.failure.patient_until <= 1.0
         assert isinstance(outcome(slot, 1.0), Failure)
         assert slot.step(1.0, patient=True).start is not None
 
@@ -155,6 +156,14 @@ class TestFailure:
         assert isinstance(outcome(slot, 1.0), Failure)
         assert isinstance(outcome(slot, 1.0, stamp="stamp"), Failure)
         assert slot.step(1.0, stamp="another").start is not None
+
+    def test_t7_every_try_of_a_fetch_counts(self, slot: Slot) -> None:
+        """One that failed three times is followed by the hold-off of three failures."""
+        flight = started(slot, 0.0)
+        flight.tries = 3
+        slot.land(flight, BUSY, 0.0)
+        assert slot.failures == 3
+        assert flight.error is BUSY
 
     def test_what_failed_is_counted_by_its_cause(self, slot: Slot) -> None:
         """Kind and code of the error, how often, and the last text."""
@@ -276,7 +285,9 @@ class TestOverdue:
         assert never is not None
         bell = never.join()
         assert outcome(slot, BEGIN_WITHIN - 0.1) is never
-        assert slot.step(BEGIN_WITHIN, max_time=30.0).start not in (None, never)
+        step = slot.step(BEGIN_WITHIN, max_time=30.0)
+        assert step.start not in (None, never)
+        assert never.epoch != step.epoch, "nobody takes it for an answer"
         assert bell.is_set()
         assert not slot.begin(never)
 
@@ -287,6 +298,7 @@ class TestOverdue:
         failure = outcome(slot, now)
         assert isinstance(failure, Failure)
         assert "look at what its secret's callable" in str(failure.error)
+        assert failure.error.client == "worker"
         slot.end(hanging[0])
         assert slot.step(now).start is not None
 
@@ -309,10 +321,16 @@ class TestRefusal:
     def test_t8_only_the_current_token_is_dropped(self, full: Slot) -> None:
         """A late refusal of an older token changes nothing, a second one for the same neither."""
         assert full.refuse(token("one"), 10.0)
+        assert 10.5 <= full.next_renewal <= 11.0
         assert not full.refuse(token("one"), 10.0)
-        fetched(full, 10.0, token("two", 10.0))
-        assert not full.refuse(token("one"), 10.1)
-        assert outcome(full, 10.1).value == "two"
+        flight = started(full, 10.0)
+        assert flight.reason == "rejected"
+        full.land(flight, token("two", 10.0), 10.0)
+        assert not full.refuse(token("one"), 11.0)
+        assert outcome(full, 11.0).value == "two"
+        assert full.figures(11.0).rejections == 1
+        full.forget()
+        assert started(full, 11.0).reason == "cold"
 
     def test_t9_an_api_that_refuses_every_token_costs_one_per_step(self, slot: Slot) -> None:
         """A thousand refused calls in a minute drop a token on the schedule of the hold-off, not per call."""
@@ -349,10 +367,23 @@ class TestRefusal:
         assert full.refuse(token("one"), CALM)
         assert full.refusals == 1
 
+    @pytest.mark.parametrize(("taken", "after"), [(None, CALM), ("one", CALM), ("two", CALM - 0.001)])
+    def test_a_token_that_nobody_saw_work_was_not_revoked(self, full: Slot, taken: str | None, after: float) -> None:
+        """Its refusal is one more in a row: nothing was taken, or only the token before, or this one just now."""
+        full.accept(token(taken or "none"))
+        fetched(full, 10.0, token("two", 10.0), force=True)
+        full.accept(token(taken or "none"))
+        full.next_renewal = 1_000.0
+        assert not full.refuse(token("two"), 10.0 + after)
+        assert full.refuse(token("two"), 1_000.0)
+
     def test_the_success_of_an_older_token_says_nothing_of_the_current_one(self, full: Slot) -> None:
         """Only the current token is noted as taken."""
         full.accept(token("older"))
         assert not full.accepted
+        full.forget()
+        full.accept(token("one"))
+        assert not full.accepted, "nor does that of one that is forgotten"
 
 
 class TestCaches:
@@ -374,7 +405,9 @@ class TestCaches:
         """Another token that lives longer; not the same, not a shorter one, not an expired one, not none."""
         longer, shorter = token("two", 100.0), token("two", 0.0, 60.0)
         assert full.news(longer, 100.0) is longer
+        assert Slot("k", Asked("worker")).news(shorter, 1.0) is shorter
         assert full.news(shorter, 1.0) is None
+        assert full.news(token("two"), 1.0) is None
         assert full.news(token("one", 100.0), 100.0) is None
         assert full.news(longer, 4_000.0) is None
         assert full.news(None, 0.0) is None
@@ -404,9 +437,28 @@ class TestDelete:
         """The token is forgotten, and what the flight brings then goes nowhere."""
         flight = started(full, 3_200.0)
         assert full.close() is flight
+        flight.land()
         assert full.land(flight, token("late", 3_200.0), 3_201.0) == []
-        assert full.token is None
+        assert (full.token, flight.result) == (None, None)
         assert full.close() is None
+
+
+def test_what_is_told_of_a_slot(slot: Slot) -> None:
+    """Fine, degraded while an old token serves, failing after it; why, what was fetched, and when the next try is."""
+    assert slot.health(0.0) == {"status": "fine", "reason": None, "seconds_to_expiry": None}
+    assert slot.figures(0.0).seconds_to_next_try == 0.0
+    flight = started(slot, 0.0)
+    slot.land(flight, token("one"), 2.0)
+    slot.end(flight)
+    assert slot.health(2.0) == {"status": "fine", "reason": None, "seconds_to_expiry": 3_593.0}
+    slot.land(started(slot, 3_200.0), TokenRequestError("later", retry_after=70.0), 3_201.0)
+    assert slot.health(3_201.0) == {"status": "degraded", "reason": "later", "seconds_to_expiry": 394.0}
+    figures = slot.figures(3_595.0)
+    assert (figures.status, figures.seconds_to_expiry, figures.seconds_to_next_try) == ("failing", None, 0.0)
+    assert (figures.hits, figures.fetches, figures.fetch_seconds, figures.in_flight) == (1, 2, 3.0, 0)
+    started(slot, 3_595.0, max_time=30.0)
+    slot.step(3_625.0)
+    assert slot.figures(3_625.0).in_flight == 2, "one that hangs counts too"
 
 
 class SlotMachine(RuleBasedStateMachine):
