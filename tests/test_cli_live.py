@@ -24,6 +24,7 @@ import trustme
 from joserfc.jwk import ECKey
 
 from requests_cc_token.cli.app import run
+from requests_cc_token.cli.connection import Way, steps
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 
@@ -321,6 +322,22 @@ def test_a_proxy_that_leads_there(
     assert f"connected to the proxy 127.0.0.1 port {server.port}" in out
     assert "the proxy leads to 127.0.0.1" in out
     assert {request.method for request in server.requests} == {"CONNECT"}
+
+
+@pytest.mark.parametrize("scheme", ["socks5h", "https"])
+def test_a_proxy_of_another_kind(scheme: str, server: ScriptedServer) -> None:
+    """Is connected to and not spoken to: it would not understand, and be told as broken although it works."""
+    way = Way("https://login.example.com/token", {"https": f"{scheme}://127.0.0.1:{server.port}"})
+    last = list(steps(way))[-1]
+    assert (last.text, last.failed) == (f"connected to the proxy 127.0.0.1 port {server.port}", False)
+    assert server.requests == []
+
+
+def test_a_proxy_on_the_way_to_an_address(server: ScriptedServer) -> None:
+    """An IPv6 address is in brackets, as in a URL: the proxy would take its end for a port."""
+    server.default = answer(403)
+    list(steps(Way("https://[2001:db8::1]/", {"https": f"http://127.0.0.1:{server.port}"})))
+    assert [request.target for request in server.requests] == ["[2001:db8::1]:443"]
 
 
 def test_a_proxy_that_breaks_the_connection(

@@ -76,6 +76,18 @@ def test_on_a_terminal_each_line_has_its_bar(
     assert "its end" in re.sub(r"\s+", " ", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out))
 
 
+def test_a_narrow_terminal_has_no_bars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text counts: beside a bar it would have no column left."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "44")
+    with Output() as output:
+        output.line(told(0, "obtained", 10.0))
+        output.line(Line(NOW + 5, "ok", "an answer and its end"))
+    out = capsys.readouterr().out
+    assert "━" not in out
+    assert "an answer and its end" in out
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a terminal is made with pty")
 def test_a_real_terminal() -> None:
     """The program on a terminal of its own: bars, and the summary at the end; nothing on standard error."""

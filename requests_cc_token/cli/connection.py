@@ -109,6 +109,8 @@ def steps(way: Way) -> Iterator[Step]:
             yield done(f"{what}{host} is {', '.join(addresses)}")
             connection = stack.enter_context(_connected(host, port, what))
             yield done(f"connected to {what}{host} port {port}")
+            if proxy and nearest.scheme != "http":
+                return  # SOCKS, or TLS before a word is said: how it leads on, the token request tells
             if proxy and parts.scheme == "https":
                 _tunnel(connection, nearest, parts.hostname or "", parts.port or 443)
                 yield done(f"the proxy leads to {parts.hostname}")
@@ -143,7 +145,8 @@ def _connected(host: str, port: int, what: str) -> socket.socket:
 
 def _tunnel(connection: socket.socket, proxy: Any, host: str, port: int) -> None:
     """Have an HTTP proxy lead on (RFC 9110 section 9.3.6)."""
-    lines = [f"CONNECT {host}:{port} HTTP/1.1", f"Host: {host}:{port}"]
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
     if proxy.username is not None:
         password = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
         lines.append(f"Proxy-Authorization: Basic {base64.b64encode(password).decode()}")
@@ -158,8 +161,8 @@ def _tunnel(connection: socket.socket, proxy: Any, host: str, port: int) -> None
     status, _, reason = answer.partition(b"\r\n")[0].decode("latin-1").partition(" ")[2].partition(" ")
     if status == "407":
         given = "another user and password" if proxy.username is not None else "a user and password"
-        place = proxy.netloc.rpartition("@")[2]
-        raise _Failed("the proxy asks for a password (407)", f"give {given}: HTTPS_PROXY=http://user:password@{place}")
+        itself = proxy.netloc.rpartition("@")[2]
+        raise _Failed("the proxy asks for a password (407)", f"give {given}: HTTPS_PROXY=http://user:password@{itself}")
     if not status.startswith("2"):
         raise _Failed(
             f"the proxy refuses to lead to {host} port {port} ({status} {reason})".replace(" )", ")"),

@@ -23,6 +23,8 @@ from requests_cc_token.demo.worker import Line, Summary, printable
 
 #: Columns of a bar, and of a picture: what the embedded API answers fits on a line.
 BAR_WIDTH, PICTURE_WIDTH = 20, 126
+#: Columns of a terminal from which on lines have bars: beside one, fewer leave the text hardly any room, or none.
+LEAST_WIDTH = 72
 
 #: The share of a token's life that is left when its renewal begins, or a little later.
 _RENEWAL = 0.2
@@ -60,9 +62,9 @@ _SVG = """\
 class Output:
     """The demo's lines on standard output, or in JSON, and in a picture.
 
-    On a terminal, and in the picture, each line has the bar of its moment; on a terminal the last line is a bar that
-    runs out while nothing else happens. Where it is quiet, calls that fail and the summary are all that is printed; the
-    picture has everything. A context manager.
+    On a terminal that is wide enough, and in the picture, each line has the bar of its moment; on the terminal the last
+    line is a bar that runs out while nothing else happens. Where it is quiet, calls that fail and the summary are all
+    that is printed; the picture has everything. A context manager.
     """
 
     def __init__(self, *, as_json: bool = False, svg: str | None = None, quiet: bool = False) -> None:
@@ -74,7 +76,8 @@ class Output:
         self._picture = Console(
             record=True, file=io.StringIO(), width=PICTURE_WIDTH, force_terminal=True, color_system="truecolor"
         )
-        self._has_bars = self._console.is_terminal and not as_json and not quiet
+        is_wide = self._console.is_terminal and self._console.width >= LEAST_WIDTH
+        self._has_bars = is_wide and not as_json and not quiet
         #: When the token came, and for how many seconds it was usable then.
         self._life: tuple[float, float] | None = None
         self._until_the_end = contextlib.ExitStack()
