@@ -381,6 +381,14 @@ def test_a_program_of_its_own_to_try_against(tmp_path: Path, monkeypatch: pytest
         process.communicate()
 
 
+def test_the_program_takes_no_arguments() -> None:
+    """One that somebody hopes for is refused, not passed over: ports are free ones."""
+    command = [sys.executable, "-m", "requests_cc_token.testing", "--port", "8080"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unrecognized arguments: --port" in done.stderr
+
+
 def raw_answer(port: int, request: bytes) -> bytes:
     """The first line that a server says to these bytes and the end of them."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:

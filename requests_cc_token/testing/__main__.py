@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import threading
 from contextlib import suppress
@@ -25,6 +26,7 @@ client = "worker"
 
 def main() -> int:
     """Print the configuration of a worker, and serve it."""
+    argparse.ArgumentParser(prog="python -m requests_cc_token.testing", description=main.__doc__).parse_args()
     with FakeTokenService() as tokens, FakeApi(tokens) as api:
         print(
             CONFIGURATION.format(
