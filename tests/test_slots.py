@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from requests_cc_token import AccessToken, FailureCount, TokenEndpointError, TokenRequestError
 from requests_cc_token.expiry import lifetime_bounds
 from requests_cc_token.flights import BEGIN_WITHIN
-from requests_cc_token.retry_delays import PERMANENT_HOLD_OFF
+from requests_cc_token.retry_delays import PERMANENT_HOLD_OFF, hold_off
 from requests_cc_token.slots import CALM, MAX_DEAD, MAX_HANGING, Failure, Slot, TokenFlight
 from requests_cc_token.stats import MAX_CAUSES, Asked
 
@@ -186,6 +186,15 @@ class TestFailure:
         failures = slot.figures(1e6).failures
         assert len(failures) == MAX_CAUSES + 1
         assert failures[-1] == FailureCount(error="TokenEndpointError", count=11)
+
+
+def test_t7_what_a_hold_off_is_at_least_and_at_most() -> None:
+    """Ten minutes after many permanent errors; whatever the error, what the server asks for is waited for by all."""
+    everybodys, patient = hold_off(20, transient=False, retry_after=0.0)
+    assert 300.0 <= everybodys <= 600.0
+    assert patient <= 60.0
+    for transient in (True, False):
+        assert hold_off(1, transient=transient, retry_after=900.0) == (900.0, 900.0)
 
 
 class TestRenewal:
