@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from json import dumps
 from typing import Any
 
 import click
@@ -18,6 +17,7 @@ from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from .check import Configuration
 from .options import Common, config_option, option
 from .outcome import Exit
+from .report import json_of
 
 
 @click.group()
@@ -39,7 +39,7 @@ def list_(common: Common, clients: tuple[str, ...], json: bool) -> int:
     store, keys, code = _opened(common, clients)
     entries = [_entry(name, key, _kept(store, key)) for name, key in keys.items()]
     if json:
-        click.echo(dumps(entries, indent=2))
+        click.echo(json_of(entries))
     for entry in () if json else entries:
         click.echo(printable(f"{entry['client']}: {_told(entry)}"))
     return code
@@ -61,7 +61,7 @@ def clear(common: Common, clients: tuple[str, ...], json: bool) -> int:
         if not json:
             click.echo(f"{name}: forgotten")
     if json:
-        click.echo(dumps([{"client": name, "key": key} for name, key in keys.items()], indent=2))
+        click.echo(json_of([{"client": name, "key": key} for name, key in keys.items()]))
     return code
 
 

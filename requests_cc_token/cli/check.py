@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import requests
 from requests.utils import get_netrc_auth, select_proxy
 
 from requests_cc_token.authentication.method import TokenRequest
@@ -23,6 +22,7 @@ from requests_cc_token.management import AccessTokenManagement
 from requests_cc_token.registry import listed
 from requests_cc_token.urls import shown_url
 
+from .connection import Way
 from .files import judged_files
 from .literals import literal_secrets
 from .options import Common, config_option, option, typed
@@ -228,12 +228,11 @@ def _problem(about: str, fault: str) -> Finding:
 
 def _ways(url: str, backchannel: Mapping[str, Any]) -> Iterator[str]:
     """Which proxy and authorities apply to a URL, and whether a netrc file would."""
-    with requests.Session() as session:
-        settings = session.merge_environment_settings(url, backchannel.get("proxies") or {}, None, None, None)
-    proxy = select_proxy(url, settings["proxies"])
+    way = Way.to(url, backchannel)
+    proxy = select_proxy(url, dict(way.proxies))
     if proxy:
         yield f"{shown_url(url)} is reached by the proxy {shown_url(proxy)}"
-    verify = backchannel.get("verify", settings["verify"])
+    verify: bool | str | None = way.verify
     if not url.startswith("https:"):
         verify = None  # there are no certificates
     if verify is False:

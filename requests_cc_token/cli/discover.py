@@ -5,7 +5,6 @@ Only here, by hand: at run time nobody follows what an API says.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from json import loads
@@ -21,7 +20,7 @@ from requests_cc_token.www_authenticate import parse_challenges
 from .connection import Way, asked
 from .options import option
 from .outcome import Exit
-from .report import as_json
+from .report import json_of
 
 #: Bytes of a metadata document that are read: real ones hold a few KiB.
 MAX_DOCUMENT = 1024 * 1024
@@ -73,7 +72,7 @@ def discover(url: str, json: bool) -> int:
         return Exit.FAILED
     if json:
         found = {"issuer": issuer.document, "resource": None if resource is None else resource.document}
-        click.echo(as_json(found))
+        click.echo(json_of(found))
     else:
         click.echo(_configuration(issuer, resource), nl=False)
     return Exit.FINE
@@ -111,11 +110,6 @@ def _is_url(text: str) -> bool:
         return urlsplit(text).scheme in ("https", "http") and text.isprintable()
     except ValueError:
         return False
-
-
-def seconds_since(begun: float) -> float:
-    """Seconds since a moment of ``time.perf_counter``."""
-    return time.perf_counter() - begun
 
 
 def _first_with(member: str, places: list[str], way: Way) -> Published | None:

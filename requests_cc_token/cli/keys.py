@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta, timezone
-from json import dumps
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .options import option, typed
+from .report import json_of
 
 _KINDS: dict[Any, Any] = {"EC": "P-256", "RSA": 2048, "OKP": "Ed25519"}
 
@@ -75,9 +75,9 @@ def _show(key: Any, content: bytes, *, as_json: bool) -> None:
     pem = key.as_pem(private=False).decode()
     certificate = _certificate_in(content)
     if as_json:
-        click.echo(dumps({"jwks": jwks, "pem": pem, "thumbprint": thumbprint, "certificate": certificate}, indent=2))
+        click.echo(json_of({"jwks": jwks, "pem": pem, "thumbprint": thumbprint, "certificate": certificate}))
         return
-    click.echo(dumps(jwks, indent=2))
+    click.echo(json_of(jwks))
     click.echo(pem, nl=False)
     click.echo(f"thumbprint (RFC 7638): {thumbprint}")
     if certificate is not None:

@@ -20,7 +20,7 @@ from requests_cc_token.urls import shown_url
 from requests_cc_token.www_authenticate import parse_challenges
 
 from .connection import Way, asked, steps
-from .discover import Published, issuer_metadata, seconds_since
+from .discover import Published, issuer_metadata
 from .outcome import Exit, exit_code, exit_code_of_status
 from .report import Finding, Report, Verdict
 
@@ -105,11 +105,11 @@ class _Client:
                 "problem",
                 f"{shown_url(issuer)} publishes no metadata",
                 "check issuer, or give token_endpoint instead",
-                seconds_since(begun),
+                _seconds_since(begun),
                 Exit.CONFIGURATION,
             )
             return None
-        self._tell("ok", f"metadata of {shown_url(published.url)}", None, seconds_since(begun))
+        self._tell("ok", f"metadata of {shown_url(published.url)}", None, _seconds_since(begun))
         methods = published.texts("token_endpoint_auth_methods_supported")
         # Metadata does not list "none" for clients whose grant is proof enough.
         if methods and self._client.auth.method not in ("none", *methods):
@@ -150,9 +150,9 @@ class _Client:
             text = str(error).removeprefix(f"token client {self._client.name!r}: ")
             unusable = isinstance(error, InvalidTokenResponseError)
             advice = "check token_endpoint: it answers, but not with a usable token" if unusable else None
-            self._tell("problem", text, advice, seconds_since(begun), exit_code(error))
+            self._tell("problem", text, advice, _seconds_since(begun), exit_code(error))
             return None
-        self._tell("ok", "a token came", None, seconds_since(begun))
+        self._tell("ok", "a token came", None, _seconds_since(begun))
         return token
 
     def _judge(self, token: AccessToken) -> None:
@@ -194,10 +194,10 @@ def _check_store(report: Report, cache: TokenCache) -> None:
     except TokenCacheError as error:
         if said:
             advice += "; a folder has to be this user's, with mode 0700, and a Redis the master, with rights to write"
-        report.add(Finding("problem", "cache", f"{said}{error}", advice, seconds_since(begun), Exit.STORE))
+        report.add(Finding("problem", "cache", f"{said}{error}", advice, _seconds_since(begun), Exit.STORE))
     else:
         done = "can be read and written" if said else "answers"
-        report.add(Finding("ok", "cache", f"{cache!r} {done}", None, seconds_since(begun)))
+        report.add(Finding("ok", "cache", f"{cache!r} {done}", None, _seconds_since(begun)))
 
 
 def _check_api(management: AccessTokenManagement, report: Report, name: str, path: str) -> None:
@@ -207,16 +207,16 @@ def _check_api(management: AccessTokenManagement, report: Report, name: str, pat
         try:
             answer = session.get(path, allow_redirects=False, stream=True)
         except requests.RequestException as error:
-            report.add(Finding("problem", about, str(error), None, seconds_since(begun), Exit.FAILED))
+            report.add(Finding("problem", about, str(error), None, _seconds_since(begun), Exit.FAILED))
             return
         answer.close()
     text = f"the API answers {answer.status_code}"
     code = exit_code_of_status(answer.status_code)
     if code is Exit.FINE:
-        report.add(Finding("ok", about, text, None, seconds_since(begun)))
+        report.add(Finding("ok", about, text, None, _seconds_since(begun)))
         return
     said, advice = _meaning(answer)
-    report.add(Finding("problem", about, f"{text}{said}", advice, seconds_since(begun), code))
+    report.add(Finding("problem", about, f"{text}{said}", advice, _seconds_since(begun), code))
 
 
 def _meaning(answer: requests.Response) -> tuple[str, str | None]:
@@ -237,3 +237,7 @@ def _meaning(answer: requests.Response) -> tuple[str, str | None]:
     if answer.status_code == 403:
         return said, "the API knows the token and refuses: check what this client may do there (roles, permissions)"
     return said, None
+
+
+def _seconds_since(begun: float) -> float:
+    return time.perf_counter() - begun

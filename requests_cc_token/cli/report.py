@@ -65,11 +65,11 @@ class Report:
         """Tell the rest; the exit code."""
         code = self.worst
         if self.as_json:
-            click.echo(json.dumps({"exit_code": int(code), "findings": list(map(asdict, self.findings))}, indent=2))
+            click.echo(json_of({"exit_code": int(code), "findings": list(map(asdict, self.findings))}))
         return code
 
 
-def as_json(value: object) -> str:
+def json_of(value: object) -> str:
     """JSON on several lines; null for numbers that Python reads where JSON has none: NaN, and what is too large."""
     try:
         return json.dumps(value, indent=2, allow_nan=False)

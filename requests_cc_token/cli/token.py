@@ -10,7 +10,7 @@ from requests_cc_token.authentication.assertions import unverified_claims
 
 from .options import Common, config_option, option
 from .outcome import Exit
-from .report import as_json
+from .report import json_of
 
 
 @click.command()
@@ -35,7 +35,7 @@ def token(common: Common, client: str | None, header: bool, json: bool, claims: 
         if told is None:
             click.echo("the token is no JWT: only its API and its token service can read it", err=True)
             return Exit.FAILED
-        click.echo(as_json(told))
+        click.echo(json_of(told))
     elif json:
         about = {
             "access_token": issued.value,
@@ -44,7 +44,7 @@ def token(common: Common, client: str | None, header: bool, json: bool, claims: 
             "expires_at": round(issued.expires_at),
             "expires_in": max(0, round(issued.expires_at - time.time())),
         }
-        click.echo(as_json(about))
+        click.echo(json_of(about))
     else:
         click.echo(f"Authorization: {issued.authorization}" if header else issued.value)
     return Exit.FINE
