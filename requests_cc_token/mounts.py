@@ -64,7 +64,8 @@ class Mount:
         """Whether a request to ``url`` may carry the token."""
         if url.startswith(self.prefix):
             path = url[len(self.prefix) :].partition("?")[0]
-            if "%" not in path and ".." not in path and "\\" not in path and path.isascii():
+            # Blanks and control characters would have to be looked at: what cuts a URL into pieces drops some of them.
+            if "%" not in path and ".." not in path and " " not in path and path.isascii() and path.isprintable():
                 return True
         return self._covers_parsed(url)
 
