@@ -77,6 +77,7 @@ def test_a_url_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"url": "https://T41NT"}, "url begins with none of"),
         ({"url": "file://host/tokens"}, "with three slashes"),
         ({"url": "memory:", "key": "T41NT"}, "unknown key; known for memory: are max_tokens, url"),
+        ({"url": "memory:", "max_tokens": "100"}, "max_tokens of a MemoryTokenCache must be a whole number"),
         ({"url": "file:///x", "prefix": "a", "size": 1}, "unknown prefix, size"),
         ({"url": "redis://:T41NT@h:port"}, "as redis-py reads it"),
         ({"url": "redis://h", "key": "T41NT"}, "no Fernet key"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from requests_cc_token import AccessToken, MemoryTokenCache
+from requests_cc_token import AccessToken, ConfigurationError, MemoryTokenCache
 from requests_cc_token.testing import ManualClock, TokenCacheContract
 
 from .scripted_server import PATIENCE
@@ -121,6 +121,13 @@ def test_many_keys_stay_within_the_bound() -> None:
         cache.set(str(number), token)
     assert len(cache) == 10
     assert cache.get("19999") is token
+
+
+@pytest.mark.parametrize("given", [0, -1, 1.5, True, "100", None])
+def test_a_bound_that_is_none_is_refused(given: object) -> None:
+    """A bound that no token fits in, or that is no number, is told at once, and not by a cache that never works."""
+    with pytest.raises(ConfigurationError, match="max_tokens of a MemoryTokenCache must be a whole number above 0"):
+        MemoryTokenCache(given)  # type: ignore[arg-type]
 
 
 def test_a_cleared_cache_is_empty() -> None:

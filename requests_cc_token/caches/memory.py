@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from requests_cc_token.clock import Clock, SystemClock
+from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.forks import renew_after_fork
 from requests_cc_token.tokens import AccessToken
 
@@ -20,10 +21,14 @@ class MemoryTokenCache:
     """Keeps tokens in the memory of this process; the default cache.
 
     ``max_tokens`` is how many are kept at most; the least recently used one is dropped first. ``clock`` is as for
-    ``AccessTokenManagement``. Safe to use from threads. A forked child keeps the tokens of its parent.
+    ``AccessTokenManagement``. Safe to use from threads. A forked child keeps the tokens of its parent. Raises
+    ``ConfigurationError`` for a ``max_tokens`` that is no whole number above 0.
     """
 
     def __init__(self, max_tokens: int = DEFAULT_MAX_TOKENS, *, clock: Clock | None = None) -> None:
+        given: object = max_tokens
+        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+            raise ConfigurationError("max_tokens of a MemoryTokenCache must be a whole number above 0")
         self._clock = clock if clock is not None else SystemClock()
         self._lock = threading.Lock()
         self._max_tokens = max_tokens
