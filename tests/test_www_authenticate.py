@@ -96,7 +96,13 @@ def test_several_challenges_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["Bearer error=a, error=b", 'Bearer error="a", ERROR="a"', "Bearer realm=x, error=a, realm=y"]
+    "line",
+    [
+        "Bearer error=a, error=b",
+        'Bearer error="a", ERROR="a"',
+        "Bearer realm=x, error=a, realm=y",
+        "Bearer error=a, error=b, realm=x",
+    ],
 )
 def test_a_parameter_named_twice(line: str) -> None:
     """Nobody can know which one was meant, so the challenge is dropped; others count."""
@@ -126,3 +132,5 @@ def test_a42_what_is_short_is_read_beside_what_is_not() -> None:
         Challenge("bearer", {"error": "invalid_token"}),
     )
     assert len(parse_challenges(["Bearer, " * 100])) == MAX_CHALLENGES
+    half, rest = "Bearer" + " " * (MAX_TEXT // 2 - 6), "DPoP" + " " * (MAX_TEXT // 2 - 4)
+    assert [challenge.scheme for challenge in parse_challenges([half, rest, "Basic"])] == ["bearer", "dpop"]
