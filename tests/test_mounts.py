@@ -292,6 +292,7 @@ def test_a5_no_path_leads_out(pieces: list[str], prefix: str) -> None:
         "/%2e%2e/admin/",
         "%2f../admin",
         "a%2fb/%2e%2e/%2e%2e/admin",
+        "a%5cb/%2e%2e/%2e%2e/admin",
         "..%20/admin",
         "..%00/admin",
         "%c0%ae%c0%ae/admin",
@@ -326,5 +327,6 @@ def test_a5_a_mount_that_is_escaped_itself() -> None:
     """Its path is read by each server as the request's is."""
     mount = Mount("https://api.example.com/a%20b/c%2fd/")
     assert mount.covers(mount.prefix + "x/../y")
+    assert mount.covers(mount.prefix + "100%2525/../y")
     assert not mount.covers(mount.prefix + "../y")
     assert not mount.covers(mount.prefix + "%2e%2e/y")
