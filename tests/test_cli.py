@@ -579,6 +579,15 @@ class TestProgram:
         assert app.run(["--config", str(config), *arguments]) == 2
         assert said in capsys.readouterr().err
 
+    @pytest.mark.parametrize("command", [["token", "--timeout"], ["demo", "--interval"]])
+    @pytest.mark.parametrize("seconds", ["nan", "inf"])
+    def test_what_is_no_length_of_time(
+        self, command: list[str], seconds: str, config: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Is wrong usage: a limit that is not a number would be none."""
+        assert app.run(["--config", str(config), *command, seconds]) == 2
+        assert f"'{seconds}' is no length of time" in capsys.readouterr().err
+
     def test_a_variable_contradicts_nothing(
         self, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -193,9 +193,12 @@ def test_a_token_service_that_refuses(token_service: TokenService, capfd: pytest
 
 
 def test_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
-    """A header without a colon or a name, a session that there is not: exit code 2, and what would do."""
+    """A header without colon or name, no method, a session that there is not: exit code 2, and what would do."""
     for header in ("no header", " : no name", "n\u00e1me: value"):
         assert run(["request", "main", "", "-H", header]) == 2
         assert "-H 'NAME: VALUE'" in capfd.readouterr().err
+    for method in ("A B", "A\nB", "\u00e9"):
+        assert run(["request", "main", "", "-X", method]) == 2
+        assert "is no method; -X PUT" in capfd.readouterr().err
     assert run(["request", "nobody"]) == 2
     assert "'main'" in capfd.readouterr().err

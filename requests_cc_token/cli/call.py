@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from typing import IO, Any
 
@@ -18,6 +19,9 @@ from .outcome import Exit, exit_code_of_status
 
 #: Bytes that are taken from the connection at a time.
 PIECE = 65_536
+
+#: What a method consists of (RFC 9110 section 9.1).
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @click.command()
@@ -53,6 +57,8 @@ def request(
     """
     fields: dict[str, str | bytes] = {"Content-Type": "application/json", "Accept": "application/json"} if json else {}
     fields.update(map(_field, headers))
+    if not _METHOD.fullmatch(method or "GET"):
+        raise click.UsageError(f"{method!r} is no method; -X PUT, for example")
     try:
         path.encode()
     except UnicodeEncodeError:

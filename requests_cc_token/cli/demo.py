@@ -18,7 +18,7 @@ from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.management import AccessTokenManagement
 
 from .lives import Output
-from .options import Common, option, typed
+from .options import Common, Seconds, option, typed
 from .outcome import INTERRUPTED, Exit
 
 #: Stands among the worker's lines for Ctrl-C or SIGTERM.
@@ -39,7 +39,7 @@ def _said_before() -> str | None:
 @option("--forever", is_flag=True, help="Call until Ctrl-C.")
 @option(
     "--interval",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=DEFAULT_INTERVAL,
     show_default=True,
     help="Seconds between the starts of two calls.",

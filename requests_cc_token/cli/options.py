@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,19 @@ class Option(click.Option):
 def option(*names: str, **settings: Any) -> Callable[[_F], _F]:
     """``click.option`` with the name of its environment variable in the help."""
     return click.option(*names, cls=Option, **settings)
+
+
+class Seconds(click.FloatRange):
+    """A length of time; ``nan`` is a number to Python and none to a clock."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number of seconds."""
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is no length of time", param, ctx)
+        return seconds
 
 
 def typed(name: str) -> bool:

@@ -8,7 +8,7 @@ import click
 
 from requests_cc_token.authentication.assertions import unverified_claims
 
-from .options import Common, config_option, option
+from .options import Common, Seconds, config_option, option
 from .outcome import Exit
 from .report import json_of
 
@@ -18,7 +18,7 @@ from .report import json_of
 @option("--header", is_flag=True, help="Print the whole header line, for curl -H and the like.")
 @option("--json", is_flag=True, help="Print what the token service said, as JSON, with the token in it.")
 @option("--claims", is_flag=True, help="Print the claims of a JWT access token, unverified, instead of the token.")
-@option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the token at most.")
+@option("--timeout", type=Seconds(min=0, min_open=True), help="Seconds to wait for the token at most.")
 @config_option
 @click.pass_obj
 def token(common: Common, client: str | None, header: bool, json: bool, claims: bool, timeout: float | None) -> int:
