@@ -20,6 +20,7 @@ from redis.retry import Retry
 from requests_cc_token import AccessToken
 from requests_cc_token.caches.records import MAX_RECORD
 from requests_cc_token.caches.redis import RedisTokenCache
+from requests_cc_token.caches.store import Kept
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
@@ -202,6 +203,7 @@ class TestItsKeys:
         }
         put[what]()
         assert cache.get(KEY) is None
+        assert cache.inspect(KEY) == Kept(None, None, None)
         lease = cache.lease(KEY, lambda: False)
         assert lease is not None and lease.granted and lease.token is None
         lease.set(token(clock))
@@ -225,6 +227,21 @@ class TestItsKeys:
         assert value(cache.get(KEY)) == "T41NT-token"
         cache.set(KEY, token(clock, "T41NT-newer"))
         assert value(cache.get(KEY)) == "T41NT-newer"
+
+    @pytest.mark.parametrize("number", ["inf", "nan", "x", "-5", "9" * 30, None])
+    def test_a_token_whose_number_is_lost_has_no_age(
+        self, server: RedisServer, cache: RedisTokenCache, clock: ManualClock, prefix: str, number: str | None
+    ) -> None:
+        """Who looks into the store sees the token; how old it is, nobody knows."""
+        cache.set(KEY, token(clock))
+        fence = f"{prefix}{{{KEY}}}:fence"
+        if number is None:
+            server.client().delete(fence)
+        else:
+            server.client().hset(fence, "last", number)
+        kept = cache.inspect(KEY)
+        assert value(kept.token) == "T41NT-token"
+        assert kept.age is None
 
     def test_another_keys_record_is_a_miss(
         self, server: RedisServer, cache: RedisTokenCache, clock: ManualClock, prefix: str

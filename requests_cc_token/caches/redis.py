@@ -32,10 +32,18 @@ KEPT_AFTER_EXPIRY = 86_400.0
 
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 
+# A fencing number; 0 for what is none of ours, such as a double cannot count by.
+_NUMBER_OF = """
+local function number_of(name)
+  local number = tonumber(redis.call('HGET', KEYS[2], name) or '0')
+  if not (number and number >= 0 and number < 9000000000000000) then return 0 end
+  return number
+end
+"""
+
 # What somebody else keeps under these names must not keep the store from working: nothing of another kind, no record
-# that is larger than any of ours, no lease without an end. Nor numbers that are none of ours, such as a double cannot
-# count by.
-_OURS = f"""
+# that is larger than any of ours, no lease without an end.
+_OURS = f"""{_NUMBER_OF}
 local function only(key, kind)
   local found = redis.call('TYPE', key).ok
   if found ~= kind and found ~= 'none' then redis.call('DEL', key) end
@@ -45,11 +53,6 @@ only(KEYS[2], 'hash')
 only(KEYS[3], 'string')
 if redis.call('STRLEN', KEYS[1]) > {MAX_RECORD} then redis.call('DEL', KEYS[1]) end
 if redis.call('PTTL', KEYS[3]) == -1 then redis.call('DEL', KEYS[3]) end
-local function number_of(name)
-  local number = tonumber(redis.call('HGET', KEYS[2], name) or '0')
-  if not (number and number >= 0 and number < 9000000000000000) then return 0 end
-  return number
-end
 """
 
 # The next fencing number: the server's microseconds, so that numbers grow even where they were evicted or lost.
@@ -108,16 +111,20 @@ return 1
 """
 )
 
-_READ = f"""
-if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('STRLEN', KEYS[1]) > {MAX_RECORD} then return false end
-return redis.call('GET', KEYS[1])
+_TEXT_OF = f"""
+local function text_of(key)
+  if redis.call('TYPE', key).ok ~= 'string' or redis.call('STRLEN', key) > {MAX_RECORD} then return false end
+  return redis.call('GET', key)
+end
 """
 
+_READ = f"{_TEXT_OF}return text_of(KEYS[1])"
+
 # Nothing is changed.
-_LOOK = """
+_LOOK = f"""{_TEXT_OF}{_NUMBER_OF}
+local last = redis.call('TYPE', KEYS[2]).ok == 'hash' and number_of('last') or 0
 local now = redis.call('TIME')
-return {redis.call('GET', KEYS[1]), redis.call('HGET', KEYS[2], 'last'), redis.call('GET', KEYS[3]),
-  redis.call('PTTL', KEYS[3]), now[1], now[2]}
+return {{text_of(KEYS[1]), last, text_of(KEYS[3]), redis.call('PTTL', KEYS[3]), now[1], now[2]}}
 """
 
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
@@ -216,10 +223,11 @@ class RedisTokenCache(StoreTokenCache[str]):
 
     def _inspect(self, key: str) -> Kept:
         record, last, holder, left, seconds, micros = self._client.eval(_LOOK, 3, *self._names(key))
-        # A fencing number is the time at which its token was asked for.
-        age = (int(seconds) * 1_000_000 + int(micros) - int(last or 0)) / 1_000_000
-        fetching = None if holder is None else Holder(_named(holder), int(left) / 1000)
-        return Kept(self._decoded(key, record), max(0.0, age), fetching)
+        # A fencing number is the time at which its token was asked for; the store may have lost it.
+        age = max(0.0, int(seconds) + int(micros) / 1_000_000 - last / 1_000_000) if last else None
+        # One without an end is none of ours, and nobody waits for it.
+        fetching = None if holder is None or left < 0 else Holder(_named(holder), left / 1000)
+        return Kept(self._decoded(key, record), age, fetching)
 
     def _decoded(self, key: str, record: Any) -> AccessToken | None:
         # A client that decodes answers gives text; records are ASCII.
