@@ -122,6 +122,16 @@ def test_the_body_may_be_a_file_or_standard_input(
     assert [sent.body for sent in odd.requests] == [b"of the file", b"of the pipe"]
 
 
+def test_a_standard_input_that_is_closed(
+    odd: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Is wrong usage, as in a job that has none."""
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run(["request", "odd", "", "-d", "@-"]) == 2
+    assert "standard input is closed" in capfd.readouterr().err
+    assert odd.requests == []
+
+
 def test_a_file_that_is_not_there(odd: ScriptedServer, capfd: pytest.CaptureFixture[str]) -> None:
     """Is said in one line, and nothing is sent."""
     assert run(["request", "odd", "", "-d", "@no such file"]) == 1

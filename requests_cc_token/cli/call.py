@@ -95,6 +95,8 @@ def _field(header: str) -> tuple[str, str | bytes]:
 
 def _body(data: str, stack: contextlib.ExitStack) -> bytes | IO[bytes]:
     if data == "@-":
+        if sys.stdin is None:
+            raise click.UsageError("-d @-: standard input is closed")
         return sys.stdin.buffer
     if data.startswith("@"):
         return stack.enter_context(open(data[1:], "rb"))  # noqa: PTH123 - the stack closes it

@@ -51,7 +51,7 @@ class FakeApi(FakeServer[ApiRequest]):
         self.base_url = f"{self.origin}/"
 
     def respond(self, path: str, body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """From now on answer authorized requests to this path so, whatever their method.
+        """Answer authorized requests to this path with this from now on, whatever their method.
 
         ``body`` is sent as it is where it is ``str`` or ``bytes``, as JSON otherwise.
         """

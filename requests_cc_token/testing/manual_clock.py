@@ -37,7 +37,7 @@ class ManualClock:
         return self._now + self._wall_offset
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Let this many seconds pass."""
         with self._changed:
             self._now += seconds
             due = [event for until, event in self._waiting if until <= self._now]
@@ -46,7 +46,7 @@ class ManualClock:
                 event.wake()
 
     def advance_to_next(self) -> float:
-        """Let time pass until the next wait ends; how many seconds that were."""
+        """Let time pass until the next wait ends; returns how many seconds passed."""
         with self._changed:
             seconds = max(0.0, min(self._left()))
         self.advance(seconds)
@@ -79,7 +79,7 @@ class ManualClock:
         return event.is_set()
 
     def waiting(self) -> list[float]:
-        """How many seconds each timed wait that goes on has left, shortest first."""
+        """How many seconds are left of each timed wait that is going on, shortest first."""
         with self._changed:
             return self._left()
 

@@ -1,4 +1,4 @@
-"""How tests steer a service on loopback: a record of requests, a gate, a delay, answers that they dictate."""
+"""What a test steers a service on loopback by: a record of requests, a gate, a delay, scripted answers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SteeredService(Generic[RecordT]):
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Within the block every request that arrives waits; once the last such block has ended all are answered."""
+        """Let every request that arrives within the block wait; all are answered when the last such block has ended."""
         with self._arrival:
             self._holds += 1
             self.gate.clear()
@@ -97,11 +97,11 @@ class SteeredService(Generic[RecordT]):
         body: Mapping[str, Any] | str | bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Answer each request so, once the answers of `fail_next` are used up, until `recover`."""
+        """Answer each request with this once the answers of `fail_next` are used up, until `recover`."""
         self._always = answer_of(status, body, headers)
 
     def recover(self) -> None:
-        """Answer again without delay, and as there is nothing scripted."""
+        """Answer as usual again: without delay, and with nothing scripted."""
         self._script.clear()
         self._always = None
         self.delay = 0.0
