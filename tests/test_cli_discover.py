@@ -151,6 +151,17 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert "publishes neither" in capsys.readouterr().err
 
 
+def test_a_password_in_the_url_is_not_repeated(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither in what is found nor where nothing is."""
+    host = server.url.removeprefix("http://")
+    for place, code in ({ISSUER_PLACE: issuer(server)}, 0), ({}, 1):
+        publishes(server, place)
+        assert run(["discover", f"http://user:T41NT@{host}"]) == code
+        printed = "".join(capsys.readouterr())
+        assert "T41NT" not in printed
+        assert f"http://***@{host}" in printed
+
+
 def test_hostile_texts_stay_texts(server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Quotes, line breaks and things that are no texts cannot add a line to the configuration."""
     evil = 'x"\nclient_secret = "theirs'

@@ -15,6 +15,7 @@ import click
 import requests
 import urllib3
 
+from requests_cc_token.urls import shown_url
 from requests_cc_token.www_authenticate import parse_challenges
 
 from .connection import Way, asked
@@ -58,7 +59,7 @@ def discover(url: str, json: bool) -> int:
     An issuer is asked for its metadata (RFC 8414), an API for its own (RFC 9728) or for a challenge that names it.
     """
     if not _is_url(url):
-        raise click.UsageError(f"{url!r} is no http or https URL")
+        raise click.UsageError(f"{shown_url(url)} is no http or https URL")
     resource = None
     issuer = issuer_metadata(url, Way.to(url, {}))
     if issuer is None:
@@ -68,7 +69,7 @@ def discover(url: str, json: bool) -> int:
             if issuer is not None:
                 break
     if issuer is None:
-        click.echo(f"{url} publishes neither the metadata of an issuer nor that of an API", err=True)
+        click.echo(f"{shown_url(url)} publishes neither the metadata of an issuer nor that of an API", err=True)
         return Exit.FAILED
     if json:
         found = {"issuer": issuer.document, "resource": None if resource is None else resource.document}
@@ -138,7 +139,7 @@ def _configuration(issuer: Published, resource: Published | None) -> str:
     """TOML; texts of the other side are strings of it, and add nothing else."""
     document = issuer.document
     lines = [
-        f"# {issuer.url}",
+        f"# {shown_url(issuer.url)}",
         "[clients.main]",
         f"issuer = {_text(document.get('issuer'))}",
         f"# token_endpoint = {_text(document.get('token_endpoint'))}",
@@ -158,7 +159,7 @@ def _configuration(issuer: Published, resource: Published | None) -> str:
         lines += [
             f"resource = {_text(resource.document.get('resource'))}",
             "",
-            f"# {resource.url}",
+            f"# {shown_url(resource.url)}",
             "[sessions.main]",
             f"base_url = {_text(resource.document.get('resource'))}",
             'client = "main"',
