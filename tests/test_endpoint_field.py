@@ -191,6 +191,7 @@ def test_f07_lifetimes_as_text(expires_in: Any, lifetime: float) -> None:
         ({"expires_on": "1700003599", "expires_in": ""}, {}, 3599),
         # Our clock is an hour behind that of the service, which says what time it is.
         ({"expires_on": "1700007199"}, {"Date": "Tue, 14 Nov 2023 23:13:20 GMT"}, 3599),
+        ({"expires_on": "1700007199"}, {"Date": "Tue Nov 14 23:13:20 2023"}, 3599),
         ({"expires_on": "1700003599"}, {"Date": "now"}, 3599),
     ],
 )

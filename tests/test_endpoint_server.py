@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,18 @@ from .strict_service import StrictTokenService
 NOW = 1_700_001_000.0
 
 
+@pytest.fixture
+def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine's own zone is UTC-5."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the zone of this machine cannot be changed")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "EST5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("date", "offset"),
     [
@@ -39,13 +52,19 @@ NOW = 1_700_001_000.0
         ("Tue, 14 Nov 2023 21:30:00 GMT", 0),
         ("Sun, 14 Nov 2123 22:30:00 GMT", 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 0),
+        ("Tue Nov 14 22:33:00 2023", 180),
+        ("Tue, 14 Nov 2023 22:33:00 -0000", 180),
         ("yesterday", 0),
         ("", 0),
         (None, 0),
     ],
 )
+@pytest.mark.usefixtures("_far_from_greenwich")
 def test_a40_a_clock_is_corrected_by_a_few_minutes_at_most(date: str | None, offset: float) -> None:
-    """Less than what servers allow for is left alone; more than a few minutes is a clock that has to be set."""
+    """Less than what servers allow for is left alone; more than a few minutes is a clock that has to be set.
+
+    A date is in UTC in each of its forms, wherever this machine is.
+    """
     server = KnownServer()
     server.learn_time(date, NOW)
     assert server.clock_offset == offset

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from email.utils import parsedate_to_datetime
 
 import requests
 
@@ -12,6 +11,7 @@ from requests_cc_token.caches.protocol import TokenCache
 from requests_cc_token.caches.store import StoreTokenCache
 from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.config import Plan
+from requests_cc_token.endpoint.http_date import parse_http_date
 from requests_cc_token.endpoint.server import MAX_CORRECTION
 from requests_cc_token.exceptions import InvalidTokenResponseError, TokenCacheError, TokenRequestError
 from requests_cc_token.management import AccessTokenManagement
@@ -127,11 +127,12 @@ class _Client:
         way = Way.to(endpoint, self._backchannel)
         try:
             with asked(way) as answer:
-                ahead = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
-        except (requests.RequestException, KeyError, ValueError, TypeError):
+                told, now = parse_http_date(answer.headers.get("Date")), time.time()
+        except (requests.RequestException, ValueError):
             return  # the token request itself tells more
-        if abs(ahead) <= MAX_SKEW:
+        if told is None or abs(now - told) <= MAX_SKEW:
             return
+        ahead = now - told
         side = "ahead of" if ahead > 0 else "behind"
         text = f"this machine's clock is {abs(ahead):.0f} s {side} the token service's"
         if self._client.makes_dated_proofs and abs(ahead) > MAX_CORRECTION:

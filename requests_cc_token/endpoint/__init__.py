@@ -15,4 +15,5 @@
 - ``metadata``: what it says
 - ``revocation``: revoking a token, and asking whether it is active
 - ``retry_after``: the header of that name
+- ``http_date``: dates in headers
 """

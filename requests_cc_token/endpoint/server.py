@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from email.utils import parsedate_to_datetime
 
 from cachetools import LRUCache
 
 from requests_cc_token.authentication.dpop import usable_nonce
 from requests_cc_token.forks import renew_after_fork
 
+from .http_date import parse_http_date
 from .metadata import Metadata
 
 #: Servers of which something is kept at most; the least recently used is forgotten first, and asked again.
@@ -50,12 +50,11 @@ class KnownServer:
 
         ``now`` is in seconds since the epoch. Only for answers that prove that they were made just now.
         """
-        try:
-            skew = parsedate_to_datetime(date or "").timestamp() - now
-        except (TypeError, ValueError, OverflowError, IndexError):
+        moment = parse_http_date(date)
+        if moment is None:
             return False
-        known, self.skew = self.skew, skew
-        return abs(skew - known) >= TOLERATED_SKEW
+        known, self.skew = self.skew, moment - now
+        return abs(self.skew - known) >= TOLERATED_SKEW
 
     def learn_nonce(self, given: str | None) -> bool:
         """Keep the nonce of an answer for the next proof; whether there is one to use."""

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urljoin
@@ -23,6 +22,7 @@ from .advice import advice_for
 from .answer import Answer
 from .excerpt import MAX_RESPONSE_TEXT, never_repeated, outline, response_text, sentence
 from .failures import foreign
+from .http_date import parse_http_date
 from .retry_after import parse_retry_after
 
 #: Seconds of lifetime believed at most: a year. More is a unit mistake, and the 401 path catches the rest.
@@ -229,10 +229,8 @@ def _seconds(given: Any, name: str) -> float | None:
 
 def _moment_of(answer: Answer) -> float:
     """When the answer was made: by the clock of the token service where it says so, else by ours."""
-    try:
-        return parsedate_to_datetime(answer.headers.get("Date") or "").timestamp()
-    except (TypeError, ValueError, OverflowError, IndexError):
-        return answer.sent.wall
+    told = parse_http_date(answer.headers.get("Date"))
+    return answer.sent.wall if told is None else told
 
 
 def _refresh_in(refresh_in: Any) -> float | None:
