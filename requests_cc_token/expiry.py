@@ -68,7 +68,8 @@ def seconds_ahead(token: AccessToken, now: Moment) -> float:
 def localized(token: AccessToken, now: Moment, *, key: str, binding: Binding | None) -> AccessToken:
     """A token that another process stored, its expiry on the monotonic clock of this one."""
     # Whatever is wrong with the other's clock, what is left of a lifetime is no more than all of it.
-    expires_at = token.expires_at - seconds_ahead(token, now)
+    ahead = seconds_ahead(token, now)
+    expires_at = token.expires_at - ahead
     hard = now.on_monotonic(expires_at - _margin(max(expires_at - now.wall, 0.0)))
     return AccessToken(
         token.value,
@@ -79,7 +80,7 @@ def localized(token: AccessToken, now: Moment, *, key: str, binding: Binding | N
         issued_at=token.issued_at,
         extra=token.extra,
         key=key,
-        soft_expiry=min(now.on_monotonic(token.renew_at), hard),
+        soft_expiry=min(now.on_monotonic(token.renew_at - ahead), hard),
         hard_expiry=hard,
         binding=binding,
     )

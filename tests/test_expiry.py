@@ -84,6 +84,16 @@ def test_a_stored_token_lives_no_longer_than_its_lifetime(lifetime: float, ahead
         assert token.hard_expiry - now.monotonic == pytest.approx(lifetime_bounds(lifetime)[0], rel=1e-3, abs=1e-3)
 
 
+def test_a_stored_token_is_renewed_before_it_expires() -> None:
+    """By however much the clock was ahead by which it was dated: both moments are that much too late."""
+    now = Moment(500.0, 1_700_000_000.0)
+    for ahead in (0.0, 40.0):
+        dated = now.wall + ahead
+        stored = AccessToken("t", issued_at=dated, renew_at=dated + 255, expires_at=dated + 300)
+        token = localized(stored, now, key="key", binding=None)
+        assert (token.soft_expiry, token.hard_expiry) == (755.0, 795.0)
+
+
 def test_a_token_that_does_not_say_when_it_was_requested() -> None:
     """Its expiry is taken for what it says: a record from before, or from a cache of somebody's own."""
     now = Moment(500.0, 1_700_000_000.0)
