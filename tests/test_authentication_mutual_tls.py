@@ -364,6 +364,20 @@ def test_contexts_at_hand_come_to_an_end(files: ClientFiles, tmp_path: Path) -> 
         certificate.context(False)
 
 
+def test_the_last_context_at_hand_goes_to_one_of_two(files: ClientFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that want one at the same moment, each for another way to verify servers, both get one."""
+    certificate = ClientCertificate(files.cert, files.key).current()
+
+    class Taken(list[ssl.SSLContext]):
+        """Holds one when it is looked at, which another thread has when it is asked for."""
+
+        def __len__(self) -> int:
+            return 1
+
+    monkeypatch.setattr(certificate._contexts._base.__self__, "_spare", Taken())  # type: ignore[attr-defined]
+    assert certificate.context(False) is not certificate.context(True)
+
+
 def test_a_refused_certificate(
     management: AccessTokenManagement, service: StrictTokenService, files: ClientFiles
 ) -> None:

@@ -98,9 +98,11 @@ class _Chain:
 
     def context(self) -> ssl.SSLContext:
         """A context for one way to verify servers. Raises ``OSError`` where none is left and the files are no good."""
-        if not self._spare:
+        context = None
+        with contextlib.suppress(IndexError):
+            context = self._spare.pop()
+        if context is None:
             return self._loaded()
-        context = self._spare.pop()
         # For the next CA bundle, which may come while the certificate's files are being replaced, or hang.
         with contextlib.suppress(OSError, ValueError, TokenRequestError, UnusableFileError):
             self._looks.take(None, self._load_spare, within=NEXT_LOOK)
