@@ -159,6 +159,28 @@ def test_the_short_way_covers_no_more_than_the_long_way(tail: str) -> None:
         assert MOUNT._covers_parsed(url)
 
 
+def test_what_follows_an_address_in_brackets() -> None:
+    """The parser of URLs takes it for nothing; a backslash there may be the end of the host to others."""
+    assert Mount("https://[::1]/").covers("https://[::1]/a")
+    assert not Mount("https://[::1]/").covers("https://[::1]\\evil.test/a")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "overruled"),
+    [
+        ("https://api.example.com/v1/x/", True),
+        ("https://API.example.com/v1/x", True),
+        ("https://api.example.com:443/v1/x", True),
+        ("https://api.example.com/v1/", False),
+        ("https://api.example.com/", False),
+        ("https://api.example.com/v2/longer/", False),
+    ],
+)
+def test_what_is_mounted_at_a_longer_prefix_takes_requests_away(prefix: str, overruled: bool) -> None:
+    """As requests compares: the longest prefix wins, whatever its case."""
+    assert MOUNT.is_overruled_by(prefix) == overruled
+
+
 def test_where_somebody_may_have_expected_the_token() -> None:
     """A URL with the mount's host in it, before its query, deserves a warning."""
     assert MOUNT.resembles("https://API.example.com.evil.test/v1/")
