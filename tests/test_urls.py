@@ -40,6 +40,7 @@ def test_not_loopback(host: str) -> None:
     [
         "https://login.example.com/token",
         "https://login.example.com:8443/token?tenant=a",
+        "https://login.example.com:1/token",
         "https://[2001:db8::1]/token",
         "https://login.example.com",
         "http://localhost:5000/token",
@@ -128,9 +129,19 @@ def test_plain_http_by_name() -> None:
 
 def test_identifiers() -> None:
     """An absolute URI of any scheme, without a fragment (RFC 8707 section 2)."""
-    for uri in ("https://api.example.com/", "urn:a", "api://f00"):
+    for uri in ("https://api.example.com/", "urn:a", "api://f00", "urn:!~"):
         assert check_identifier(uri, "x") == uri
-    for wrong in ("a", "//a.test/", "https://a.test#b", "https://[/ b", "http\u00e9:a", 5):
+    for wrong in (
+        "a",
+        "//a.test/",
+        "https://a.test#b",
+        "https://[/ b",
+        "http\u00e9:a",
+        "urn:a b",
+        "urn:\x7f",
+        "urn:\u00e9",
+        5,
+    ):
         with pytest.raises(ConfigurationError, match=r"^x "):
             check_identifier(wrong, "x")
 
