@@ -72,6 +72,8 @@ def test_endpoints_that_may_see_a_secret(url: str) -> None:
         ("https://login.example.com/token#", "must not have a fragment"),
         ("https://login.example.com/to ken", "must not hold blanks"),
         ("https://login.example.com/token\n", "must not hold blanks"),
+        ("https://login.example.com/to\\ken", "must not hold blanks"),
+        ("https://login.example.com/to\x7fken", "must not hold blanks"),
         ("https://login.example.com\\@evil.test/", "must not hold"),
         ("http://login.example.com/token", "is plain http, so everybody on the way could read the secret"),
         ("http://10.0.0.1/token", "pass allow_http=True if you mean it"),
