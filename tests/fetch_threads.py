@@ -92,7 +92,7 @@ class FetchThreads:
 def fetch_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Note the threads of the test, and wait for them when all else of it is over."""
     threads = FetchThreads.current = FetchThreads()
-    for module in ("flights", "endpoint.deadline"):
+    for module in ("flights", "endpoint.deadline", "caches.bounded_calls"):
         monkeypatch.setattr(f"requests_cc_token.{module}.start_thread", threads.start)
     yield
     threads.end()

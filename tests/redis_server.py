@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from .fetch_threads import FetchThreads
 from .scripted_server import PATIENCE
 
 #: How much higher the port is on which the nodes of a cluster talk to each other.
@@ -135,9 +135,7 @@ class RedisServer:
             self.kill()
         self._folder.cleanup()
         # What hangs in a client holds its socket until it has learnt of the server's end.
-        for thread in threading.enumerate():
-            if thread.name == "requests_cc_token cache":
-                thread.join(PATIENCE)
+        FetchThreads.current.join("cache")
         collect_clients()
 
     def __enter__(self) -> RedisServer:

@@ -24,6 +24,7 @@ from requests_cc_token.caches.store import Kept
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
+from .fetch_threads import FetchThreads
 from .redis_groups import Cluster, watched_by_one
 from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 from .scripted_server import PATIENCE
@@ -142,9 +143,9 @@ def value(found: AccessToken | None) -> str | None:
     return None if found is None else found.value
 
 
-def left_behind() -> list[threading.Thread]:
-    """The operations that nobody waits for any more."""
-    return [thread for thread in threading.enumerate() if thread.name == "requests_cc_token cache"]
+def until_nothing_hangs() -> None:
+    """Wait for the operations that nobody waits for any more."""
+    FetchThreads.current.join("cache")
 
 
 class TestItsKeys:
@@ -317,11 +318,6 @@ class TestLease:
 class TestTrouble:
     """Whatever the store does, an operation ends in bounded time with an error that holds no secret."""
 
-    @pytest.fixture(autouse=True)
-    def _nothing_hangs_from_before(self) -> None:
-        for thread in left_behind():
-            thread.join(PATIENCE)
-
     @pytest.fixture
     def own(self) -> Iterator[RedisServer]:
         with RedisServer() as server:
@@ -356,12 +352,10 @@ class TestTrouble:
                 said.append(str(caught.value))
             assert all("did not answer within 40 ms" in text for text in said[:4])
             assert "4 operations hang already" in said[4]
-            left = left_behind()
-            assert len(left) == 4
+            assert cache._calls._hanging == 4
         finally:
             own.thaw()
-        for thread in left:
-            thread.join(PATIENCE)
+        until_nothing_hangs()
         assert value(patient.get(KEY)) == "T41NT-token"
         assert value(cache.get(KEY)) == "T41NT-token"
 
@@ -373,10 +367,10 @@ class TestTrouble:
         try:
             with pytest.raises(TokenCacheError, match="did not answer"):
                 cache.lease(KEY, lambda: False)
-            (left,) = left_behind()
+            assert cache._calls._hanging == 1
         finally:
             own.thaw()
-        left.join(PATIENCE)
+        until_nothing_hangs()
         lease = RedisTokenCache(client, timeout=PATIENCE, clock=clock).lease(KEY, lambda: True)
         assert lease is not None and lease.granted
 

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from requests_cc_token.caches.records import TokenRecords
 from requests_cc_token.caches.store import SILENCE_WHILE_WAITING, Claim, Kept, StoreTokenCache, Wait
 from requests_cc_token.exceptions import TokenCacheError
 
+from .fetch_threads import FetchThreads
 from .scripted_server import PATIENCE
 
 #: Part of a token that must not get out.
@@ -37,14 +39,8 @@ def patient() -> Allowance:
     return Allowance(PATIENCE)
 
 
-def left_behind() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "requests_cc_token cache"]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_hangs_from_before() -> None:
-    for thread in left_behind():
-        thread.join(PATIENCE)
+def until_nothing_hangs() -> None:
+    FetchThreads.current.join("cache")
 
 
 def test_a_result(calls: BoundedCalls) -> None:
@@ -135,14 +131,13 @@ def test_what_hangs_is_bounded(calls: BoundedCalls) -> None:
     for _ in range(MAX_HANGING):
         with pytest.raises(TokenCacheError, match="did not answer"):
             calls.call("read", lambda: gate.wait(PATIENCE), short())
-    assert len(left_behind()) == MAX_HANGING
+    assert calls._hanging == MAX_HANGING
     ran: list[bool] = []
     with pytest.raises(TokenCacheError, match=f"{MAX_HANGING} operations hang already"):
         calls.call("read", lambda: ran.append(True), patient())
     assert ran == []
     gate.set()
-    for thread in left_behind():
-        thread.join(PATIENCE)
+    until_nothing_hangs()
     assert calls.call("read", lambda: "again", patient()) == "again"
 
 
@@ -159,8 +154,7 @@ def test_a_late_failure_is_nobodys(calls: BoundedCalls) -> None:
     with pytest.raises(TokenCacheError, match="did not answer"):
         calls.call("lease from", lambda: gate.wait(PATIENCE), short(), undo=fail)
     gate.set()
-    for thread in left_behind():
-        thread.join(PATIENCE)
+    until_nothing_hangs()
     assert calls.call("read", lambda: "again", patient()) == "again"
 
 
@@ -206,16 +200,13 @@ def test_an_interrupt_leaves_nothing_behind(calls: BoundedCalls) -> None:
 def test_an_interrupt_while_the_thread_starts(calls: BoundedCalls, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that is taken away before it waits: what is granted then is given back as well."""
     gate, undone = threading.Event(), threading.Event()
-    start = threading.Thread.start
-
-    def interrupted(thread: threading.Thread) -> None:
-        start(thread)
+    def interrupted(work: Callable[[], object], name: str) -> None:
+        FetchThreads.current.start(work, name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr("requests_cc_token.caches.bounded_calls.start_thread", interrupted)
     with pytest.raises(KeyboardInterrupt):
         calls.call("lease from", lambda: gate.wait(PATIENCE), patient(), undo=lambda _: undone.set())
-    monkeypatch.undo()
     gate.set()
     assert undone.wait(PATIENCE)
 
@@ -223,15 +214,33 @@ def test_an_interrupt_while_the_thread_starts(calls: BoundedCalls, monkeypatch: 
 def test_no_memory_for_a_thread_holds_nothing_up(calls: BoundedCalls, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often none can be had, none of these operations counts as one that hangs."""
 
-    def without_memory(thread: threading.Thread) -> None:
+    def without_memory(function: Callable[[], object], arguments: tuple[()]) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(threading.Thread, "start", without_memory)
-    for _ in range(MAX_HANGING + 1):
-        with pytest.raises(TokenCacheError, match="no thread can be started to read it"):
-            calls.call("read", lambda: None, patient())
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("_thread.start_new_thread", without_memory)
+        for _ in range(MAX_HANGING + 1):
+            with pytest.raises(TokenCacheError, match="no thread can be started to read it"):
+                calls.call("read", lambda: None, patient())
     assert calls.call("read", lambda: 1, patient()) == 1
+
+
+def test_a_thread_that_dies_before_its_first_line(calls: BoundedCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where memory runs out: it is waited for as long as any other, and however often that is, none hangs."""
+    threads = FetchThreads.current
+    given_back: list[int] = []
+    begin: list[Callable[[], object]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("requests_cc_token.caches.bounded_calls.start_thread", lambda work, name: begin.append(work))
+        for _ in range(MAX_HANGING + 1):
+            with pytest.raises(TokenCacheError, match="did not answer within 40 ms"):
+                calls.call("lease from", lambda: 1, short(), undo=given_back.append)
+    assert calls.call("read", lambda: 1, patient()) == 1
+    # One that was only late gives back what it got, and counts for as long as it takes.
+    threads.start(begin[0], "requests_cc_token cache")
+    until_nothing_hangs()
+    assert given_back == [1]
+    assert calls._hanging == 0
 
 
 class SlowStore(StoreTokenCache[str]):
@@ -275,8 +284,7 @@ def test_a_claim_granted_too_late_is_given_back(number: int, holding: str | None
     with pytest.raises(TokenCacheError, match="did not answer"):
         store.lease("key", lambda: False)
     store.gate.set()
-    for thread in left_behind():
-        thread.join(PATIENCE)
+    until_nothing_hangs()
     assert store.back == ([] if holding is None else [holding])
     assert claim.holding is None
 
@@ -289,8 +297,7 @@ def test_what_a_child_does_about_what_hangs(calls: BoundedCalls) -> None:
             calls.call("read", lambda: gate.wait(PATIENCE), short())
     calls.after_fork_in_child()
     gate.set()
-    for thread in left_behind():
-        thread.join(PATIENCE)
+    until_nothing_hangs()
     gate.clear()
     for _ in range(MAX_HANGING):
         with pytest.raises(TokenCacheError, match="did not answer"):
@@ -316,8 +323,7 @@ def test_a_child_is_not_held_back_by_what_hangs_in_its_parent(calls: BoundedCall
             os._exit(0 if works else 1)
     gate.set()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    for thread in left_behind():
-        thread.join(PATIENCE)
+    until_nothing_hangs()
 
 
 class NotedCalls(BoundedCalls):

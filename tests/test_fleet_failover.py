@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,12 +12,12 @@ from requests_cc_token.caches.redis import RedisTokenCache
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.testing import ManualClock
 
+from .fetch_threads import FetchThreads
 from .fleet.fixtures import tokens_for_one_worker  # noqa: F401 - a fixture
 from .fleet.load import Load
 from .fleet.outage import LIFETIME, Worker, warnings
 from .redis_groups import Cluster, Watched, wait_until
 from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
-from .scripted_server import PATIENCE
 
 #: Seconds after which a socket gives up: what the docs advise.
 SOCKET_TIMEOUT = 1.0
@@ -52,9 +51,7 @@ class Fleet:
     def share_again(self) -> bool:
         """Whether all have one token, after one token request and no warning."""
         # What hung in the trouble gives up by itself, in less time than a cool-down takes.
-        for thread in threading.enumerate():
-            if thread.name == "requests_cc_token cache":
-                thread.join(PATIENCE)
+        FetchThreads.current.join("cache")
         requests = len(self.tokens.requests)
         silent = self.cool_down() == [0, 0]
         return (

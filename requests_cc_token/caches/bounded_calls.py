@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 from requests_cc_token.exceptions import TokenCacheError, one_line
 from requests_cc_token.forks import renew_after_fork
-from requests_cc_token.threads import note_end
+from requests_cc_token.threads import start_thread
 
 _T = TypeVar("_T")
 
@@ -50,12 +51,14 @@ class Allowance:
 
 
 class _Outcome(Generic[_T]):
-    """What came of one operation. Written by its thread; ``left`` says that nobody waits for it any more."""
+    """What came of one operation; written by its thread, but for ``left``."""
 
-    __slots__ = ("done", "failure", "left", "result")
+    __slots__ = ("begun", "done", "failure", "left", "result")
 
     def __init__(self) -> None:
+        self.begun = False
         self.done = threading.Event()
+        #: Whether nobody waits for it any more.
         self.left = False
         self.failure: str | None = "it ended without an answer"
         self.result: _T | None = None
@@ -87,12 +90,9 @@ class BoundedCalls:
         if self._hanging >= MAX_HANGING:
             raise TokenCacheError(f"{self._store}: {MAX_HANGING} operations hang already")
         outcome: _Outcome[_T] = _Outcome()
-        thread = threading.Thread(
-            target=self._begun, args=(operation, outcome, undo), daemon=True, name="requests_cc_token cache"
-        )
         try:
             try:
-                thread.start()
+                start_thread(partial(self._run, operation, outcome, undo), "requests_cc_token cache")
             except (RuntimeError, MemoryError):
                 outcome.done.set()
                 raise TokenCacheError(f"{self._store}: no thread can be started to {doing} it") from None
@@ -103,24 +103,21 @@ class BoundedCalls:
             with self._lock:
                 if not outcome.done.is_set():
                     outcome.left = True
-                    self._hanging += 1
+                    # Where memory runs out a thread may die before its first line: it holds nothing.
+                    self._hanging += outcome.begun
         if outcome.left:
             raise TokenCacheError(f"{self._store} did not answer within {allowance.seconds * 1000:.0f} ms")
         if outcome.failure is not None:
             raise TokenCacheError(f"{self._store}: {outcome.failure}")
         return outcome.result  # type: ignore[return-value]
 
-    def _begun(self, *arguments: Any) -> None:
-        try:
-            self._run(*arguments)
-        finally:
-            # Encryption and TLS leave to OpenSSL what it gives back as the thread ends.
-            note_end()
-
     def _run(
         self, operation: Callable[[], _T], outcome: _Outcome[_T], undo: Callable[[_T], object] | None
     ) -> None:
         lock = self._lock
+        with lock:
+            outcome.begun = True
+            self._hanging += outcome.left
         try:
             outcome.result = operation()
             outcome.failure = None
