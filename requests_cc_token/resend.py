@@ -22,10 +22,9 @@ def body_position(body: Any) -> int | None:
     if body is None or isinstance(body, _WHOLE):
         return 0
     try:
-        position = body.tell()
-        if not hasattr(body, "seek") or (hasattr(body, "seekable") and not body.seekable()):
-            return None
-        return int(position)
+        position = int(body.tell())
+        # Whether another kind of object can go back shows when it has to.
+        return position if not hasattr(body, "seekable") or body.seekable() else None
     except Exception:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import logging
@@ -401,6 +402,14 @@ def test_the_connection_of_a_refusal(mounted: Mounted, scripted: ScriptedServer,
     assert response.text == "fine"
     assert scripted.connections == (1 if kept else 2)
     assert (response.history[0].content == body) is kept
+    assert b"".join(response.history[0].iter_content(1_000)) == response.history[0].content
+
+
+def test_a_refusal_that_is_compressed(mounted: Mounted, scripted: ScriptedServer) -> None:
+    """What it says can be read in the history, as that of any response."""
+    scripted.script.append(answer(401, gzip.compress(b"expired"), [("Content-Encoding", "gzip")]))
+    response = mounted(scripted.url).get(scripted.url, timeout=30)
+    assert response.history[0].text == "expired"
 
 
 def test_a_refusal_that_breaks_off_is_no_obstacle(mounted: Mounted, scripted: ScriptedServer) -> None:
@@ -450,6 +459,17 @@ class LyingFile(io.BytesIO):
 class UnseekableFile(io.BytesIO):
     def seekable(self) -> bool:
         return False
+
+
+class PlainFile:
+    """What can be read and sought, and says nothing else of itself."""
+
+    def __init__(self, content: bytes) -> None:
+        whole = io.BytesIO(content)
+        self.read, self.seek, self.tell = whole.read, whole.seek, whole.tell
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")
 
 
 class ReadOnly:
@@ -508,6 +528,7 @@ def refused_once(api: ProtectedApi, mounted: Mounted, token_service: TokenServic
         (lambda path: {"data": path.open("rb")}, CONTENT),
         (lambda _: {"data": io.BytesIO(CONTENT)}, CONTENT),
         (lambda _: {"data": advanced(io.BytesIO(CONTENT), 1_000)}, CONTENT[1_000:]),
+        (lambda _: {"data": PlainFile(CONTENT)}, CONTENT),
         (lambda _: {"data": io.StringIO("plain ascii text")}, b"plain ascii text"),
         (lambda _: {"data": bytearray(b"abc")}, b"abc"),
         (lambda _: {}, b""),
@@ -522,6 +543,7 @@ def refused_once(api: ProtectedApi, mounted: Mounted, token_service: TokenServic
         "file",
         "BytesIO",
         "file that has advanced",
+        "no more of a file than it takes",
         "StringIO",
         "bytearray",
         "nothing",
