@@ -141,6 +141,27 @@ def test_what_hangs_is_bounded(calls: BoundedCalls) -> None:
     assert calls.call("read", lambda: "again", patient()) == "again"
 
 
+def test_what_hangs_while_it_is_undone_is_bounded(calls: BoundedCalls) -> None:
+    """Giving back what came late may hang as well, and holds a thread as long."""
+    gate, undoing, over = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def undo(_: object) -> None:
+        undoing.release()
+        over.wait(PATIENCE)
+
+    for _ in range(MAX_HANGING):
+        with pytest.raises(TokenCacheError, match="did not answer"):
+            calls.call("lease from", lambda: gate.wait(PATIENCE), short(), undo=undo)
+    gate.set()
+    for _ in range(MAX_HANGING):
+        assert undoing.acquire(timeout=PATIENCE)
+    with pytest.raises(TokenCacheError, match=f"{MAX_HANGING} operations hang already"):
+        calls.call("read", lambda: 1, patient())
+    over.set()
+    until_nothing_hangs()
+    assert calls.call("read", lambda: 1, patient()) == 1
+
+
 def test_a_late_failure_is_nobodys(calls: BoundedCalls) -> None:
     """An operation that fails after it was left behind, or whose undoing fails, says nothing more."""
     gate = threading.Event()

@@ -7,6 +7,7 @@ when its time is over.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -119,21 +120,22 @@ class BoundedCalls:
             outcome.begun = True
             self._hanging += outcome.left
         try:
-            outcome.result = operation()
-            outcome.failure = None
-        except Exception as error:
-            outcome.failure = _told(error)
+            try:
+                outcome.result = operation()
+                outcome.failure = None
+            except Exception as error:
+                outcome.failure = _told(error)
+            finally:
+                with lock:
+                    outcome.done.set()
+            if outcome.left and undo is not None and outcome.failure is None:
+                # The lease of what cannot be undone ends by itself.
+                with contextlib.suppress(Exception):
+                    undo(outcome.result)  # type: ignore[arg-type]
         finally:
             with lock:
-                outcome.done.set()
                 if outcome.left and lock is self._lock:
                     self._hanging -= 1
-        if outcome.left and undo is not None and outcome.failure is None:
-            try:
-                undo(outcome.result)  # type: ignore[arg-type]
-            except Exception:
-                # The lease of what could not be undone ends by itself.
-                return
 
     def after_fork_in_child(self) -> None:
         """The operations that hang are not in the child."""
