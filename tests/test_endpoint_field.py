@@ -218,6 +218,8 @@ def test_f09_a_form(declared: str) -> None:
         token(body)
     with pytest.raises(InvalidTokenResponseError, match="names a member twice"):
         token(body + b"&access_token=c", headers={"Content-Type": declared})
+    with pytest.raises(InvalidTokenResponseError, match="names a member twice"):
+        token(body + b"&expires_in=", headers={"Content-Type": declared})
 
 
 @pytest.fixture
