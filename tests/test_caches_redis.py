@@ -494,6 +494,12 @@ class TestItsClient:
         with pytest.raises(ConfigurationError, match="braces"):
             RedisTokenCache("redis://127.0.0.1", prefix="{app}")
 
+    @pytest.mark.parametrize("given", [None, 5, b"app:", "\ud800"])
+    def test_a_prefix_that_is_no_text(self, given: Any) -> None:
+        """It is refused where it is given, and not at each call."""
+        with pytest.raises(ConfigurationError, match="prefix of a RedisTokenCache is text"):
+            RedisTokenCache("redis://127.0.0.1", prefix=given)
+
     @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "1"])
     @pytest.mark.parametrize("option", ["lease", "timeout"])
     def test_bad_seconds(self, option: str, seconds: Any) -> None:

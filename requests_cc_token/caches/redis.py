@@ -167,8 +167,10 @@ class RedisTokenCache(StoreTokenCache[str]):
         timeout: float = DEFAULT_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
-        if "{" in prefix or "}" in prefix:
-            raise ConfigurationError("the prefix of a RedisTokenCache holds no braces: they mark the hash tag")
+        if not isinstance(prefix, str) or any(c in "{}" or "\ud800" <= c <= "\udfff" for c in prefix):
+            raise ConfigurationError(
+                "the prefix of a RedisTokenCache is text that UTF-8 can carry, without braces: they mark the hash tag"
+            )
         self._prefix = prefix
         self._client = _client(client_or_url)
         super().__init__(f"the token store with prefix {prefix!r}", TokenRecords(key), lease, timeout, clock)
