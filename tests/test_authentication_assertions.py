@@ -22,6 +22,7 @@ from requests_cc_token import (
     ClientSecretJwt,
     ConfigurationError,
     DPoPKey,
+    JwtBearerGrant,
     PrivateKeyJwt,
     TokenEndpointError,
     TokenRequestError,
@@ -381,6 +382,16 @@ def test_an_assertion_in_a_file(
     assert [request.form["client_assertion"][0] for request in service.requests] == [first, first, second]
 
 
+def test_an_assertion_that_expires_at_no_moment_of_a_calendar(
+    management: AccessTokenManagement, service: StrictTokenService, tmp_path: Path
+) -> None:
+    """A number too large for a float has not been reached yet: the assertion goes to the server, which judges it."""
+    given = assertion(exp=10**400)
+    add(management, service, auth=ClientAssertion({"file": written(tmp_path / "token", given)}))
+    fetch(management)
+    assert service.requests[-1].form["client_assertion"] == [given]
+
+
 @pytest.mark.parametrize("given", ["", " \n", "one.two", "one.two.three", "a.b.c.d", "a.é.c", "a.e30****.c"])
 def test_what_is_no_jwt_is_not_sent(
     management: AccessTokenManagement, service: StrictTokenService, given: str, tmp_path: Path
@@ -478,6 +489,14 @@ def test_a_key_id(management: AccessTokenManagement, service: StrictTokenService
         assert service.assertions[-1][0].get("kid") == expected
     header, _ = unverified(service.requests[-1].form["client_assertion"][0])
     assert "jwk" not in header
+
+
+@pytest.mark.parametrize("key_id", ["", 5, True, b"k", "\ud800"])
+@pytest.mark.parametrize("kind", [PrivateKeyJwt, JwtBearerGrant])
+def test_what_is_no_key_id_is_refused(kind: Any, key_id: Any) -> None:
+    """It is not left out in silence, nor signed as something else than text."""
+    with pytest.raises(ConfigurationError, match=f"{kind.__name__}: key_id must be printable text"):
+        kind(pem(RSA), key_id=key_id)
 
 
 def test_a_certificate_beside_the_key(

@@ -330,5 +330,6 @@ def unverified_claims(jwt: str) -> dict[str, Any] | None:
 
 def _expiry(assertion: str) -> float | None:
     exp = (unverified_claims(assertion) or {}).get("exp")
-    return float(exp) if isinstance(exp, (int, float)) and not isinstance(exp, bool) else None
+    # As it is: a number of hundreds of digits is no float, and can be compared all the same.
+    return exp if isinstance(exp, (int, float)) and not isinstance(exp, bool) else None
 

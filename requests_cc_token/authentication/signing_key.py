@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
+from requests_cc_token.keyword_arguments import checked_text
 from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprint, secret_source
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path
 
@@ -130,6 +131,8 @@ class SigningKeySource:
     ) -> None:
         require_jose(what)
         check_algorithm(algorithm, what)
+        if key_id is not None:
+            checked_text(key_id, f"{what}: key_id")
         self._what = what
         self._wanted = (algorithm, key_id)
         self._password = None if password is None else secret_source(password, f"{what}: password")
