@@ -167,11 +167,7 @@ class RedisTokenCache(StoreTokenCache[str]):
         timeout: float = DEFAULT_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(prefix, str) or any(c in "{}" or "\ud800" <= c <= "\udfff" for c in prefix):
-            raise ConfigurationError(
-                "the prefix of a RedisTokenCache is text that UTF-8 can carry, without braces: they mark the hash tag"
-            )
-        self._prefix = prefix
+        self._prefix = _checked_prefix(prefix)
         self._client = _client(client_or_url)
         super().__init__(f"the token store with prefix {prefix!r}", TokenRecords(key), lease, timeout, clock)
 
@@ -234,6 +230,14 @@ class RedisTokenCache(StoreTokenCache[str]):
     def _decoded(self, key: str, record: Any) -> AccessToken | None:
         # A client that decodes answers gives text; records are ASCII.
         return self._records.decode(key, record.encode() if isinstance(record, str) else record)
+
+
+def _checked_prefix(given: object) -> str:
+    if not isinstance(given, str) or any(c in "{}" or "\ud800" <= c <= "\udfff" for c in given):
+        raise ConfigurationError(
+            "the prefix of a RedisTokenCache is text that UTF-8 can carry, without braces: they mark the hash tag"
+        )
+    return given
 
 
 def _named(holder: bytes | str) -> str | None:
