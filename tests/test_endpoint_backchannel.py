@@ -11,7 +11,7 @@ import statistics
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -138,6 +138,23 @@ def test_wait_generators_of_backoff(
         ask(worker)
     assert clock.waits == waits
     assert len(server.requests) == len(waits) + 1
+
+
+def no_waits() -> Generator[float, Any, None]:
+    """A wait generator that ends before it has begun."""
+    yield from ()
+
+
+def test_a_wait_generator_that_is_empty_is_one_try(clock: SkippingClock) -> None:
+    """The error of that try is raised, not one about the generator."""
+    assert failing(clock, wait=no_waits) == []
+
+
+@pytest.mark.parametrize("wait", [lambda: [1, 2], lambda: iter((1, 2)), backoff.runtime, float, lambda n: n])
+def test_what_is_no_wait_generator_is_refused(wait: Any) -> None:
+    """It is told where it is given, and not in place of the first error of a token request."""
+    with pytest.raises(ConfigurationError, match="wait must be a wait generator"):
+        BackchannelOptions().changed(wait=wait)
 
 
 def test_a_wait_generator_may_look_at_the_error(

@@ -57,7 +57,7 @@ class BackchannelOptions(NamedTuple):
         """These options with the given ones in place. Raises ``ConfigurationError``."""
         changes: dict[str, Any] = {}
         if wait is not None:
-            changes["wait"] = wait if callable(wait) else _waits(wait)
+            changes["wait"] = _wait_generator(wait) if callable(wait) else _waits(wait)
         if timeout is not None:
             pair = tuple(timeout) if isinstance(timeout, (tuple, list)) else (timeout, timeout)
             if len(pair) != 2:
@@ -92,7 +92,7 @@ class BackchannelOptions(NamedTuple):
                 yield partial(_jittered, failures)
         elif callable(self.wait):
             generator = self.wait()
-            next(generator)  # a wait generator of backoff starts with an empty send
+            next(generator, None)  # a wait generator of backoff starts with an empty send
             yield from repeat(generator.send) if further is None else repeat(generator.send, further)
         else:
             for seconds in self.wait[:further]:
@@ -105,6 +105,19 @@ def _jittered(failures: int, _: TokenRequestError) -> float:
 
 def _exactly(seconds: float, _: TokenRequestError) -> float:
     return seconds
+
+
+def _wait_generator(given: Callable[[], object]) -> Callable[[], object]:
+    try:
+        is_one = isinstance(given(), Generator)  # nothing of it runs yet
+    except TypeError:
+        is_one = False  # backoff.runtime, say, without its value=
+    if not is_one:
+        raise ConfigurationError(
+            "backchannel: wait must be a wait generator that is called without arguments, such as "
+            "functools.partial(backoff.expo, factor=2), or the seconds between the tries"
+        )
+    return given
 
 
 def _waits(given: object) -> tuple[float, ...]:
