@@ -290,14 +290,15 @@ def joined(
         raise
 
 
-def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: float) -> None:
-    """Do the work in a thread of its own, and wait for it for at most ``max_time`` seconds.
+def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: float) -> bool:
+    """Do the work in a thread of its own, and wait for it for at most ``max_time`` seconds; whether it is done then.
 
     Whatever the work locks, the caller's thread does not hold: a signal's handler that comes meanwhile can ask for a
     token, and wait for a fetch that needs the same lock. Raises what the work raises.
     """
     flight, bell = joined({}, None, work, name, clock=clock, max_time=max_time)
-    flight.wait(bell, clock)
+    is_done = flight.wait(bell, clock)
     if flight.error is not None:
         # A copy without the frames, which may hold the secret.
         raise flight.error.for_caller() if isinstance(flight.error, TokenRequestError) else flight.error
+    return is_done

@@ -109,12 +109,18 @@ class AccessTokenService:
         demand = Demand.of(self._registry.find(client), parameters)
         slot = self._slot(demand, client)
         self._guard.do(slot.forget)
-        carry_out(
+        is_done = carry_out(
             lambda: self._source.delete(demand, slot),
             f"requests_cc_token {demand.name}",
             clock=self._clock,
             max_time=self._source.max_time,
         )
+        if not is_done:
+            logger.warning(
+                "token client %r: the token cache has not deleted the token within %.0f s, and may give it out again",
+                demand.name,
+                self._source.max_time,
+            )
 
     def token_rejected(self, token: AccessToken, challenge: Challenge | None = None) -> None:
         """Report that an API refused this token, so that the next call requests a new one.

@@ -25,6 +25,7 @@ from requests_cc_token import (
     UnknownClientError,
 )
 from requests_cc_token.demand import Demand
+from requests_cc_token.endpoint.options import DEFAULT_MAX_TIME
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.looks import LOOK_EVERY
 from requests_cc_token.slots import Failure
@@ -738,6 +739,25 @@ def test_a_broken_cache_fails_no_call(server: ScriptedServer, caplog: pytest.Log
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == cache.asked == 2, "30 calls over 57 s are two cool-downs"
     assert "T41NT" not in "".join(warnings)
+
+
+def test_a_cache_that_hangs_on_a_deletion(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+    """The caller is let go after the time of a fetch, and the log says that the token may come back."""
+    entered, over, clock = threading.Event(), threading.Event(), ManualClock()
+
+    class Hangs(MemoryTokenCache):
+        def delete(self, key: str) -> None:
+            entered.set()
+            over.wait(PATIENCE)
+
+    with AccessTokenManagement(cache=Hangs(clock=clock), clock=clock) as management:
+        management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
+        join = in_threads(1, management.service.delete_access_token)
+        assert entered.wait(PATIENCE)
+        clock.advance(DEFAULT_MAX_TIME + 1)
+        assert join() == [None]
+        over.set()
+    assert "token client 'w': the token cache has not deleted the token within 31 s" in caplog.text
 
 
 def test_a_resolver_is_asked_for_names_nobody_registered(harness: Harness) -> None:
