@@ -210,6 +210,18 @@ def test_through_a_proxy_manager(files: ClientFiles, authority: Authority, servi
     adapter.close()
 
 
+def test_a_ca_bundle_given_as_a_path_object(files: ClientFiles, authority: Authority) -> None:
+    """With a client certificate, too, the server is verified by that bundle and not by the machine's authorities."""
+    from requests_cc_token.authentication.certificate import CertificateConnections
+
+    certificate = ClientCertificate(files.cert, files.key).current()
+    request = requests.Request("GET", "https://127.0.0.1:9/").prepare()
+    adapter = CertificateConnections()
+    pool = adapter.get_connection_with_tls_context(request, Path(authority.file), cert=certificate)
+    assert pool.conn_kw["ssl_context"] is certificate.context(str(authority.file))
+    adapter.close()
+
+
 # Rotation: guarantee T13
 
 

@@ -183,6 +183,8 @@ class CertificateConnections(HTTPAdapter):
         manager = self.proxy_manager_for(prepend_scheme_if_needed(proxy, "http")) if proxy else self.poolmanager
         settings: dict[str, Any] = {"cert_reqs": "CERT_NONE" if verify is False else "CERT_REQUIRED"}
         if parts.scheme == "https":
+            # A path object names a CA bundle to requests, too.
+            verify = os.fspath(verify) if isinstance(verify, os.PathLike) else verify
             settings["ssl_context"] = self._context(cert, verify if isinstance(verify, (bool, str)) else True)
         return manager.connection_from_host(parts.hostname, parts.port, parts.scheme, pool_kwargs=settings)
 
