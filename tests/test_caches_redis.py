@@ -281,6 +281,13 @@ class TestLease:
         first.set(token(clock, "T41NT-first"))
         assert value(other.get(KEY)) == "T41NT-second"
 
+    def test_a_lease_of_less_than_a_millisecond(self, server: RedisServer, clock: ManualClock, prefix: str) -> None:
+        """It is granted, as a file's is; Redis counts in whole milliseconds, and one is the least."""
+        cache = RedisTokenCache(server.url, prefix=prefix, lease=0.0001, timeout=PATIENCE, clock=clock)
+        lease = cache.lease(KEY, lambda: False)
+        assert lease is not None
+        assert lease.granted
+
     def test_only_its_holder_releases_it(self, server: RedisServer, clock: ManualClock, prefix: str) -> None:
         """Who comes back after its lease ended neither writes over nor releases the lease of the next one."""
         slow = RedisTokenCache(server.url, prefix=prefix, lease=0.2, timeout=PATIENCE, clock=clock)

@@ -202,7 +202,7 @@ class RedisTokenCache(StoreTokenCache[str]):
             3,
             *self._names(key),
             wait.nonce,
-            round(self._lease_time * 1000),
+            max(1, round(self._lease_time * 1000)),
             round(KEPT_AFTER_EXPIRY * 1000),
             int(wait.over),
             int(wait.for_any),
