@@ -63,7 +63,7 @@ class Holder(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a store has for a key, for people who look; a call needs less."""
+    """What a store has for a key, as ``requests-cc-token cache list`` shows it."""
 
     token: AccessToken | None
     #: Seconds since the token was asked for or written, on the store's clock.
