@@ -21,6 +21,7 @@ from .endpoint.token_request import request_token
 from .events import Events, TokenEvent, logger
 from .exceptions import TokenCacheError, TokenRequestError
 from .expiry import MAX_AHEAD, Moment, localized, seconds_ahead
+from .forks import renew_after_fork
 from .grants.grant import OtherTokens
 from .slots import Slot, TokenFlight
 from .tokens import AccessToken
@@ -52,6 +53,11 @@ class TokenSource:
         #: Whether it was said that another clock is ahead.
         self._told_of_clock = False
         #: Taken by the one that warns. Nobody waits for it: with two failures at once one warning is enough.
+        self._warning = threading.Lock()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Start the lock anew: the thread that warned is not in the child, which would leave no cache alone."""
         self._warning = threading.Lock()
 
     @property

@@ -191,6 +191,21 @@ def test_a_store_that_breaks_twice_is_said_once(
     assert "delete" not in cache.log
 
 
+def test_a_child_forked_amid_a_warning_leaves_a_broken_store_alone(
+    management: AccessTokenManagement, cache: ToldCache, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread that warns is not in the child, so nothing of it is either: the child warns by itself."""
+    source = management.service._source
+    assert source._warning.acquire(blocking=False)
+    source.after_fork_in_child()
+    cache.tell(True, failing=True)
+    assert management.service.get_access_token().value == "own-1"
+    until_landed()
+    assert len(caplog.records) == 1
+    management.service.delete_access_token()
+    assert "delete" not in cache.log
+
+
 def test_a_store_that_gives_no_turn(
     management: AccessTokenManagement, cache: ToldCache, caplog: pytest.LogCaptureFixture
 ) -> None:
