@@ -85,7 +85,7 @@ def test_a_token_of_the_answer() -> None:
     """Value, type, scope, expiry and the rest of the answer are the token's, but never a refresh token."""
     token = token_of(good(scope="api", refresh_token=TAINT, issued_token_type="x", authorization_details=[]))
     assert (token.value, token.token_type, token.scope, token.key) == ("t0ken", "Bearer", "api", "key")
-    assert token.expires_at == WALL + 3600
+    assert (token.issued_at, token.expires_at) == (WALL, WALL + 3600)
     assert token.hard_expiry == MONOTONIC + 3600 - EXPIRY_MARGIN
     assert token.soft_expiry is not None
     assert MONOTONIC + 3600 * 0.8 <= token.soft_expiry <= MONOTONIC + 3600 * 0.85

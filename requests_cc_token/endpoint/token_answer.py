@@ -183,9 +183,7 @@ def _token(answer: Answer, members: Mapping[str, Any], demand: Demand, key: str)
 def _token_type(given: Any, demand: Demand, request: TokenRequest) -> str:
     """How to present the token: as the answer says, or as the client is registered if that is no known type."""
     said = given.lower() if isinstance(given, str) else ""
-    presented = _TOKEN_TYPES.get(said)
-    if presented is None and demand.dpop is None and demand.client.token_type is not None:
-        presented = demand.client.token_type
+    presented = _TOKEN_TYPES.get(said) or demand.client.token_type
     if presented is None:
         what = "there is no token_type in it"
         if isinstance(given, str):
