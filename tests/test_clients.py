@@ -134,11 +134,21 @@ def test_what_a_vendor_wants_otherwise() -> None:
     assert registration.token_type == "Bearer"
     assert TAINT not in repr(registration)
     assert client().grant_type == "client_credentials"
+    assert client(grant_type="!~").grant_type == "!~"
     with pytest.raises(ConfigurationError, match="must be an absolute URI without a fragment; allow_any_resource=True"):
         client(resource="app-id")
     key = DPoPKey.generate()
     with pytest.raises(ConfigurationError, match=r"tokens for dpop=\.\.\. name their type themselves"):
         client(token_type="Bearer", dpop=key)
+
+
+def test_what_a_registration_says_of_its_proofs(tmp_path: Path) -> None:
+    """Whether its key may change while the program runs, and whether a wrong clock makes its token requests fail."""
+    changes = client(dpop=DPoPKey({"file": str(tmp_path / "key")}))
+    stays = client(dpop=DPoPKey.generate())
+    signed = client(auth="client_secret_jwt", client_secret="x" * 32)
+    assert [each.is_fixed for each in (client(), stays, changes, signed)] == [True, True, False, True]
+    assert [each.makes_dated_proofs for each in (client(), stays, changes, signed)] == [False, True, True, True]
 
 
 def test_a_token_request_as_a_vendor_wants_it(server: ScriptedServer) -> None:
@@ -194,6 +204,7 @@ def test_a_registration_is_not_pickled() -> None:
         ({"token_type": 5}, 'token_type must be "Bearer"'),
         ({"grant_type": ""}, "grant_type must be a name or URI without blanks"),
         ({"grant_type": "a b"}, "grant_type must be a name or URI without blanks"),
+        ({"grant_type": "a\x7f"}, "grant_type must be a name or URI without blanks"),
         ({"grant_type": 5}, "grant_type must be a name or URI without blanks"),
         ({"headers": "x"}, "headers must be a mapping of names to texts"),
         ({"headers": {1: "x"}}, "headers must be a mapping of names to texts"),
