@@ -135,6 +135,7 @@ def test_what_a_vendor_wants_otherwise() -> None:
     assert TAINT not in repr(registration)
     assert client().grant_type == "client_credentials"
     assert client(grant_type="!~").grant_type == "!~"
+    assert client(headers={"X": "a\t ~\xa0\xffb"}).headers == (("X", "a\t ~\xa0\xffb"),)
     with pytest.raises(ConfigurationError, match="must be an absolute URI without a fragment; allow_any_resource=True"):
         client(resource="app-id")
     key = DPoPKey.generate()
@@ -330,9 +331,7 @@ def test_one_difference_is_another_key(shape: dict[str, Any], field: str, data: 
 def test_what_does_not_count_for_the_key() -> None:
     """Order of scopes and resources, name and permission for http are no part of the token request."""
     one = Demand.of(client("a", scope="x y", resource=["urn:a", "urn:b"]))
-    two = Demand.of(
-        client("b", scope="y x", resource=["urn:b", "urn:a"], allow_http=True)
-    )
+    two = Demand.of(client("b", scope="y x", resource=["urn:b", "urn:a"], allow_http=True))
     assert one.cache_key == two.cache_key
     assert len(one.cache_key) == 64
     assert set(one.cache_key) <= set("0123456789abcdef")
@@ -479,17 +478,19 @@ def test_what_is_registered_is_what_is_asked_for(token_service: TokenService) ->
     """Scope, resources, audience and further parameters arrive; nothing else does."""
     token_service.add_client("m2m", TAINT, scopes="api read")
     with AccessTokenManagement() as management:
-        management.add_client(
-            "a",
-            token_endpoint=token_service.token_endpoint + "?tenant=t",
-            client_id="m2m",
-            client_secret=TAINT,
-            scope=["api", "read"],
-            resource=["urn:a", "urn:b"],
-            audience="aud",
-            parameters={"acr": "high", "empty": ""},
-            authorization_details={"type": "t"},
-        ),
+        (
+            management.add_client(
+                "a",
+                token_endpoint=token_service.token_endpoint + "?tenant=t",
+                client_id="m2m",
+                client_secret=TAINT,
+                scope=["api", "read"],
+                resource=["urn:a", "urn:b"],
+                audience="aud",
+                parameters={"acr": "high", "empty": ""},
+                authorization_details={"type": "t"},
+            ),
+        )
         management.service.get_access_token("a")
     (request,) = token_service.requests
     assert dict(request.form.lists()) == {

@@ -264,3 +264,30 @@ def test_parameters_are_hashable(**given: Any) -> None:
     """Whatever they were made of, they are a key."""
     tokens = {TokenRequestParameters(**given): "token"}
     assert tokens[TokenRequestParameters(**given)] == "token"
+
+
+def test_one_requests_parameters_over_anothers() -> None:
+    """What either says alone holds; where both say something, the nearer one's word; a renewal is wanted if by one."""
+    near = TokenRequestParameters(scope="a", resource="urn:r", parameters={"x": "1"})
+    far = TokenRequestParameters(audience="b", authorization_details={"type": "t"}, force_renewal=True)
+    both = TokenRequestParameters(
+        "a", "urn:r", "b", {"x": "1"}, force_renewal=True, authorization_details={"type": "t"}
+    )
+    assert near.over(far) == far.over(near) == both
+    others = TokenRequestParameters("z", "urn:z", "z", {"x": "z"}, authorization_details={"type": "z"})
+    assert both.over(others) == both
+
+
+def test_one_audience_and_several() -> None:
+    """Several are a set; one of them is as one; an empty one asks for none."""
+    audiences = ["b", ["b", "a", "b"], ["a", "a"], "", None]
+    assert [TokenRequestParameters(audience=each).audience for each in audiences] == ["b", ("a", "b"), "a", "", None]
+
+
+def test_texts_that_utf_8_can_carry() -> None:
+    """All but the halves of a character, from the first one to the last."""
+    for text in ("\ud7ff", "\ue000"):
+        assert TokenRequestParameters(audience=text).audience == text
+    for half in ("\ud800", "\udfff"):
+        with pytest.raises(ConfigurationError, match="audience must be text that UTF-8 can carry"):
+            TokenRequestParameters(audience=half)
