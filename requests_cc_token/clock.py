@@ -8,6 +8,7 @@ read only where a moment leaves the process: shared caches, JWT claims.
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,18 @@ def checked_seconds(given: object, what: str, *, zero: bool = False) -> float:
         least = "0 or more" if zero else "more than 0"
         raise ConfigurationError(f"{what} must be a number of seconds, {least}")
     return float(given)  # type: ignore[arg-type]
+
+
+def waited_for(given: object, what: str) -> float:
+    """For how many seconds a caller waits that says so: what is left of its time, so it may be 0 or less, or infinite.
+
+    Raises ``ConfigurationError`` for what is no number.
+    """
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        seconds = float(min(max(given, 0), threading.TIMEOUT_MAX))
+        if not math.isnan(seconds):
+            return seconds
+    raise ConfigurationError(f"{what} must be a number of seconds")
 
 
 class Waitable(Protocol):

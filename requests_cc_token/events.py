@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from .exceptions import TokenRequestError, code_of
+from .exceptions import ConfigurationError, TokenRequestError, code_of
 from .www_authenticate import Challenge
 
 logger = logging.getLogger("requests_cc_token")
@@ -122,7 +122,9 @@ class Events:
         self._subscribers: dict[object, Subscriber] = {}
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call ``subscriber(event)`` from now on; the returned function ends that."""
+        """Call ``subscriber(event)`` from now on; the returned function ends that. Raises ``ConfigurationError``."""
+        if not callable(subscriber):
+            raise ConfigurationError("a subscriber must be callable: subscriber(event)")
         key = object()
         self._subscribers[key] = subscriber
 

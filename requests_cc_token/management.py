@@ -393,7 +393,7 @@ class AccessTokenManagement:
         """Call ``subscriber(event)`` for each ``TokenEvent`` from now on; call the returned function to stop.
 
         A subscriber is called in the thread in which the event happens, so it should return quickly. What it raises is
-        logged and goes no further.
+        logged and goes no further. Raises ``ConfigurationError`` for something that cannot be called.
         """
         return self._events.subscribe(subscriber)
 

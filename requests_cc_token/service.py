@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from .caches.protocol import TokenCache
-from .clock import Clock
+from .clock import Clock, waited_for
 from .demand import Demand
 from .endpoint.backchannel import Backchannel
 from .events import Events, TokenEvent, logger
@@ -86,8 +86,8 @@ class AccessTokenService:
         - ``token_patience``: for how many seconds to go on waiting while token requests fail; by default the first
           failure is raised
 
-        Raises ``UnknownClientError``, ``TokenRequestTimeout`` if ``timeout`` is over before the token is there, and
-        ``TokenRequestError`` if no token can be obtained.
+        Raises ``UnknownClientError``, ``TokenRequestTimeout`` if ``timeout`` is over before the token is there,
+        ``TokenRequestError`` if no token can be obtained, and ``ConfigurationError`` for what is no number of seconds.
         """
         if parameters is None:
             slot = self._by_name.get(client)
@@ -231,8 +231,8 @@ class AccessTokenService:
     ) -> AccessToken:
         """The long way of ``get_access_token``: look the slot up, and wait where it must be."""
         started = self._monotonic()
-        deadline = None if timeout is None else started + timeout
-        patient_until = started if token_patience is None else started + token_patience
+        deadline = None if timeout is None else started + waited_for(timeout, "timeout")
+        patient_until = started if token_patience is None else started + waited_for(token_patience, "token_patience")
         demand = self._demand(client, parameters, deadline)
         if self._guard.is_inside():
             return self._token_there(demand)

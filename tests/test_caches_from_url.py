@@ -82,7 +82,8 @@ def test_a_url_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"url": "redis://:T41NT@h:port"}, "as redis-py reads it"),
         ({"url": "redis://h", "key": "T41NT"}, "no Fernet key"),
         ({"url": "redis://h", "lease": "10"}, "lease of a token cache must be a number of seconds"),
-        ({"url": "redis://h", "prefix": 5}, "a value has the wrong type"),
+        ({"url": "redis://h", "prefix": 5}, "the prefix of a RedisTokenCache is text"),
+        ({"url": "file://[T41NT"}, "with three slashes"),
     ],
 )
 def test_mistakes(config: dict[str, Any], said: str) -> None:

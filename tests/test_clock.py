@@ -7,8 +7,11 @@ import time
 
 import pytest
 
-from requests_cc_token.clock import SystemClock, checked_seconds
+from requests_cc_token.clock import SystemClock, checked_seconds, waited_for
 from requests_cc_token.exceptions import ConfigurationError
+
+#: More seconds than this nobody can wait for.
+FOR_EVER = threading.TIMEOUT_MAX
 
 
 def test_it_goes_on_and_counts_suspend() -> None:
@@ -49,3 +52,19 @@ def test_no_time_at_all_is_a_number_of_seconds_where_that_is_said() -> None:
     assert isinstance(checked_seconds(3, "wait"), float)
     with pytest.raises(ConfigurationError, match="wait must be a number of seconds, 0 or more"):
         checked_seconds(-1, "wait", zero=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(5, 5.0), (0.5, 0.5), (-3, 0.0), (float("-inf"), 0.0), (float("inf"), FOR_EVER), (10**400, FOR_EVER)],
+)
+def test_what_is_left_of_a_callers_time(given: float, seconds: float) -> None:
+    """It may be over, or without an end."""
+    assert waited_for(given, "timeout") == seconds
+
+
+@pytest.mark.parametrize("given", [True, "3", float("nan"), [1], b"1"])
+def test_a_callers_time_is_a_number(given: object) -> None:
+    """Anything else is refused; the message names the option, not the value."""
+    with pytest.raises(ConfigurationError, match=r"^timeout must be a number of seconds$"):
+        waited_for(given, "timeout")

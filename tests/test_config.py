@@ -232,7 +232,7 @@ def test_what_a_client_needs(file: Path, missing: str) -> None:
             "session 'api': base_url https://***@api.example.com/ must",
         ),
         ("base_url = 5", "session 'api': base_url must be text, not int"),
-        ("client = 5", "the name of a token client must be printable text"),
+        ("client = 5", "session 'api': the name of a token client must be printable text"),
         ('allow_http = "no"', "session 'api': base_url: allow_http must be true or false"),
         ('timeout = "10"', "session 'api': timeout must be seconds above 0"),
         ("timeout = [1, 2, 3]", "session 'api': timeout must be seconds above 0"),

@@ -13,6 +13,7 @@ from requests_cc_token import (
     AccessToken,
     AccessTokenManagement,
     Challenge,
+    ConfigurationError,
     TokenEndpointError,
     TokenEvent,
     TokenRequestError,
@@ -51,6 +52,13 @@ def test_who_subscribed_twice_leaves_once(events: Events) -> None:
     leave()
     events.emit(TokenEvent("rejected", "a"))
     assert len(seen) == 1
+
+
+def test_what_cannot_be_called_is_no_subscriber(events: Events) -> None:
+    """It is refused where it is given; each event would log an error otherwise."""
+    nobody: Any = 5
+    with pytest.raises(ConfigurationError, match="must be callable"):
+        events.subscribe(nobody)
 
 
 def test_a_subscriber_that_fails_does_no_harm(events: Events, caplog: pytest.LogCaptureFixture) -> None:

@@ -45,6 +45,8 @@ from .strict_service import StrictApi
 
 ENDPOINT = "https://login.example.com/token"
 SUBJECT = "T41NT-subject-token"
+#: What no client is called.
+ODD_NAMES: tuple[Any, ...] = (5, "", "\ud800", "a\n", None)
 OTHER_KEY = generated("ES256", "a test")
 
 
@@ -362,7 +364,7 @@ class TestTokenExchange:
         [
             (("text", "jwt"), {}, "subject_token must be a callable, .* so a fixed one is of no use"),
             ((["text"], "jwt"), {}, "subject_token must be a callable"),
-            (({"client": 5}, "jwt"), {}, "subject_token must be text, a callable"),
+            *((({"client": name}, "jwt"), {}, "the client of subject_token must be") for name in ODD_NAMES),
             ((len, "JWT"), {}, "subject_token_type must be a URI, or one of access_token"),
             ((len, "urn:a b"), {}, "subject_token_type must be a URI"),
             ((len, None), {}, "subject_token_type must be a URI"),

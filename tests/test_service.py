@@ -14,6 +14,7 @@ from requests_cc_token import (
     AccessTokenManagement,
     ClientCredentialsClient,
     ClientStats,
+    ConfigurationError,
     FailureCount,
     InvalidTokenResponseError,
     MemoryTokenCache,
@@ -419,6 +420,23 @@ class TestHoldOff:
 
 
 class TestDeadlines:
+    @pytest.mark.parametrize("option", ["timeout", "token_patience"])
+    @pytest.mark.parametrize("given", [float("nan"), "1", True])
+    def test_what_is_no_time_is_refused(self, harness: Harness, option: str, given: Any) -> None:
+        """Not a number would never be over, and nobody means True by a second; nothing is sent."""
+        with pytest.raises(ConfigurationError, match=f"{option} must be a number of seconds"):
+            harness.get(**{option: given})
+        assert harness.requests == 0
+
+    def test_no_time_at_all(self, harness: Harness) -> None:
+        """What is left of a time that is over may be less than nothing, and is no mistake."""
+        release = threading.Event()
+        harness.server.script.append(gated(release, token_answer("late")))
+        with pytest.raises(TokenRequestTimeout, match="no token within"):
+            harness.get(timeout=-1)
+        release.set()
+        assert harness.get(token_patience=float("inf")).value == "late"
+
     def test_t6_a_caller_returns_by_its_deadline_and_the_fetch_goes_on(self, harness: Harness) -> None:
         """The impatient caller gets TokenRequestTimeout at its deadline, the patient one the token."""
         release = threading.Event()

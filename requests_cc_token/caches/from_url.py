@@ -41,8 +41,6 @@ def cache_from_config(
         return _made(config, clock, folder)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigurationError(f"{where}: a value has the wrong type ({type(error).__name__})") from None
 
 
 def _made(config: Mapping[str, Any], clock: Clock | None, folder: Path | None) -> TokenCache:
@@ -64,8 +62,11 @@ def _made(config: Mapping[str, Any], clock: Clock | None, folder: Path | None) -
     if kind == "memory":
         return MemoryTokenCache(**options, clock=clock)
     if kind == "file":
-        parts = urllib.parse.urlsplit(url)
-        if parts.netloc not in ("", "localhost"):
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:  # of a host that is none
+            parts = None
+        if parts is None or parts.netloc not in ("", "localhost"):
             raise ConfigurationError("a file URL has no host: file:///folder, with three slashes")
         from .file import FileTokenCache
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Union
 
 from requests_cc_token.authentication.method import Applicant, TokenRequest
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, UnknownClientError, one_line
+from requests_cc_token.keyword_arguments import checked_text
 from requests_cc_token.secret_source import SecretSource, fingerprint, secret_source
 from requests_cc_token.tokens import AccessToken, is_presentable
 from requests_cc_token.tracebacks import sealed
@@ -192,8 +193,8 @@ def _hashed(token: str) -> str:
 
 def _given(role: str, token: object, kind: object, what: str) -> GivenToken:
     source: SecretSource | str
-    if isinstance(token, Mapping) and set(token) == {"client"} and isinstance(token["client"], str):
-        source = token["client"]
+    if isinstance(token, Mapping) and set(token) == {"client"}:
+        source = checked_text(token["client"], f"{what}: the client of {role}_token")
     elif isinstance(token, (str, list, tuple)):
         raise ConfigurationError(
             f'{what}: {role}_token must be a callable, {{"file": path}}, {{"client": name}} or another source; it '
