@@ -128,7 +128,7 @@ class _Client:
         try:
             with asked(way) as answer:
                 told, now = parse_http_date(answer.headers.get("Date")), time.time()
-        except (requests.RequestException, ValueError):
+        except requests.RequestException:
             return  # the token request itself tells more
         if told is None or abs(now - told) <= MAX_SKEW:
             return
