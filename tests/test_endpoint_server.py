@@ -77,6 +77,9 @@ def test_a_clock_that_was_set_counts_again() -> None:
     assert not server.learn_time("Tue, 14 Nov 2023 22:33:05 GMT", NOW), "no news"
     assert server.learn_time("Tue, 14 Nov 2023 22:30:01 GMT", NOW)
     assert server.clock_offset == 0
+    assert not server.learn_time("yesterday", NOW)
+    assert KnownServer().learn_time("Tue, 14 Nov 2023 22:30:10 GMT", NOW)
+    assert not KnownServer().learn_time("Tue, 14 Nov 2023 22:30:09 GMT", NOW)
 
 
 @pytest.fixture
@@ -158,6 +161,7 @@ def test_nonces_that_are_not_sent_back(given: str | None) -> None:
     assert server.learn_nonce("good")
     assert not server.learn_nonce(given)
     assert server.nonce == "good"
+    assert server.learn_nonce("n" * MAX_NONCE)
 
 
 # How much is kept
