@@ -73,7 +73,9 @@ def main() -> None:
             log.info("Status on port %d", server.server_port)
             worker = threading.Thread(target=work, args=(management.make_session("client"), stop))
             worker.start()
-            worker.join()
+            while worker.is_alive():
+                # No endless wait: Python does not see a signal that comes just before it begins.
+                worker.join(1)
             server.shutdown()
     log.info("Worker stopped")
 

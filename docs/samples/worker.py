@@ -39,7 +39,9 @@ def main() -> None:
         # The work has a thread of its own. The main thread only waits, so that a signal finds it with no lock in hand.
         worker = threading.Thread(target=work, args=(management.make_session("client"), stop))
         worker.start()
-        worker.join()
+        while worker.is_alive():
+            # No endless wait: Python does not see a signal that comes just before it begins.
+            worker.join(1)
     log.info("Worker stopped")
 
 
