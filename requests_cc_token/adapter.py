@@ -93,9 +93,9 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         refuse_unknown(http_adapter_options, HTTPAdapterOptions.__annotations__, what)
         if inner is not None:
             check_adapter(inner, f"{what}: inner")
-        if inner is not None and http_adapter_options:
-            names = ", ".join(sorted(http_adapter_options))
-            raise ConfigurationError(f"{what}: {names}: the inner adapter sends, so give these options to it")
+            if http_adapter_options:
+                names = ", ".join(sorted(http_adapter_options))
+                raise ConfigurationError(f"{what}: {names}: the inner adapter sends, so give these options to it")
         self._policy = TokenPolicy(
             service,
             client,

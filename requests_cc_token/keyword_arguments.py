@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from .exceptions import ConfigurationError
 
-__all__ = ["Unpack", "checked_flag", "checked_text", "did_you_mean", "refuse_unknown", "refuse_unknown_keys"]
+__all__ = [
+    "Unpack",
+    "checked_flag",
+    "checked_text",
+    "did_you_mean",
+    "is_encodable",
+    "is_whole_number",
+    "refuse_unknown",
+    "refuse_unknown_keys",
+]
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -52,6 +61,16 @@ def checked_text(given: object, what: str) -> str:
     if not (isinstance(given, str) and given and given.isprintable()):
         raise ConfigurationError(f"{what} must be printable text")
     return given
+
+
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can carry it; half a pair of surrogates, or a byte of the environment that is none, it cannot."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def is_whole_number(value: object, least: int) -> TypeGuard[int]:
+    """Whether it is a whole number, ``least`` or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

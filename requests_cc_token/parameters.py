@@ -12,7 +12,7 @@ from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
 from .exceptions import ConfigurationError
-from .keyword_arguments import checked_flag
+from .keyword_arguments import checked_flag, is_encodable
 from .urls import check_identifier, shown_url
 
 #: A parameter's value: text, or several for a parameter that may be repeated.
@@ -43,7 +43,8 @@ RESERVED_HEADERS = frozenset(
 #: Why there is one audience.
 ONE_AUDIENCE = "a token request has one audience, unless its grant is a TokenExchangeGrant (RFC 8693 section 2.1)"
 
-_TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+#: What the name of a header consists of, and a method (RFC 9110 section 5.6.2).
+TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _SCOPE_CHARACTERS = frozenset(chr(c) for c in range(0x21, 0x7F)) - set('"\\')
 
 
@@ -74,7 +75,7 @@ def _text(given: object, what: str) -> str:
     """Text that a form can carry: some, and not half of a character."""
     if not isinstance(given, str):
         raise ConfigurationError(f"{what} must be text, not {type(given).__name__}")
-    if not given or any("\ud800" <= c <= "\udfff" for c in given):
+    if not given or not is_encodable(given):
         raise ConfigurationError(f"{what} must be text that UTF-8 can carry, and not empty")
     return given
 
@@ -132,7 +133,7 @@ def checked_headers(given: Mapping[str, str] | None, what: str) -> tuple[tuple[s
     """Headers that token requests carry beside the usual ones, sorted by name."""
     pairs = tuple(sorted(_pairs(given, f"{what}: headers")))
     for name, value in pairs:
-        if not _TOKEN_CHARACTERS.issuperset(name) or not isinstance(value, str) or not _is_header_value(value):
+        if not TOKEN_CHARACTERS.issuperset(name) or not isinstance(value, str) or not _is_header_value(value):
             raise ConfigurationError(f"{what}: headers must be such that HTTP can carry them (RFC 9110 section 5)")
         if name.lower() in RESERVED_HEADERS:
             raise ConfigurationError(f"{what}: the header {name.lower()!r} is set by the package, not by headers=")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union
 
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
+from .keyword_arguments import is_encodable
 from .looks import NEXT_LOOK, Looks
 from .watched_files import file_stamp, is_path
 
@@ -163,7 +164,7 @@ class CallableSecret(SecretSource):
             raise TokenRequestError(f"the callable for the secret raised {type(error).__name__}") from None
         if not isinstance(value, str) or not value:
             raise TokenRequestError("the callable for the secret returned no text")
-        if not _is_encodable(value):
+        if not is_encodable(value):
             raise TokenRequestError("the callable for the secret returned what UTF-8 cannot carry")
         return value
 
@@ -274,7 +275,7 @@ class EnvironmentSecret(SecretSource):
             raise TokenRequestError(
                 f"the secret's environment variable {self._name} is not set or empty", transient=False
             )
-        if not _is_encodable(value):
+        if not is_encodable(value):
             raise TokenRequestError(
                 f"the secret's environment variable {self._name} is not UTF-8 text", transient=False
             )
@@ -476,11 +477,6 @@ def _printed(process: subprocess.Popen[bytes], until: float) -> bytes:
     return printed
 
 
-def _is_encodable(text: str) -> bool:
-    """Whether UTF-8 can carry it; half a pair of surrogates, or a byte of the environment that is none, it cannot."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
-
-
 def _without_line_break(text: str) -> str:
     """As editors and ``echo`` leave one at the end."""
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
@@ -508,7 +504,7 @@ def secret_source(given: object, what: str) -> SecretSource:
     if isinstance(given, str):
         if not given:
             raise ConfigurationError(f"{what} is empty")
-        if not _is_encodable(given):
+        if not is_encodable(given):
             raise ConfigurationError(f"{what} must be text that UTF-8 can carry")
         return StaticSecret(given)
     if callable(given):

@@ -10,7 +10,7 @@ import urllib3
 from requests.adapters import BaseAdapter
 
 from .exceptions import ConfigurationError
-from .keyword_arguments import Unpack, checked_text, refuse_unknown
+from .keyword_arguments import Unpack, checked_text, is_whole_number, refuse_unknown
 from .mounts import Mount
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
@@ -131,7 +131,7 @@ def checked_name(name: object, what: str) -> str:
 
 
 def _whole(given: object, what: str, least: int) -> None:
-    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+    if not is_whole_number(given, least):
         raise ConfigurationError(f"{what} must be a whole number from {least} on")
 
 

@@ -88,6 +88,11 @@ class FetchThreads:
         assert not self._unexpected, "\n".join(["a thread of a fetch ended with an error:", *self._unexpected])
 
 
+def until_nothing_hangs() -> None:
+    """Wait for the operations of stores that nobody waits for any more."""
+    FetchThreads.current.join("cache")
+
+
 @pytest.fixture(autouse=True)
 def fetch_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Note the threads of the test, and wait for them when all else of it is over."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from .fetch_threads import FetchThreads
+from .fetch_threads import until_nothing_hangs
 from .scripted_server import PATIENCE
 
 #: How much higher the port is on which the nodes of a cluster talk to each other.
@@ -135,7 +135,7 @@ class RedisServer:
             self.kill()
         self._folder.cleanup()
         # What hangs in a client holds its socket until it has learnt of the server's end.
-        FetchThreads.current.join("cache")
+        until_nothing_hangs()
         collect_clients()
 
     def __enter__(self) -> RedisServer:

@@ -24,7 +24,7 @@ from requests_cc_token.caches.store import Kept
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
-from .fetch_threads import FetchThreads
+from .fetch_threads import until_nothing_hangs
 from .redis_groups import Cluster, watched_by_one
 from .redis_server import RedisServer, clients_end_with_their_test  # noqa: F401 - each test has it
 from .scripted_server import PATIENCE
@@ -141,11 +141,6 @@ def token(clock: ManualClock, value: str = "T41NT-token", lifetime: float = 3600
 
 def value(found: AccessToken | None) -> str | None:
     return None if found is None else found.value
-
-
-def until_nothing_hangs() -> None:
-    """Wait for the operations that nobody waits for any more."""
-    FetchThreads.current.join("cache")
 
 
 class TestItsKeys:

@@ -18,7 +18,7 @@ from requests_cc_token.caches.records import TokenRecords
 from requests_cc_token.caches.store import SILENCE_WHILE_WAITING, Claim, Kept, StoreTokenCache, Wait
 from requests_cc_token.exceptions import TokenCacheError
 
-from .fetch_threads import FetchThreads
+from .fetch_threads import FetchThreads, until_nothing_hangs
 from .scripted_server import PATIENCE
 
 #: Part of a token that must not get out.
@@ -37,10 +37,6 @@ def short() -> Allowance:
 
 def patient() -> Allowance:
     return Allowance(PATIENCE)
-
-
-def until_nothing_hangs() -> None:
-    FetchThreads.current.join("cache")
 
 
 def test_a_result(calls: BoundedCalls) -> None:

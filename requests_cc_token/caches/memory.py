@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from requests_cc_token.clock import Clock, SystemClock
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.forks import renew_after_fork
+from requests_cc_token.keyword_arguments import is_whole_number
 from requests_cc_token.tokens import AccessToken
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ class MemoryTokenCache:
     """
 
     def __init__(self, max_tokens: int = DEFAULT_MAX_TOKENS, *, clock: Clock | None = None) -> None:
-        given: object = max_tokens
-        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        if not is_whole_number(max_tokens, 1):
             raise ConfigurationError("max_tokens of a MemoryTokenCache must be a whole number above 0")
         self._clock = clock if clock is not None else SystemClock()
         self._lock = threading.Lock()

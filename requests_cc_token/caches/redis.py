@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from requests_cc_token.clock import Clock
 from requests_cc_token.exceptions import ConfigurationError
+from requests_cc_token.keyword_arguments import is_encodable
 from requests_cc_token.tokens import AccessToken
 from requests_cc_token.tracebacks import sealed
 
@@ -233,7 +234,7 @@ class RedisTokenCache(StoreTokenCache[str]):
 
 
 def _checked_prefix(given: object) -> str:
-    if not isinstance(given, str) or any(c in "{}" or "\ud800" <= c <= "\udfff" for c in given):
+    if not (isinstance(given, str) and is_encodable(given)) or "{" in given or "}" in given:
         raise ConfigurationError(
             "the prefix of a RedisTokenCache is text that UTF-8 can carry, without braces: they mark the hash tag"
         )

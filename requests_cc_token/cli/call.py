@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from typing import IO, Any
 
@@ -13,15 +12,13 @@ import requests
 
 from requests_cc_token.demo.worker import printable
 from requests_cc_token.exceptions import TokenRequestError
+from requests_cc_token.parameters import TOKEN_CHARACTERS
 
 from .options import PROGRAM, Common, config_option, option
 from .outcome import Exit, exit_code_of_status
 
 #: Bytes that are taken from the connection at a time.
 PIECE = 65_536
-
-#: What a method consists of (RFC 9110 section 9.1).
-_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @click.command()
@@ -57,7 +54,7 @@ def request(
     """
     fields: dict[str, str | bytes] = {"Content-Type": "application/json", "Accept": "application/json"} if json else {}
     fields.update(map(_field, headers))
-    if not _METHOD.fullmatch(method or "GET"):
+    if not TOKEN_CHARACTERS.issuperset(method or ""):
         raise click.UsageError(f"{method!r} is no method; -X PUT, for example")
     try:
         path.encode()

@@ -12,6 +12,7 @@ import requests
 
 from requests_cc_token.clock import checked_seconds
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
+from requests_cc_token.keyword_arguments import is_whole_number
 from requests_cc_token.retry_delays import full_jitter
 
 #: Seconds to connect and seconds between two bytes of the answer: token services answer in well under one.
@@ -141,7 +142,7 @@ def _proxies(given: object) -> dict[str, str]:
 
 
 def _tries(given: object) -> int:
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+    if not is_whole_number(given, 1):
         raise ConfigurationError("backchannel: max_tries must be a whole number above 0")
     return given
 

@@ -52,13 +52,16 @@ def serving(command: list[str], folder: Path, services: Services, port: int) -> 
     with log.open("w") as output:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}/"
+
+    def listens() -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        assert server.poll() is None, log.read_text()
+        return False
+
     try:
-        for _ in range(PATIENCE * 10):
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.1)
+        until(listens)
         yield url
     finally:
         server.send_signal(signal.SIGINT)
