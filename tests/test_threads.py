@@ -138,6 +138,34 @@ class TestFork:
         assert os.waitpid(pid, 0)[1] == 0
         assert thread not in threads._ending
 
+    def test_what_comes_before_a_fork_waits_for_it_too(self, slow_end: SlowEnd) -> None:
+        """The wait by itself: it returns once the thread is gone, and has forgotten it."""
+        thread = ending(lambda: slow_end.begin(0.3))
+        assert is_there(thread)
+        threads.wait_for_ends()
+        assert not is_there(thread)
+        assert thread not in threads._ending
+
+    def test_a_thread_that_still_ends_stays_noted_when_another_one_ends(self) -> None:
+        """The next fork waits for both."""
+        noted, gate = threading.Event(), threading.Event()
+
+        def work() -> None:
+            threads.note_end()
+            numbers.append(threading.get_native_id())
+            noted.set()
+            gate.wait(PATIENCE)
+
+        numbers: list[int] = []
+        over = started(work)
+        assert noted.wait(PATIENCE)
+        threads.note_end()
+        here = threading.get_native_id()
+        assert {numbers[0], here} <= threads._ending
+        threads._ending.discard(here)
+        gate.set()
+        assert over.wait(PATIENCE)
+
     def test_it_does_not_wait_without_a_bound(self, slow_end: SlowEnd, monkeypatch: pytest.MonkeyPatch) -> None:
         """A thread whose end hangs in C holds a fork up for a while only, and the next fork not at all."""
         monkeypatch.setattr(threads, "END_WITHIN", 0.02)
