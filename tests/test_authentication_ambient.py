@@ -17,6 +17,7 @@ from requests_cc_token import (
     ConfigurationError,
     TokenRequestError,
 )
+from requests_cc_token.cli.app import run
 from requests_cc_token.demand import Demand
 
 from .scripted_server import Action, Request, ScriptedServer, answer, error_answer
@@ -106,14 +107,27 @@ def test_the_jobs_identity_gets_a_token(
 
 def test_from_a_file(service: StrictTokenService, github: GitHub, tmp_path: Path) -> None:
     """By a name and the audience."""
-    file = tmp_path / "worker.toml"
+    with AccessTokenManagement.from_config(configured(service, tmp_path)) as management:
+        assert repr(management.clients["w"].auth) == f"AmbientAssertion(audience={AUDIENCE!r})"
+        fetch(management)
+
+
+def configured(service: StrictTokenService, folder: Path) -> Path:
+    file = folder / "worker.toml"
     file.write_text(
         f'[clients.w]\ntoken_endpoint = "{service.token_endpoint}"\nclient_id = "{JOB}"\n'
         f'auth = "ambient_assertion"\nassertion_audience = "{AUDIENCE}"\n'
     )
-    with AccessTokenManagement.from_config(file) as management:
-        assert repr(management.clients["w"].auth) == f"AmbientAssertion(audience={AUDIENCE!r})"
-        fetch(management)
+    return file
+
+
+def test_a_check_asks_nobody_unless_it_may(service: StrictTokenService, github: GitHub, tmp_path: Path) -> None:
+    """``check`` sends nothing, to the platform neither; with ``--live`` it asks for the identity."""
+    check = ["check", "--config", str(configured(service, tmp_path))]
+    assert run(check) == 0
+    assert github.requests == []
+    assert run([*check, "--live"]) == 0
+    assert len(github.requests) == 1
 
 
 def test_a_job_that_may_not_ask(

@@ -1,4 +1,4 @@
-"""``check``: a configuration, without sending anything; with ``--live`` its clients against their token services."""
+"""``check``: a configuration, by itself; with ``--live`` its clients against their token services."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import click
 from requests.utils import get_netrc_auth, select_proxy
 
+from requests_cc_token.authentication.ambient import AmbientAssertion
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.config import Plan, plan_of, read_file
@@ -157,7 +158,9 @@ class Configuration:
         place = client.token_endpoint or client.issuer or ""
         demand = Demand.of(client)
         request = TokenRequest(place, {}, audience=place, now=time.time(), cert=demand.certificate)
-        client.auth.authenticate(request, client)
+        # The platform's word for a workload is had by asking the platform, which is left to --live.
+        if not isinstance(client.auth, AmbientAssertion):
+            client.auth.authenticate(request, client)
         if client.grant is not None and not client.grant.clients:
             client.grant.add_to(request, client, None)
         return described(client), [place]
