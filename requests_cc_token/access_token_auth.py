@@ -1,4 +1,4 @@
-"""A ``requests`` auth object that gives what the adapter gives, for hosts that take ``auth=`` and no session."""
+"""A ``requests`` auth object that gives what the adapter gives, for code that takes ``auth=`` but no session."""
 
 from __future__ import annotations
 

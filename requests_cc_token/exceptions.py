@@ -2,7 +2,7 @@
 
 * CCTokenError
   x ConfigurationError (also a ValueError)
-  x TokenCacheError (never reaches a caller of the token service)
+  x TokenCacheError (never reaches a caller of get_access_token)
   x UnknownClientError (also a LookupError)
   x TokenRequestError (also a requests.RequestException)
     - TokenEndpointConnectionError (also a requests.ConnectionError)

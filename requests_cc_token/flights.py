@@ -1,4 +1,4 @@
-"""One fetch, and the callers that wait for it.
+"""One piece of work, mostly a fetch, and the callers that wait for it.
 
 A fetch runs in a thread of its own, so that nobody's deadline depends on a server, and everybody who needs its outcome
 meanwhile waits for it. Waiters share nothing that an exception in one of them could leave locked: each has a bell of

@@ -1,4 +1,4 @@
-"""The token service: a usable token for a client, at once where there is one.
+"""Access tokens for clients: a usable one at once where there is one, else the outcome of a fetch that all wait for.
 
 For each cache key there is one slot, which knows what is to be done, and at most one flight: a fetch that all who need
 the token wait for, each up to its own deadline. Here callers meet flights, under one lock that is never held while

@@ -1,7 +1,7 @@
 """What is known of one cache key's token, and what a caller does next.
 
-Pure: no lock, no thread, no I/O and no clock in here. Every verb takes the moment at which it happens, so the life of a
-token can be read, and tested, as a row of values.
+No lock, no thread, no I/O and no clock in here. Every verb takes the moment at which it happens, so the life of a token
+can be read, and tested, as a row of values; only how long a hold-off lasts is drawn at random.
 """
 
 from __future__ import annotations

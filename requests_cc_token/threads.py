@@ -1,4 +1,4 @@
-"""The threads of this package: how one starts, and that no process forks while one ends.
+"""The threads of this package: how one starts, and that a fork waits for those that are ending.
 
 What OpenSSL keeps for a thread, after a TLS connection or a signature, it gives back when the thread ends: after the
 thread's last line of Python, and under a lock. A child that is forked at that moment has the lock taken by a thread

@@ -1,4 +1,4 @@
-"""Where the token service gets a token from: the cache, else the token endpoint.
+"""Where a fetch gets its token from: the cache, else the token endpoint.
 
 If several processes share the cache, one of them at a time asks the token endpoint. A cache that fails is left alone
 for a while.

@@ -1,4 +1,4 @@
-"""Which addresses may see a secret: https or loopback, and exactly the place that a token was mounted for."""
+"""URLs: which may see a secret (https, or loopback), each in one spelling, and fit for messages."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import pytest
 from requests_cc_token import ClientCredentialsClient, __version__
 from requests_cc_token.authentication.assertions import unverified_claims
 from requests_cc_token.authentication.method import ClientAuthentication
-from requests_cc_token.cli import app, lives
+from requests_cc_token.cli import app, demo_output
 from requests_cc_token.cli.check import described
 from requests_cc_token.config import CONFIG_VARIABLE
 from requests_cc_token.demo.api import ProtectedApi
@@ -199,14 +199,14 @@ class TestDemo:
         lost its way in 2 of 60.
         """
         interrupts = iter([signal.SIGINT] * times)
-        shown = lives.Output.line
+        shown = demo_output.Output.line
 
         def interrupted(output: Any, line: Any) -> None:
             for number in interrupts:
                 signal.raise_signal(number)
             shown(output, line)
 
-        monkeypatch.setattr(lives.Output, "line", interrupted)
+        monkeypatch.setattr(demo_output.Output, "line", interrupted)
         assert app.run(["demo", "--config", str(config), "--session", "main", "--interval", "0", *options]) == code
         assert next(interrupts, None) is None
         assert (" ok, 0 failed; " in capsys.readouterr().out.splitlines()[-1]) == (times == 1)
@@ -216,13 +216,13 @@ class TestDemo:
     ) -> None:
         """A script's job in the background goes on when the script is interrupted, as the shell wants it."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        shown = lives.Output.line
+        shown = demo_output.Output.line
 
         def interrupted(output: Any, line: Any) -> None:
             signal.raise_signal(signal.SIGINT)
             shown(output, line)
 
-        monkeypatch.setattr(lives.Output, "line", interrupted)
+        monkeypatch.setattr(demo_output.Output, "line", interrupted)
         try:
             arguments = ["demo", "--config", str(config), "--session", "main", "--interval", "0", "--calls", "2"]
             assert app.run(arguments) == 0
@@ -241,7 +241,7 @@ class TestDemo:
                 signal.raise_signal(signal.SIGINT)
             raise AssertionError("still there")
 
-        monkeypatch.setattr(lives.Output, "line", stuck)
+        monkeypatch.setattr(demo_output.Output, "line", stuck)
         assert app.run(["demo", "--config", str(config), "--session", "main", "--forever"]) == 130
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -20,7 +20,7 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.endpoint.excerpt import MAX_RESPONSE_TEXT
-from requests_cc_token.endpoint.exchange import MAX_ANSWER
+from requests_cc_token.endpoint.http_exchange import MAX_ANSWER
 from requests_cc_token.expiry import EXPIRY_MARGIN
 
 from .scripted_server import Action, ScriptedServer, answer, error_answer, half_a_body, hang, reset, token_answer

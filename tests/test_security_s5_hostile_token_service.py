@@ -28,7 +28,7 @@ from requests_cc_token import (
 )
 from requests_cc_token.clock import Waitable
 from requests_cc_token.endpoint.excerpt import MAX_RESPONSE_TEXT
-from requests_cc_token.endpoint.exchange import MAX_ANSWER
+from requests_cc_token.endpoint.http_exchange import MAX_ANSWER
 
 from .fuzz.targets import SEEDS, TARGETS, check_message
 from .internet import certificates

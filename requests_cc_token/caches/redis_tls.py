@@ -1,8 +1,8 @@
 """Connections to a Redis over TLS that find the machine's authorities read already.
 
 redis-py reads them anew for each connection. With the 140 or so of a usual machine that is some 20 ms of a processor,
-half of what a store may take, and a fleet that starts cold does so all at one moment: no process got to the store in
-time. So they are read when the cache is made, and again only once a file has changed.
+and the processes of a fleet that starts cold would all pay it at one moment, in which the store has to answer. So they
+are read when the cache is made, and again only once a file has changed.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from requests_cc_token.demo.worker import DEFAULT_CALLS, DEFAULT_INTERVAL, Line,
 from requests_cc_token.exceptions import ConfigurationError
 from requests_cc_token.management import AccessTokenManagement
 
-from .lives import Output
+from .demo_output import Output
 from .options import Common, Seconds, option, typed
 from .outcome import INTERRUPTED, Exit
 

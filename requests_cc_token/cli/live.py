@@ -1,4 +1,4 @@
-"""Token clients against their token services, step by step; then the API."""
+"""Token clients against their token services, step by step; then the store of tokens, and the API."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 - ``excerpt``: what may be repeated of an answer
 - ``backchannel``: sessions, retries and the time budget
 - ``options``: what can be configured of it
-- ``exchange``: one request and its answer, by a session of ``requests``
+- ``http_exchange``: one request and its answer, by a session of ``requests``
 - ``answer``: the answer as HTTP brought it
 - ``failures``: what went wrong on the way, in words
 - ``deadline``: work that is waited for until a deadline, whatever it does

@@ -1,4 +1,4 @@
-"""An answer of the token service as HTTP brought it, not yet read."""
+"""An answer of the token service as HTTP brought it, read within bounds; what it says comes later."""
 
 from __future__ import annotations
 

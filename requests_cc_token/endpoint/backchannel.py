@@ -1,4 +1,4 @@
-"""The connection to the token endpoint: a session of its own, one retry layer, a time budget.
+"""The way to the token endpoint: a new session for each request or the user's own, one retry layer, a time budget.
 
 No netrc, no cookies, no redirects, nothing of the API call's settings. Proxies and CA settings of the environment
 count here as anywhere in requests. A token request is a request of a ``requests.Session`` like any other, so what
@@ -29,8 +29,8 @@ from requests_cc_token.urls import shown_url
 
 from .answer import Answer
 from .deadline import Deadline
-from .exchange import exchange
 from .failures import Limits, came_after_sending, explained
+from .http_exchange import exchange
 from .options import BackchannelOptions
 from .server import KnownServers
 

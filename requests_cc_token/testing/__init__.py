@@ -1,4 +1,4 @@
-"""Tools for tests of programs that use this package. Nothing here needs an extra, and the package never imports it.
+"""Tools for tests of programs that use this package. Nothing here needs an extra; of the package only the demo uses it.
 
 =========================================  ==========================================================================
 `FakeTokenService`                         a token service on loopback that a test steers and counts

@@ -1,4 +1,4 @@
-"""No pauses in tests."""
+"""A block in which no pause takes time, for tests."""
 
 from __future__ import annotations
 

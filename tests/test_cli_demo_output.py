@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from requests_cc_token.cli.app import run
-from requests_cc_token.cli.lives import BAR_WIDTH, Output
+from requests_cc_token.cli.demo_output import BAR_WIDTH, Output
 from requests_cc_token.demo.worker import Line
 from requests_cc_token.events import EventKind, TokenEvent
 
