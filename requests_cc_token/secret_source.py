@@ -19,10 +19,10 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union
 
+from .bounded_looks import NEXT_LOOK, Looks
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
 from .keyword_arguments import is_encodable
-from .looks import NEXT_LOOK, Looks
 from .watched_files import file_stamp, is_path
 
 if TYPE_CHECKING:

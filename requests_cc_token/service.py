@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
+from .bounded_looks import LOOK_EVERY, NEXT_LOOK, SHORT_LOOK, Looks
 from .caches.protocol import TokenCache
 from .clock import Clock, waited_for
 from .demand import Demand
@@ -20,7 +21,6 @@ from .exceptions import TokenRequestError, TokenRequestTimeout
 from .flights import Bell, Flight, carry_out, is_endless, reentered, start
 from .forks import renew_after_fork
 from .locking import Guard
-from .looks import LOOK_EVERY, NEXT_LOOK, SHORT_LOOK, Looks
 from .parameters import TokenRequestParameters
 from .pickling import Reference, service_of
 from .registry import ClientRegistry

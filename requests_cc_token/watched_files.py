@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
+from .bounded_looks import FIRST_LOOK, LOOK_EVERY, NEXT_LOOK, CallersTimeError, Looks
 from .events import logger
 from .exceptions import TokenRequestError, TokenRequestTimeout
-from .looks import FIRST_LOOK, LOOK_EVERY, NEXT_LOOK, CallersTimeError, Looks
 
 _T = TypeVar("_T")
 

@@ -15,8 +15,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
         # 0 ground: values and pure functions
-        """authentication authorized_headers clients clock demand events exceptions expiry flights forks grants
-        keyword_arguments locking looks mounts netrc parameters pickling resend retry_delays secret_source shortcuts
+        """authentication authorized_headers bounded_looks clients clock demand events exceptions expiry flights forks
+        grants keyword_arguments locking mounts netrc parameters pickling resend retry_delays secret_source shortcuts
         slot_table slots stats threads tls_contexts tokens tracebacks tracers urls watched_files www_authenticate""",
         # 1: the cache's token else a new one, who asks for it and where, and where tokens stay
         "caches endpoint registry token_source",
