@@ -31,6 +31,7 @@ from requests_cc_token.caches.file import (
     FileTokenCache,
     _process_status,
 )
+from requests_cc_token.caches.folder import make_private
 from requests_cc_token.exceptions import ConfigurationError, TokenCacheError
 from requests_cc_token.testing import ManualClock, SharedTokenCacheContract
 
@@ -117,6 +118,16 @@ class TestItsFolder:
         assert {stat.S_IMODE(file.stat().st_mode) for file in files(path)} == {0o600}
         lease.release()
 
+    def test_who_only_looks_makes_no_folder(self, path: Path, clock: ManualClock) -> None:
+        """It is made by the first process that writes, and so is that process's user's: the worker's, not root's."""
+        cache = FileTokenCache(path / "between", timeout=PATIENCE, clock=clock)
+        assert cache.get(KEY) is None
+        assert cache.inspect(KEY).token is None
+        cache.delete(KEY)
+        assert not path.exists()
+        cache.set(KEY, token(clock))
+        assert cache.get(KEY) == token(clock)
+
     @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o770, 0o701])
     def test_a11_an_open_folder_is_refused_and_left_alone(self, path: Path, clock: ManualClock, mode: int) -> None:
         """Its mode stays: others may need it. The error names the folder to use instead."""
@@ -145,6 +156,7 @@ class TestItsFolder:
             above.chmod(mode)
             with pytest.raises(ConfigurationError, match=f"other users may write to {above}"):
                 FileTokenCache(above / "between" / "tokens", clock=clock)
+            assert list(above.iterdir()) == []  # nothing is made in a place that is refused
         above.chmod(0o1777)
         FileTokenCache(above / "between" / "tokens", timeout=PATIENCE, clock=clock).set(KEY, token(clock))
 
@@ -176,14 +188,29 @@ class TestItsFolder:
         with pytest.raises(TokenCacheError, match="is open to other users"):
             cache.get(KEY)
 
+    def test_a12_a_parent_that_is_opened_while_the_folder_is_gone(self, tmp_path: Path, clock: ManualClock) -> None:
+        """The folder is not made again in such a place."""
+        above = tmp_path / "above"
+        above.mkdir(mode=0o755)
+        cache = FileTokenCache(above / "tokens", timeout=PATIENCE, clock=clock)
+        cache.set(KEY, token(clock))
+        above.joinpath("tokens").rename(tmp_path / "moved")
+        above.chmod(0o777)
+        with pytest.raises(TokenCacheError, match=f"other users may write to {above}"):
+            cache.set(KEY, token(clock))
+        assert list(above.iterdir()) == []
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
     def test_a12_a_parent_of_another_user(self, tmp_path: Path, clock: ManualClock) -> None:
         """Is refused: whoever owns it can move what is in it. So is what a link of ours leads to, in such a place."""
         theirs = tmp_path / "theirs"
         (theirs / "ours").mkdir(mode=0o700, parents=True)
         os.chown(theirs, 12345, -1)
-        with pytest.raises(ConfigurationError, match=rf"{theirs} belongs to another user \(uid 12345\)"):
+        with pytest.raises(ConfigurationError, match=rf"{theirs} belongs to another user \(uid 12345\).*; run this as"):
             FileTokenCache(theirs / "ours", clock=clock)
+        with pytest.raises(ConfigurationError, match=rf"{theirs} belongs to another user \(uid 12345\)"):
+            FileTokenCache(theirs / "none yet", clock=clock)
+        assert not (theirs / "none yet").exists()
         (tmp_path / "link").symlink_to(theirs / "ours")
         with pytest.raises(ConfigurationError, match=rf"{theirs} belongs to another user \(uid 12345\)"):
             FileTokenCache(tmp_path / "link", clock=clock)
@@ -226,7 +253,6 @@ class TestItsFolder:
         where = Path(process.stdout.strip())
         assert where.is_relative_to(tmp_path)
         assert where.parts[-2:] == ("requests_cc_token", "tokens")
-        assert stat.S_IMODE(where.stat().st_mode) == 0o700
 
     @pytest.mark.parametrize("found", [None, "~/.cache/requests_cc_token"])
     def test_f50_a_user_without_a_home(self, monkeypatch: pytest.MonkeyPatch, found: str | None) -> None:
@@ -354,7 +380,7 @@ class TestItsRecords:
 
     def test_foreign_files_are_left_alone(self, cache: FileTokenCache, clock: ManualClock, path: Path) -> None:
         """Files that are none of ours are neither read nor removed."""
-        (path / KEY).mkdir(mode=0o700)
+        make_private(path / KEY)
         foreign = [path / "README", path / KEY / "notes.token", path / KEY / "-1.token", path / KEY / "1.token.bak"]
         for file in foreign:
             file.write_text("not ours")
@@ -569,7 +595,7 @@ class TestHolders:
         locks: list[FileLock] = []
 
         def lock(number: int, holder: str) -> FileLock:
-            (path / KEY).mkdir(mode=0o700, exist_ok=True)
+            make_private(path / KEY)
             locks.append(FileLock(path / KEY / f"{number}.lock"))
             locks[-1].acquire()
             (path / KEY / f"{number}.{holder}.holder").touch(0o600)

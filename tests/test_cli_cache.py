@@ -19,6 +19,7 @@ import pytest
 
 from requests_cc_token import AccessToken, AccessTokenManagement
 from requests_cc_token.caches.file import FileTokenCache
+from requests_cc_token.caches.folder import make_private
 from requests_cc_token.caches.redis import RedisTokenCache
 from requests_cc_token.caches.store import Holder, Kept, StoreTokenCache
 from requests_cc_token.cli.app import run
@@ -175,7 +176,7 @@ def test_processes_that_hold_nothing_any_more(tmp_path: Path) -> None:
     store = FileTokenCache(tmp_path / "tokens", timeout=PATIENCE)
     key = "0" * 64
     folder = tmp_path / "tokens" / key
-    folder.mkdir(0o700)
+    make_private(folder)
     (folder / "3.999999999-1.holder").touch(0o600)
     assert store.inspect(key).holder is None
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
@@ -188,6 +189,22 @@ def test_processes_that_hold_nothing_any_more(tmp_path: Path) -> None:
         (folder / "2.deleted").touch(0o600)
         assert store.inspect(key).holder is None
         process.kill()
+
+
+def test_who_looks_leaves_no_folder_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither `cache list` nor `check` makes the folder of the tokens: it would be root's where root looks."""
+    config = tmp_path / "worker.toml"
+    config.write_text(
+        '[clients.erp]\ntoken_endpoint = "https://login.example.com/token"\nclient_id = "worker"\n'
+        'client_secret = { file = "secret" }\n[cache]\nurl = "file:tokens"\n'
+    )
+    (tmp_path / "secret").touch(0o600)
+    (tmp_path / "secret").write_text("secret")
+    assert run(["--config", str(config), "cache", "list"]) == 0
+    assert run(["--config", str(config), "cache", "clear"]) == 0
+    assert run(["--config", str(config), "check"]) == 0
+    assert capsys.readouterr().out.startswith("erp: nothing\n")
+    assert not (tmp_path / "tokens").exists()
 
 
 def test_somebody_is_asking() -> None:

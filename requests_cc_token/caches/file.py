@@ -33,7 +33,7 @@ from requests_cc_token.tokens import AccessToken
 from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import is_path
 
-from .folder import fault_of, make_private, strangers_in
+from .folder import fault_above, fault_of, make_private, strangers_in
 from .records import MAX_RECORD, EncryptionKey, TokenRecords
 from .store import DEFAULT_LEASE, DEFAULT_TIMEOUT, Claim, Holder, Kept, StoreTokenCache, Wait
 
@@ -89,8 +89,8 @@ class _Holding(NamedTuple):
 class FileTokenCache(StoreTokenCache[_Holding]):
     """Keeps tokens in files, shared by the processes of one user on one host; one of them at a time requests a token.
 
-    - ``path``: the folder, by default one in the user's cache folder. It is created with mode 0700, its files with
-      0600. A folder that other users can enter, write to or replace is refused
+    - ``path``: the folder, by default one in the user's cache folder. It is made with mode 0700 when something is
+      written, its files with 0600. A folder that other users can enter, write to or replace is refused
     - ``key``: encrypts the files: a Fernet key, or several of which the first encrypts and all decrypt; or where they
       come from, given as a ``client_secret`` is, and read again at each use. By default the files are plain JSON
     - ``lease``: for how many seconds other processes wait for the one that requests a token; 10 by default. They do not
@@ -140,12 +140,20 @@ class FileTokenCache(StoreTokenCache[_Holding]):
     # The folder
 
     def _prepare(self) -> None:
-        """Make the folder, or see whether it is ours alone. Raises ``ConfigurationError`` and ``OSError``."""
-        make_private(self._path)
-        fault = fault_of(self._path) or strangers_in(self._path)
+        """See whether the folder is ours alone, or could be. Raises ``ConfigurationError`` and ``OSError``.
+
+        It is made where something is written, not here: who only looks, such as root with ``requests-cc-token check``,
+        must not leave a folder of his own in the place of the worker's.
+        """
+        try:
+            fault = fault_of(self._path) or strangers_in(self._path)
+            there = True
+        except FileNotFoundError:
+            fault = fault_above(self._path)
+            there = False
         if fault is not None:
             raise ConfigurationError(fault)
-        self._prepared = True
+        self._prepared = there
 
     def _judge(self) -> None:
         """See whether the folder, if there is one, still is ours alone. Raises ``TokenCacheError`` and ``OSError``."""
@@ -155,7 +163,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
                 return
             fault = fault_of(self._path)
         except FileNotFoundError:
-            return  # it was removed while we ran, and is made again where something is written
+            fault = fault_above(self._path)  # it was removed while we ran, and is made again where something is written
         except ConfigurationError as error:
             raise TokenCacheError(str(error)) from None
         if fault is not None:
@@ -170,7 +178,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
         except FileNotFoundError:
-            # The whole folder was removed while we ran.
+            # Nobody has written yet, or the whole folder was removed while we ran.
             make_private(self._path)
             self._judge()
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -32,7 +32,7 @@ def fault_of(path: Path) -> str | None:
     if folder.st_uid != us:
         return (
             f"the token folder {path} belongs to another user (uid {folder.st_uid}), who could read and replace "
-            f"tokens; give a folder of uid {us}"
+            f"tokens; run this as that user, or give a folder of uid {us}"
         )
     mode = stat.S_IMODE(folder.st_mode)
     if mode & 0o077:
@@ -40,12 +40,27 @@ def fault_of(path: Path) -> str | None:
             f"the token folder {path} is open to other users (mode {mode:04o}); {_instead(path)}, "
             f"or close it: chmod 700 {path}"
         )
+    return fault_above(path)
+
+
+def fault_above(path: Path) -> str | None:
+    """Why no folder for tokens may be made at this place, or be kept in it, as far as others could replace it.
+
+    Folders that are missing are passed over: who makes them owns them. Raises ``OSError``.
+    """
+    if os.name != "posix":  # pragma: no cover - Windows has no such owners and modes
+        return None
+    us = os.geteuid()
     for place in dict.fromkeys((path, *path.parents, *path.resolve().parents)):
-        status = place.lstat()
+        try:
+            status = place.lstat()
+        except FileNotFoundError:
+            continue
         if status.st_uid not in (us, 0):
             return (
                 f"the token folder {path}: {place} belongs to another user (uid {status.st_uid}), who could put "
-                f"another folder in its place; give a folder that only uid {us} and root can move"
+                f"another folder in its place; run this as that user, or give a folder "
+                f"that only uid {us} and root can move"
             )
         replaceable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
         if replaceable and not stat.S_ISLNK(status.st_mode):
