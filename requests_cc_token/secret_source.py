@@ -246,9 +246,23 @@ class CredentialSecret(FileSecret):
 
     def path(self) -> Path:
         """Where the credential is, or where it was looked for last."""
-        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        ours = Path(credentials, self._given) if credentials else None
+        ours = self._of_systemd()
         return ours if ours is not None and ours.exists() else CONTAINER_SECRETS / self._given
+
+    def _of_systemd(self) -> Path | None:
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        return Path(credentials, self._given) if credentials else None
+
+    def _look(self) -> tuple[str, str]:
+        path, ours = self.path(), self._of_systemd()
+        text, reason = _text_of(path)
+        if path == ours:
+            where = ""
+        elif ours is None:
+            where = "; CREDENTIALS_DIRECTORY is not set: systemd sets it for a unit that has LoadCredential="
+        else:
+            where = f"; nor is there {str(ours)!r}: LoadCredential= of the unit has to name it"
+        return text, f"the credential {str(self._given)!r}: {str(path)!r}: {reason}{where}"
 
     @property
     def identity(self) -> str:

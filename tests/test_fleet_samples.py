@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ SAMPLES = ROOT / "docs" / "samples"
 #: Starts of the cron job, starts of the samples with a client of their own at most, and tasks for Celery.
 RUNS, MOST_RUNS, TASKS = 5, 10, 12
 
+Job = Callable[[str], "subprocess.CompletedProcess[str]"]
+
 
 @pytest.fixture
 def tokens() -> Iterator[TokenService]:
@@ -39,8 +42,9 @@ def api(tokens: TokenService) -> Iterator[ProtectedApi]:
         yield api
 
 
-def test_a_cron_job_needs_one_token(tokens: TokenService, api: ProtectedApi, tmp_path: Path) -> None:
-    """A script started again and again, each time a new process, causes one token request."""
+@pytest.fixture
+def job(tokens: TokenService, api: ProtectedApi, tmp_path: Path) -> Job:
+    """Runs the cron job as a process of its own, with its secret in a file or as a credential of systemd."""
     config = (SAMPLES / "cron.toml").read_text(encoding="utf-8")
     for printed, here in (
         ('"file:///var/lib/worker/tokens"', f'"{(tmp_path / "tokens").as_uri()}"\ntimeout = {PATIENCE}'),
@@ -50,25 +54,60 @@ def test_a_cron_job_needs_one_token(tokens: TokenService, api: ProtectedApi, tmp
     ):
         assert printed in config
         config = config.replace(printed, here)
-    path = tmp_path / "cron.toml"
-    path.write_text(config, encoding="utf-8")
-    (tmp_path / "client-secret").touch(0o600)
-    (tmp_path / "client-secret").write_text("secret\n", encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REQUESTS_CC_TOKEN_CONFIG": str(path)}
-    for _ in range(RUNS):
-        done = subprocess.run(
+    secret = tmp_path / "client-secret"
+    secret.touch(0o600)
+    secret.write_text("secret\n", encoding="utf-8")
+    unit = (SAMPLES / "cron.service").read_text(encoding="utf-8")
+    (credential,) = re.findall(r"^LoadCredential=([^:]+):/etc/worker/client-secret$", unit, re.MULTILINE)
+    of_a_credential = config.replace(f'file = "{secret}"', f'credential = "{credential}"')
+    (tmp_path / "file.toml").write_text(config, encoding="utf-8")
+    (tmp_path / "credential.toml").write_text(of_a_credential, encoding="utf-8")
+
+    def run(kind: str) -> subprocess.CompletedProcess[str]:
+        environment = {"REQUESTS_CC_TOKEN_CONFIG": str(tmp_path / f"{kind}.toml")}
+        if kind == "credential":
+            environment["CREDENTIALS_DIRECTORY"] = str(tmp_path)
+        return subprocess.run(
             [sys.executable, str(SAMPLES / "cron.py")],
             cwd=tmp_path,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["file", "credential"])
+def test_a_cron_job_needs_one_token(tokens: TokenService, api: ProtectedApi, job: Job, kind: str) -> None:
+    """A script started again and again, each time a new process, causes one token request."""
+    for _ in range(RUNS):
+        done = job(kind)
         assert (done.returncode, done.stderr) == (0, "")
         assert "m2m.short" in done.stdout
     assert len(api.requests) == RUNS
     assert len(tokens.requests) == 1
+
+
+def test_a_cron_job_says_whether_a_later_run_may_go_well(
+    tokens: TokenService, api: ProtectedApi, job: Job, tmp_path: Path
+) -> None:
+    """Its exit code is 1 where the API answers with an error, 78 where the secret is refused, 75 in an outage."""
+    api.stop()
+    done = job("file")
+    assert (done.returncode, done.stderr.splitlines()[0][:8]) == (1, "the API:")
+    shutil.rmtree(tmp_path / "tokens")
+    (tmp_path / "client-secret").write_text("another", encoding="utf-8")
+    done = job("credential")
+    assert (done.returncode, done.stdout) == (os.EX_CONFIG, "")
+    assert "answered 401 invalid_client" in done.stderr
+    tokens.stop()
+    done = job("credential")
+    assert (done.returncode, done.stdout) == (os.EX_TEMPFAIL, "")
+    assert "could not be connected to" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def check_shared(sample: str, store: dict[str, str], tokens: TokenService, api: ProtectedApi) -> None:

@@ -429,6 +429,8 @@ class TestCredential:
         with pytest.raises(TokenRequestError, match=r"containers.m2m'?: No such file") as error:
             source.read()
         assert not error.value.transient
+        expected = f"; nor is there {str(ours / 'm2m')!r}: LoadCredential= of the unit has to name it"
+        assert str(error.value).endswith(expected)
         (containers / "m2m").write_text("of the container\n")
         assert source.read() == "of the container"
         before = source.stamp()
@@ -437,6 +439,25 @@ class TestCredential:
         assert source.stamp() != before
         monkeypatch.delenv("CREDENTIALS_DIRECTORY")
         assert source.read() == "of the container"
+
+    def test_the_message_says_where_systemd_would_put_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who tries a service's program by hand learns what is missing; of a file that is there its fault is said."""
+        monkeypatch.setattr("requests_cc_token.secret_source.CONTAINER_SECRETS", tmp_path / "containers")
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+        source = secret_source({"credential": "m2m"}, "x")
+        with pytest.raises(TokenRequestError) as error:
+            source.read()
+        assert str(error.value) == (
+            f"the credential 'm2m': {str(tmp_path / 'containers' / 'm2m')!r}: No such file or directory; "
+            "CREDENTIALS_DIRECTORY is not set: systemd sets it for a unit that has LoadCredential="
+        )
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        (tmp_path / "m2m").write_text("")
+        with pytest.raises(TokenRequestError) as error:
+            source.read()
+        assert str(error.value) == f"the credential 'm2m': {str(tmp_path / 'm2m')!r}: is empty"
 
     def test_the_same_name_is_the_same_source(self) -> None:
         """Two registrations that name one credential share its token; another name, or a file, is another source."""
