@@ -104,7 +104,8 @@ class AccessTokenService:
         """Remove the client's token from this process and from the cache, so that the next call requests a new one.
 
         ``client`` and ``parameters`` are as for ``get_access_token``. The result of a token request that is under way
-        is given only to the callers that wait for it already. Raises ``UnknownClientError``.
+        is given only to the callers that wait for it already. A cache that cannot delete it may give it out again; the
+        log says so. Raises ``UnknownClientError``.
         """
         demand = Demand.of(self._registry.find(client), parameters)
         slot = self._slot(demand, client)

@@ -108,9 +108,17 @@ class TokenSource:
                 self._use("release", demand, lease.release, even_if_down=True)
 
     def delete(self, demand: Demand, slot: Slot) -> None:
-        """Have the cache forget the token."""
+        """Have the cache forget the token, also while it is left alone: whoever deletes a token wants it gone."""
         key = slot.stored_key or self._stored_key(demand, slot)
-        self._use("delete from", demand, partial(self._cache.delete, key))
+        try:
+            self._cache.delete(key)
+        except Exception as error:
+            self._leave_alone("delete from", demand, error)
+            logger.warning(
+                "token client %r: the token cache has not deleted the token (%s), and may give it out again",
+                demand.name,
+                _told(error),
+            )
 
     def _news(self, slot: Slot, token: AccessToken | None) -> AccessToken | None:
         """The cache's token, where it is usable and tells this process something new."""
@@ -202,6 +210,11 @@ class TokenSource:
                 "token client %r: could not %s the token cache (%s); going on without it for %.0f s",
                 demand.name,
                 doing,
-                error if isinstance(error, TokenCacheError) else type(error).__name__,
+                _told(error),
                 CACHE_COOL_DOWN,
             )
+
+
+def _told(error: Exception) -> str:
+    """What a log may repeat of a cache's error: our own text; another one may hold anything."""
+    return str(error) if isinstance(error, TokenCacheError) else type(error).__name__

@@ -747,12 +747,12 @@ class BrokenCache:
 def test_a_broken_cache_fails_no_call(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
     """A cache that raises is left alone for a cool-down, with one warning and without failed calls."""
     clock, cache = ManualClock(), BrokenCache()
+    forced = TokenRequestParameters(force_renewal=True)
     server.default = token_answer("t", 10)
     with AccessTokenManagement(cache=cache, clock=clock) as management:
         management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
         for _ in range(30):
-            assert management.service.get_access_token().value == "t"
-            management.service.delete_access_token()
+            assert management.service.get_access_token(parameters=forced).value == "t"
             clock.advance(1.9)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == cache.asked == 2, "30 calls over 57 s are two cool-downs"

@@ -53,8 +53,9 @@ class ToldCache:
         self.log: list[str] = []
         self.token: AccessToken | None = None
         self.leases: list[ToldLease | None] = []
-        #: Called at each lease.
+        #: Called at each lease, and at each deletion.
         self.at_lease: Callable[[], object] = lambda: None
+        self.at_deletion: Callable[[], object] = lambda: None
 
     def get(self, key: str) -> AccessToken | None:
         return self.token
@@ -64,6 +65,7 @@ class ToldCache:
 
     def delete(self, key: str) -> None:
         self.log.append("delete")
+        self.at_deletion()
 
     def lease(
         self, key: str, cancelled: Callable[[], bool], enough: Callable[[AccessToken], bool] | None = None
@@ -186,9 +188,43 @@ def test_a_store_that_breaks_twice_is_said_once(
     assert [record.getMessage().partition(" the token cache")[0] for record in caplog.records] == [
         "token client 'w': could not write to"
     ]
+    cache.log.clear()
     clock.advance(1.0)
     management.service.delete_access_token()
-    assert "delete" not in cache.log
+    assert cache.log == ["delete"]
+    assert management.service.get_access_token().value == "own-2"
+    until_landed()
+    assert cache.log == ["delete"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(TokenCacheError("the store is read-only"), "the store is read-only"), (OSError("T41NT"), "OSError")],
+)
+def test_a_deletion_that_fails_is_told_each_time(
+    management: AccessTokenManagement,
+    cache: ToldCache,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    reason: str,
+) -> None:
+    """Also while the store is left alone, which a deletion does not: whoever deletes a token wants it gone."""
+
+    def fail() -> None:
+        raise error
+
+    cache.at_deletion = fail
+    management.service.delete_access_token()
+    clock.advance(1.0)
+    management.service.delete_access_token()
+    assert cache.log == ["delete", "delete"]
+    not_deleted = f"token client 'w': the token cache has not deleted the token ({reason}), and may give it out again"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"token client 'w': could not delete from the token cache ({reason}); going on without it for 30 s",
+        not_deleted,
+        not_deleted,
+    ]
 
 
 def test_a_child_forked_amid_a_warning_leaves_a_broken_store_alone(
@@ -202,8 +238,10 @@ def test_a_child_forked_amid_a_warning_leaves_a_broken_store_alone(
     assert management.service.get_access_token().value == "own-1"
     until_landed()
     assert len(caplog.records) == 1
-    management.service.delete_access_token()
-    assert "delete" not in cache.log
+    cache.log.clear()
+    management.service.get_access_token(parameters=TokenRequestParameters(force_renewal=True))
+    until_landed()
+    assert cache.log == []
 
 
 def test_a_store_that_gives_no_turn(
