@@ -27,7 +27,8 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestError,
 )
-from requests_cc_token.authentication.signing_key import SIGNING_ALGORITHMS, generated, signed
+from requests_cc_token.authentication.signing_key import SIGNING_ALGORITHMS, generated, signed, thumbprint_of_pem
+from requests_cc_token.cli.keys import _self_signed
 from requests_cc_token.tracebacks import sealed
 
 from .scripted_server import error_answer
@@ -148,7 +149,8 @@ def test_a_key_in_the_environment(
 @pytest.mark.parametrize(
     ("key", "options", "reason"),
     [
-        ("T41NT nonsense", {}, "it is no PEM"),
+        ("T41NT nonsense", {}, 'it is no PEM, which begins with "-----BEGIN"; that of a file is given as {"file": '),
+        (b"\x30\x82\x0aT41NT", {}, "it is PKCS #12 or DER, and no PEM; of a .pfx file openssl pkcs12 -nodes"),
         ("-----BEGIN PRIVATE KEY-----\nT41NT\n-----END PRIVATE KEY-----\n", {}, "no private key that can be read"),
         ({"kty": "EC", "crv": "P-256", "d": "T41NT"}, {"algorithm": "ES256"}, "it is no private key that can be read"),
         (b"", {}, "it is no PEM"),
@@ -156,7 +158,7 @@ def test_a_key_in_the_environment(
         (RSA.as_dict(private=False), {}, "it is a public key"),
         ({"kty": "oct", "k": "AAAA"}, {}, "it is no asymmetric key"),
         ({"kty": "EC", "crv": "secp256k1", "d": "AA"}, {}, "of kind 'EC secp256k1'"),
-        (EC.as_pem(private=False), {}, "it is a public key or certificate"),
+        (EC.as_pem(private=False), {}, "it is a public key or certificate; the private key has to be in it"),
         (pem(EC), {"algorithm": "RS256"}, "algorithm='RS256' does not fit it, but ES256 does"),
         (pem(RSA, "T41NT-passphrase"), {}, "it is encrypted, so give its password="),
         (pem(RSA, "T41NT-passphrase"), {"password": "wrong"}, "it is no private key that can be read"),
@@ -515,6 +517,110 @@ def test_a_certificate_beside_the_key(
         management.service.delete_access_token("w")
         fetch(management)
     assert [header["x5t#S256"] for header, _ in service.assertions] == thumbprints
+
+
+def test_the_certificate_of_the_key_is_found_among_others(
+    management: AccessTokenManagement, service: StrictTokenService, tmp_path: Path
+) -> None:
+    """Those of authorities may stand before it and behind it."""
+    authority = Authority(tmp_path)
+    files, root = authority.issue("worker"), authority.ca.cert_pem.bytes()
+    service.keys["worker"] = ECKey.import_key(files.key_pem).as_dict(private=False)
+    add(management, service, auth=PrivateKeyJwt(root + files.cert_pem + files.key_pem + root))
+    fetch(management)
+    assert service.assertions[0][0]["x5t#S256"] == files.thumbprint
+
+
+def _cut(pem: bytes) -> bytes:
+    return pem[: pem.rindex(b"-----END")]
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [
+        (lambda other: other, "the certificate in it is that of another key; put the one of this key beside it"),
+        (_cut, "the certificate in it is cut off"),
+        (lambda _other: b"-----BEGIN CERTIFICATE-----\nVDQx\n-----END CERTIFICATE-----\n", "in it cannot be read"),
+    ],
+    ids=["of another key", "cut off", "nonsense"],
+)
+def test_a_certificate_that_is_not_the_keys(tmp_path: Path, certificate: Any, reason: str) -> None:
+    """A header that names it would lead the server to another key; the message says what is wrong with the file."""
+    authority = Authority(tmp_path)
+    key, other = authority.issue("worker").key_pem, authority.issue("other").cert_pem
+    with pytest.raises(ConfigurationError) as refused:
+        PrivateKeyJwt(key + certificate(other))
+    assert reason in str(refused.value)
+    assert "T41NT" not in str(refused.value)
+
+
+def test_a_certificate_that_is_not_the_keys_yet(
+    management: AccessTokenManagement,
+    service: StrictTokenService,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While a new key is there beside the old certificate, the last good pair is used, and a warning says so."""
+    authority = Authority(tmp_path)
+    old, new = authority.issue("worker"), authority.issue("worker")
+    service.keys["worker"] = ECKey.import_key(old.key_pem).as_dict(private=False)
+    path = written(tmp_path / "both.pem", old.key_pem + old.cert_pem)
+    add(management, service, auth=PrivateKeyJwt({"file": path}, "ES256"))
+    fetch(management)
+    written(path, new.key_pem + old.cert_pem)
+    management.service.delete_access_token("w")
+    fetch(management)
+    assert [header["x5t#S256"] for header, _ in service.assertions] == [old.thumbprint] * 2
+    assert "is that of another key; put the one of this key beside it; going on with the last good one" in caplog.text
+
+
+def test_a_certificate_replaced_at_that_moment(
+    management: AccessTokenManagement, service: StrictTokenService, tmp_path: Path
+) -> None:
+    """A certificate that is renewed for the same key counts as another proof: a refused assertion is made again."""
+    jwk = ECKey.import_key(pem(EC))
+    service.keys["worker"] = jwk.as_dict(private=False)
+    certificates = [_self_signed(pem(EC), "worker", days) for days in (1, 2)]
+    path = written(tmp_path / "both.pem", pem(EC) + certificates[0])
+    refuse = error_answer(401, "invalid_client")
+
+    def replace_and_refuse(connection: Any) -> bool:
+        written(path, pem(EC) + certificates[1])
+        return refuse(connection)
+
+    service.script.append(replace_and_refuse)
+    add(management, service, auth=PrivateKeyJwt({"file": path}))
+    assert fetch(management) == "T41NT-token-1"
+    assert service.assertions[-1][0]["x5t#S256"] == thumbprint_of_pem(certificates[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {},
+            (
+                "; a server that finds keys by a name or certificate wants key_id=..., or the certificate in the key's "
+                'PEM; a server that knows older assertions only may want header_type="JWT" or audience="token_endpoint"'
+                " of the signing method (in a file assertion_audience)"
+            ),
+        ),
+        (
+            {"key_id": "k", "audience": "token_endpoint"},
+            '(auth=...); a server that knows older assertions only may want header_type="JWT"',
+        ),
+        ({"key_id": "k", "audience": "token_endpoint", "header_type": "JWT"}, "and the method (auth=...)"),
+    ],
+)
+def test_what_an_error_advises_is_not_what_is_so_already(
+    management: AccessTokenManagement, service: StrictTokenService, options: dict[str, Any], expected: str
+) -> None:
+    """After ``invalid_client`` only those options are named that would change the assertion."""
+    service.script.append(error_answer(401, "invalid_client"))
+    add(management, service, auth=PrivateKeyJwt(pem(RSA), **options))
+    with pytest.raises(TokenEndpointError) as refused:
+        fetch(management)
+    assert str(refused.value).endswith(expected)
 
 
 def test_a_key_object_fits_or_not() -> None:

@@ -284,6 +284,22 @@ def test_a_grant_is_looked_at(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert "grant token-exchange, secret from" in told(capsys, "ok")[0]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        'auth = "private_key_jwt"\nkey = { file = "none.key" }\nheader_type = "JWT"',
+        'auth = "private_key_jwt"\nkey = "nonsense"\nalgorithm = "ES256"',
+        'auth = "private_key_jwtt"\nkey = { env = "WORKER_KEY" }',
+    ],
+)
+def test_one_fault_of_a_method_is_one_problem(config: Path, capsys: pytest.CaptureFixture[str], more: str) -> None:
+    """What belongs to a method that cannot work is not held against the method that is the default."""
+    assert check(config, client(more, "")) == 2
+    said = told(capsys, "problem")
+    assert not [line for line in said if "of no use" in line or "client_secret_basic needs" in line]
+    assert len([line for line in said if "key: " not in line]) == 1
+
+
 def test_each_secret_of_a_list_is_looked_at(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its file may be missing, or open to others."""
     (config.parent / "old").write_text("s3cret-of-the-test")

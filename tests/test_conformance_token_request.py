@@ -333,6 +333,15 @@ def test_resource_indicators(management: AccessTokenManagement, server: Scripted
 
 
 @pytest.mark.conformance("C11")
+@pytest.mark.parametrize("code", ["invalid_target", "invalid_resource"])
+def test_a_scope_that_names_the_api(management: AccessTokenManagement, server: ScriptedServer, code: str) -> None:
+    """Where no resource was sent, the message says to check the scope, which names the API at Entra."""
+    server.script.append(error_answer(400, code))
+    with pytest.raises(TokenEndpointError, match="nothing names the API but scope="):
+        asked(management, server, scope="api://orders/.default")
+
+
+@pytest.mark.conformance("C11")
 @pytest.mark.parametrize(
     "resource", ["api", "/api", "https://a.example/#x", "https://a.example/#", "https://é.example", ""]
 )

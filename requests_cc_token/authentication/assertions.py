@@ -53,6 +53,16 @@ class _SignedAssertion(ClientAuthentication):
         self.lifetime = checked_seconds(lifetime, f"{what}: lifetime")
         self.header_type = header_type
 
+    @property
+    def advice(self) -> str | None:
+        """What servers may want otherwise, as far as it is not so already."""
+        older = []
+        if self.header_type == ASSERTION_HEADER_TYPE:
+            older.append('header_type="JWT"')
+        if self.audience is None:
+            older.append('audience="token_endpoint" of the signing method (in a file assertion_audience)')
+        return f"a server that knows older assertions only may want {' or '.join(older)}" if older else None
+
     def claims(self, request: TokenRequest, client_id: str) -> dict[str, Any]:
         """The claims of an assertion for client authentication (RFC 7523 section 3)."""
         return dated_claims(
@@ -196,6 +206,7 @@ class PrivateKeyJwt(_SignedAssertion):
         self._key = SigningKeySource(
             key, algorithm=algorithm, key_id=key_id, password=password, what="PrivateKeyJwt"
         )
+        self._names_its_key = True
         super().__init__(audience, lifetime, header_type)
 
     @property
@@ -203,12 +214,21 @@ class PrivateKeyJwt(_SignedAssertion):
         """The JWS algorithm. Raises ``TokenRequestError`` if it depends on the key, and its file cannot be read."""
         return self._key.algorithm
 
+    @property
+    def advice(self) -> str | None:
+        """As for all signed assertions, and whether the key's name was missing."""
+        naming = (
+            "a server that finds keys by a name or certificate wants key_id=..., or the certificate in the key's PEM"
+        )
+        return "; ".join(filter(None, [None if self._names_its_key else naming, super().advice])) or None
+
     def __repr__(self) -> str:
         return f"PrivateKeyJwt(algorithm={self._key.told_algorithm!r})"
 
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
         """Add the assertion to the request. Raises ``TokenRequestError`` if it cannot be made or read."""
         key = self._key.get()
+        self._names_its_key = key.key_id is not None or key.certificate is not None
         assertion = signed_assertion(key, self.header_type, self.claims(request, client.client_id))
         _present(request, client, assertion, JWT_BEARER, key.fingerprint)
 

@@ -145,11 +145,15 @@ def with_keys_in_auth(entry: Mapping[str, Any]) -> dict[str, Any]:
         return options
     name = options.get("auth", "client_secret_basic")
     method = METHODS.get(name) if isinstance(name, str) else None
+    if method is None and isinstance(name, str):
+        return options  # `client_authentication` says that there is no such method
     keys = {} if method is None else method.keys
     unfit = sorted(set(beside) - set(keys))
     if unfit:
         where = f"auth = {name!r}" if method is not None else "this auth"
-        raise ConfigurationError(f"{', '.join(unfit)}: of no use with {where}")
+        fitting = [f'"{each}"' for each, other in METHODS.items() if set(beside) <= set(other.keys)]
+        hint = f"; that is for auth = {' or '.join(fitting)}" if fitting else ""
+        raise ConfigurationError(f"{', '.join(unfit)}: of no use with {where}{hint}")
     options["auth"] = {"method": name, **{keys[key]: value for key, value in beside.items()}}
     if "password" in beside and "cert" in options and method is not None and method.needed == "cert":
         cert = options.pop("cert")

@@ -126,6 +126,11 @@ class ClientAuthentication:
         """The JWS algorithm of the proof, or None if the method has none."""
         return None
 
+    @property
+    def advice(self) -> str | None:
+        """What to check about this method after ``invalid_client``, for the error message; None for nothing special."""
+        return None
+
     def authenticate(self, request: TokenRequest, client: Applicant) -> None:
         """Add the credentials to the request; called for each try, since some can be used only once.
 

@@ -64,7 +64,7 @@ class SigningKey:
         #: The JWK thumbprint of the public key (RFC 7638).
         self.thumbprint: str = key.thumbprint()
         #: A salted hash, comparable within this process.
-        self.fingerprint = fingerprint(f"{self.thumbprint} {algorithm} {key_id}")
+        self.fingerprint = fingerprint(f"{self.thumbprint} {algorithm} {key_id} {certificate}")
 
     def __repr__(self) -> str:
         return f"<{self.algorithm} key {self.thumbprint}>"
@@ -213,16 +213,18 @@ class SigningKeySource:
         return self._source.stamp() if self._source is not None else None
 
     def _loaded_now(self, given: Any) -> SigningKey:
+        hint = ""
         try:
             if isinstance(given, Mapping):
                 given = json.dumps(dict(given))
             if isinstance(given, str):
+                hint = "" if "\n" in given or "{" in given else '; that of a file is given as {"file": path}'
                 given = given.encode()
             if not isinstance(given, bytes):
                 raise UnusableFileError("it must be PEM, a JWK, or {'file': path}")
             return self._load(given)
         except UnusableFileError as error:
-            raise ConfigurationError(f"{self._what}: the key cannot be used: {error}") from None
+            raise ConfigurationError(f"{self._what}: the key cannot be used: {error}{hint}") from None
         except (TypeError, ValueError):
             raise ConfigurationError(f"{self._what}: the key cannot be used: it is no JWK") from None
 
@@ -242,7 +244,8 @@ class SigningKeySource:
 
 def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_id: str | None) -> SigningKey:
     """The key of PEM or JSON. What the libraries raise here may quote it, so it is not passed on."""
-    if content.lstrip().startswith(b"{"):
+    is_jwk = content.lstrip().startswith(b"{")
+    if is_jwk:
         jwk = json.loads(content)
         if "d" not in jwk:
             raise UnusableFileError("it is a public key" if jwk.get("kty") != "oct" else "it is no asymmetric key")
@@ -260,7 +263,32 @@ def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_i
     if kind == "Ed25519" and not _belongs_together(key):
         raise UnusableFileError("its public part is that of another key")
     public = {n: v for n, v in key.as_dict(private=False).items() if n in ("kty", "crv", "x", "y", "n", "e")}
-    return SigningKey(key, algorithm, key_id, public, thumbprint_of_pem(content))
+    return SigningKey(key, algorithm, key_id, public, None if is_jwk else _certificate_of(key, content))
+
+
+def _certificate_of(key: Any, content: bytes) -> str | None:
+    """``x5t#S256`` of the key's certificate (RFC 7515 section 4.1.8), which those of authorities may surround.
+
+    None where there are no certificates. Where there are others only, the wrong two were put together, or a file is in
+    the middle of a rotation: ``UnusableFileError``.
+    """
+    if _CERTIFICATE_BEGINS not in content:
+        return None
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    if content.count(_CERTIFICATE_BEGINS) > content.count(_CERTIFICATE_ENDS):
+        raise UnusableFileError("the certificate in it is cut off")
+    try:
+        certificates = x509.load_pem_x509_certificates(content)
+    except ValueError:
+        raise UnusableFileError("the certificate in it cannot be read") from None
+    encoding = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    wanted = key.private_key.public_key().public_bytes(*encoding)
+    for certificate in certificates:
+        if certificate.public_key().public_bytes(*encoding) == wanted:
+            return sha256_url(certificate.public_bytes(Encoding.DER))
+    raise UnusableFileError("the certificate in it is that of another key; put the one of this key beside it")
 
 
 def _misfit(kind: str, algorithm: str) -> str:
@@ -299,7 +327,7 @@ def _native(content: bytes, password: bytes | None) -> tuple[str, Any]:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     if b"PRIVATE KEY" not in content:
-        raise UnusableFileError("it is a public key or certificate" if b"-----BEGIN" in content else "it is no PEM")
+        raise UnusableFileError(_instead_of_a_key(content))
     encrypted = b"ENCRYPTED" in content
     if encrypted and password is None:
         raise UnusableFileError("it is encrypted, so give its password=")
@@ -317,6 +345,14 @@ def _native(content: bytes, password: bytes | None) -> tuple[str, Any]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return kind, plain
+
+
+def _instead_of_a_key(content: bytes) -> str:
+    if b"-----BEGIN" in content:
+        return "it is a public key or certificate; the private key has to be in it"
+    if content.startswith(b"\x30"):  # a SEQUENCE of ASN.1, as of every .pfx, .p12 and .der
+        return "it is PKCS #12 or DER, and no PEM; of a .pfx file openssl pkcs12 -nodes -in FILE makes one"
+    return 'it is no PEM, which begins with "-----BEGIN"'
 
 
 def generated(algorithm: str, what: str) -> SigningKey:
@@ -346,7 +382,7 @@ def check_algorithm(algorithm: object, what: str, known: Any = SIGNING_ALGORITHM
 
 
 def thumbprint_of_pem(content: bytes) -> str | None:
-    """``x5t#S256`` of the first certificate in PEM (RFC 7515 section 4.1.8), or None. Raises ``ValueError``."""
+    """The SHA-256 thumbprint of the first certificate in PEM (RFC 8705 section 3.1), or None. Raises ``ValueError``."""
     # Not by a pattern, which looks for an end from each beginning on: minutes, in a file of beginnings only.
     begin = content.find(_CERTIFICATE_BEGINS)
     end = content.find(_CERTIFICATE_ENDS, begin)

@@ -14,6 +14,7 @@ import click
 from requests.utils import get_netrc_auth, select_proxy
 
 from requests_cc_token.authentication.ambient import AmbientAssertion
+from requests_cc_token.authentication.by_name import keys_beside_auth
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.config import Plan, plan_of, read_file
@@ -212,6 +213,10 @@ def _faults(attempt: Callable[[Mapping[str, Any]], object], entry: Mapping[str, 
 
 def _without(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
     left = {name: value for name, value in entry.items() if name != key}
+    if key == "auth":
+        # What belongs to the method goes with it; of a secret alone, the method that is left makes a client.
+        left = {name: value for name, value in left.items() if name not in keys_beside_auth()}
+        left.setdefault("client_secret", _STAND_INS["client_secret"])
     if key in _STAND_INS and entry.get(key) != _STAND_INS[key]:
         left[key] = _STAND_INS[key]
     return left

@@ -7,7 +7,7 @@ from requests_cc_token.demand import Demand
 _BY_CODE = {
     "invalid_client": "check client_id, the secret or key, and the method (auth=...)",
     "unauthorized_client": "allow the client credentials grant for this client at the token service, and check "
-    "the secret: some servers say this of a wrong one",
+    "client_id and the secret: some servers say this of a wrong one",
     "unsupported_grant_type": "the token service does not offer the client credentials grant here; grant_type=... "
     "asks by a vendor's own name",
     "invalid_grant": "check grant_type=... and the parameters that go with it, and that the client's account is active",
@@ -35,10 +35,8 @@ _BY_STATUS = {
 }
 
 _REDIRECT = "redirects are not followed, since the secret would travel with them; register the final URL"
-_OLDER_ASSERTIONS = (
-    'a server that knows older assertions only may want header_type="JWT" or audience="token_endpoint" of the '
-    "signing method"
-)
+#: Entra says ``invalid_resource`` of a scope, the only thing that names the API there.
+_NO_RESOURCE_GIVEN = "nothing names the API but scope=...; check that, or give resource=... or audience=..."
 
 
 def advice_for(code: str | None, status: int = 0, demand: Demand | None = None) -> str | None:
@@ -46,8 +44,12 @@ def advice_for(code: str | None, status: int = 0, demand: Demand | None = None) 
     if code is None:
         return _REDIRECT if 300 <= status < 400 else _BY_STATUS.get(status)
     advice = _BY_CODE.get(code)
-    if demand is not None and demand.client.grant is not None:
+    if demand is None:
+        return advice
+    if demand.client.grant is not None:
         advice = demand.client.grant.advice.get(code, advice)
-    if code == "invalid_client" and demand is not None and demand.client.auth.makes_dated_proofs:
-        return f"{advice}; {_OLDER_ASSERTIONS}"
+    if code in ("invalid_resource", "invalid_target") and demand.scope and not (demand.resource or demand.audience):
+        return _NO_RESOURCE_GIVEN
+    if code == "invalid_client" and demand.client.auth.advice is not None:
+        return f"{advice}; {demand.client.auth.advice}"
     return advice
