@@ -36,13 +36,16 @@ class SlotTable:
         ``name`` is what the client was called by; ``is_registered`` tells whether it means this client until the
         registrations change.
         """
-        key = "" if demand in self._recent else demand.cache_key
+        # The key costs more than the look, and is made outside of the guard. A slot that is known stays alive, so it is
+        # found by its key where other demands push it out before our turn.
+        known = self._recent.get(demand)
+        key = demand.cache_key if known is None else known.key
 
         def found() -> Slot:
             # pop and insert, both under the lock: statistics and revocation walk the table and must find every slot.
             slot = self._recent.pop(demand, None) or self._by_key.get(key)
             if slot is None:
-                slot = self._by_key[key] = Slot(key or demand.cache_key, Asked.of(demand), demand.binding)
+                slot = self._by_key[key] = Slot(key, Asked.of(demand), demand.binding)
             self._recent[demand] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
