@@ -181,6 +181,21 @@ def test_keys_that_cannot_work(key: Any, options: dict[str, Any], reason: str) -
     assert str(RSA.as_dict(private=True)["d"]) not in str(refused.value)
 
 
+def test_a_key_that_is_nested_without_end() -> None:
+    """A mapping that no JSON can carry is refused as what is no JWK is."""
+    nested: dict[str, Any] = {}
+    for _ in range(100_000):
+        nested = {"kty": nested}
+    with pytest.raises(ConfigurationError, match="PrivateKeyJwt: the key cannot be used: it is no JWK"):
+        PrivateKeyJwt(nested)
+
+
+def test_a_key_that_is_ready_has_no_password() -> None:
+    """A password that would never be asked for is refused, and not shown."""
+    with pytest.raises(ConfigurationError, match="DPoPKey: password is for encrypted PEM, and this key is read"):
+        DPoPKey(generated("ES256", "a test"), password="T41NT-passphrase")
+
+
 def test_a_key_of_no_known_kind() -> None:
     """A curve that no algorithm is for is refused by name of those that are."""
     odd = ec.generate_private_key(ec.BrainpoolP256R1())

@@ -141,6 +141,8 @@ class SigningKeySource:
         self._source: SecretSource | None = None
         self._read: tuple[Hashable, SigningKey] | None = None
         if isinstance(given, SigningKey):
+            if password is not None:
+                raise ConfigurationError(f"{what}: password is for encrypted PEM, and this key is read already")
             self._key = given.used_for(algorithm, key_id, what)
         elif isinstance(given, Mapping) and set(given) == {"file"}:
             path = _path(given["file"], what)
@@ -225,7 +227,7 @@ class SigningKeySource:
             return self._load(given)
         except UnusableFileError as error:
             raise ConfigurationError(f"{self._what}: the key cannot be used: {error}{hint}") from None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise ConfigurationError(f"{self._what}: the key cannot be used: it is no JWK") from None
 
     def _load(self, content: bytes) -> SigningKey:
