@@ -12,6 +12,7 @@ import os
 import secrets
 import selectors
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -115,12 +116,20 @@ def own_mark(owner: object) -> str:
     return mark
 
 
+_MAIN_MODULES = frozenset({"__main__", "__mp_main__"})
+
+
 def importable_name(function: object) -> str | None:
     """The name by which other processes of the program have the same function, or None for one that has state."""
     if not isinstance(function, FunctionType) or function.__closure__:
         return None
     module, name = function.__module__, function.__qualname__
-    return None if module == "__main__" or "<" in name else f"{module}:{name}"
+    # Each program has another main module, and a worker of multiprocessing has it by another name.
+    found: Any = None if module in _MAIN_MODULES else sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    # Functions that are made in a loop, by their defaults say, have one name, by which no process finds all of them.
+    return f"{module}:{name}" if found is function else None
 
 
 #: What one secret may be given as.
@@ -247,7 +256,8 @@ class CredentialSecret(FileSecret):
     def path(self) -> Path:
         """Where the credential is, or where it was looked for last."""
         ours = self._of_systemd()
-        return ours if ours is not None and ours.exists() else CONTAINER_SECRETS / self._given
+        # Path.exists() raises where the system will not look: for a name that is too long, or in a closed folder.
+        return ours if ours is not None and os.path.exists(ours) else CONTAINER_SECRETS / self._given  # noqa: PTH110
 
     def _of_systemd(self) -> Path | None:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -355,10 +365,10 @@ class CommandSecret(LastGoodSecret):
     # Beside what the command takes: its own file may be where a file system hangs.
     _look_time = COMMAND_TIME + NEXT_LOOK
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command = tuple(command)
+    def __init__(self, command: Sequence[str | os.PathLike[str]]) -> None:
+        self._command = tuple(os.fspath(each) for each in command)
         # The arguments may say more than a log should hold.
-        self.description = f"the command {command[0]!r}"
+        self.description = f"the command {self._command[0]!r}"
 
     @property
     def identity(self) -> str:
@@ -545,5 +555,5 @@ _NAMED: Mapping[str, tuple[Callable[[str], SecretSource], frozenset[str]]] = {
 }
 
 
-def _is_command(given: object) -> TypeGuard[Sequence[str]]:
+def _is_command(given: object) -> TypeGuard[Sequence[str | os.PathLike[str]]]:
     return isinstance(given, (list, tuple)) and bool(given) and all(is_path(each) for each in given)

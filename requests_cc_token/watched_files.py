@@ -25,14 +25,12 @@ Stamp: TypeAlias = tuple[int, int, int, int, int]
 
 
 def is_path(given: object) -> bool:
-    """Whether it is the path of a file, such as the system can look for."""
-    if not isinstance(given, (str, os.PathLike)):
-        return False
+    """Whether it is the path of a file as text, or an object that gives one, such as the system can look for."""
     try:
-        path = os.fsencode(given)
+        path = os.fspath(given)  # type: ignore[call-overload]
+        return isinstance(path, str) and b"\0" not in (os.fsencode(path) or b"\0")
     except (UnicodeEncodeError, TypeError):
         return False
-    return bool(path) and b"\0" not in path
 
 
 def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:

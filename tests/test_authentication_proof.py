@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -186,13 +187,37 @@ def test_functions_that_other_processes_have_too() -> None:
     assert secret_source.importable_name(jwt) == f"{__name__}:jwt"
     for own in (signing("a"), lambda: "", OfOnesOwn("a"), "".join):
         assert secret_source.importable_name(own) is None
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec("def function(): pass", namespace)
-    assert secret_source.importable_name(namespace["function"]) is None
+    own_mark = secret_source.own_mark
+    assert secret_source.importable_name(own_mark) == "requests_cc_token.secret_source:own_mark"
+    assert secret_source.importable_name(ClientAssertion.stamp) is not None, "of a class"
     one, other = (wanted(auth=ClientAssertion(some_assertion)) for _ in range(2))
     assert one.stored_key() == other.stored_key()
     one, other = (wanted(client_secret="s", customize_request=jwt) for _ in range(2))
     assert one.stored_key() == other.stored_key()
+
+
+@pytest.mark.parametrize("main", ["__main__", "__mp_main__", None])
+def test_functions_of_a_main_module(main: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have names that another program gives to other functions: its main module, its workers', or none at all."""
+    module = ModuleType(str(main))
+    monkeypatch.setitem(sys.modules, str(main), module)
+    exec("def function(): pass", module.__dict__)
+    module.function.__module__ = main
+    assert secret_source.importable_name(module.function) is None
+
+
+def test_functions_that_are_made_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that have one name, other processes have the last one by it; the tokens of the others are kept apart."""
+    module = ModuleType("tenants")
+    monkeypatch.setitem(sys.modules, "tenants", module)
+    loop = "functions = []\nfor tenant in 'ab':\n  def read(tenant=tenant): return tenant\n  functions.append(read)"
+    exec(loop, module.__dict__)
+    names = [secret_source.importable_name(function) for function in module.functions]
+    assert names == [None, "tenants:read"]
+    first, last = (wanted(auth=ClientAssertion(function)) for function in module.functions)
+    assert first.stored_key() != last.stored_key()
+    last_again = wanted(auth=ClientAssertion(module.functions[1]))
+    assert last_again.stored_key() == last.stored_key()
 
 
 def some_assertion() -> str:

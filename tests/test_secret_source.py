@@ -95,6 +95,14 @@ def test_sources_say_where_they_look(sources: dict[str, SecretSource], file: Pat
     assert repr(sources["env"]) == "<secret from the environment variable WORKER_SECRET>"
 
 
+class PathOfBytes(os.PathLike[bytes]):
+    def __fspath__(self) -> bytes:
+        return b"bytes"
+
+    def __repr__(self) -> str:
+        return "path of bytes"
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -105,6 +113,9 @@ def test_sources_say_where_they_look(sources: dict[str, SecretSource], file: Pat
         {"file": ""},
         {"file": 5},
         {"file": "a\0b"},
+        {"file": PathOfBytes()},
+        {"file": b"bytes"},
+        {"command": [PathOfBytes()]},
         {"env": "a\0b"},
         {"env": "a=b"},
         {"env": ""},
@@ -459,6 +470,15 @@ class TestCredential:
             source.read()
         assert str(error.value) == f"the credential 'm2m': {str(tmp_path / 'm2m')!r}: is empty"
 
+    def test_a_name_that_is_too_long_for_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Is told as any other file that is not there; so is a folder that may not be looked into."""
+        monkeypatch.setattr("requests_cc_token.secret_source.CONTAINER_SECRETS", tmp_path)
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        source = secret_source({"credential": "m" * 300}, "x")
+        with pytest.raises(TokenRequestError, match=r"m{300}': File name too long"):
+            source.read()
+        assert source.stamp() is None
+
     def test_the_same_name_is_the_same_source(self) -> None:
         """Two registrations that name one credential share its token; another name, or a file, is another source."""
         one, same, other = (secret_source({"credential": name}, "x") for name in ("a", "a", "b"))
@@ -568,9 +588,15 @@ class TestCommand:
             secret_source({"command": ["no-such-program", TAINT]}, "x").read()
 
     def test_the_same_command_is_the_same_source(self) -> None:
-        """By all of its arguments."""
+        """By all of its arguments, texts or paths."""
         one, same, other = (secret_source({"command": ["op", "read", name]}, "x") for name in ("a", "a", "b"))
         assert one.identity == same.identity != other.identity
+        path = secret_source({"command": [Path("op"), "read", Path("a")]}, "x")
+        assert (path.identity, repr(path)) == (one.identity, "<secret from the command 'op'>")
+
+    def test_a_path_is_run(self, file: Path) -> None:
+        """As its text is, and so is one among the arguments."""
+        assert secret_source({"command": (Path("cat"), file)}, "x").read() == TAINT
 
 
 @pytest.mark.parametrize(
