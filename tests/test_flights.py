@@ -29,6 +29,13 @@ class TestBell:
         assert bell.is_set()
         assert bell.wait()
 
+    def test_it_may_be_rung_twice_before_anybody_waits(self) -> None:
+        """The second time changes nothing."""
+        bell = Bell()
+        bell.set()
+        bell.set()
+        assert bell.wait()
+
     @pytest.mark.parametrize("timeout", [0, 0.001, -1])
     def test_a_wait_ends_with_its_time(self, timeout: float) -> None:
         """Nobody rang."""
