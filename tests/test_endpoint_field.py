@@ -14,7 +14,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus
@@ -50,8 +50,9 @@ from requests_cc_token.slots import Slot
 from requests_cc_token.stats import Asked
 from requests_cc_token.testing import ManualClock
 
+from .fetch_threads import started
 from .internet import certificates
-from .scripted_server import Action, ScriptedServer, answer, error_answer, hang, reset, token_answer
+from .scripted_server import Action, ScriptedServer, answer, broken_off, error_answer, hang, reset, token_answer
 from .skipping_clock import SkippingClock
 
 ENDPOINT = "https://login.example.com/token"
@@ -607,10 +608,13 @@ def test_f23_a_missing_ca_file(management: AccessTokenManagement, server: Script
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_f23_a_proxy_that_wants_credentials(management: AccessTokenManagement, server: ScriptedServer) -> None:
-    """Which proxy, without its password, and what it said; tried once."""
+@pytest.mark.parametrize("said", [answer(407), broken_off(b"HTTP/1.1 407\r\n\r\n")])
+def test_f23_a_proxy_that_wants_credentials(
+    management: AccessTokenManagement, server: ScriptedServer, said: Action
+) -> None:
+    """Which proxy, without its password, and what it said, with a word or by its number alone; tried once."""
     add(management, server, token_endpoint="https://login.example.com/token")
-    server.default = answer(407)
+    server.default = said
     proxy = f"http://user:T41NT-pass@127.0.0.1:{server.port}"
     management.configure_backchannel(proxies={"https": proxy}, wait=(1, 1))
     error = failed(management)
@@ -1011,6 +1015,34 @@ def test_tls_errors_that_may_pass(management: AccessTokenManagement, server: Scr
     assert ssl.OPENSSL_VERSION
 
 
+@pytest.mark.parametrize(
+    ("alert", "is_ours"),
+    [
+        *((number, True) for number in (42, 43, 44, 45, 46, 48, 49)),
+        *((number, False) for number in (40, 70, 80)),  # no cipher, no version in common; an error of the server's
+    ],
+)
+def test_what_a_tls_alert_means(management: AccessTokenManagement, alert: int, is_ours: bool) -> None:
+    """One about a certificate is about the client's (RFC 8446 section 6.2), and will come again; others may pass."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(16_384)
+                connection.sendall(bytes([21, 3, 3, 0, 2, 2, alert]))
+
+        over = started(refuse)
+        address = f"https://127.0.0.1:{listening.getsockname()[1]}/token"
+        management.add_client("w", token_endpoint=address, client_id="m2m", client_secret=SECRET)
+        management.configure_backchannel(wait=())
+        error = failed(management)
+        assert over.wait(30)
+    assert ("the server refused the TLS connection" in str(error)) is is_ours
+    assert ("check the client certificate" in str(error)) is is_ours
+    assert error.transient is not is_ours
+
+
 def test_work_that_ends_as_it_is_given_up() -> None:
     """It does not count as unfinished, though nobody waited for it any more."""
 
@@ -1031,6 +1063,20 @@ def test_work_that_ends_as_it_is_given_up() -> None:
     with pytest.raises(OverdueError):
         by_deadline(lambda: None, Late(), Deadline(1.0, "a limit"), unfinished)
     assert not unfinished
+
+
+def test_work_whose_thread_never_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory ran out as it started: it is not unfinished for ever. A thread that comes late begins nothing."""
+    late: list[Callable[[], object]] = []
+    monkeypatch.setattr("requests_cc_token.endpoint.deadline.start_thread", lambda work, name: late.append(work))
+    unfinished: set[object] = set()
+    done: list[str] = []
+    with pytest.raises(OverdueError):
+        by_deadline(lambda: done.append("x"), SkippingClock(), Deadline(0.0, "a limit"), unfinished)
+    assert unfinished == set()
+    [run] = late
+    run()
+    assert (done, unfinished) == ([], set())
 
 
 def test_an_error_that_names_its_client_is_left_alone(

@@ -42,16 +42,20 @@ class Deadline(NamedTuple):
 def by_deadline(work: Callable[[], _T], clock: Clock, deadline: Deadline, unfinished: set[object]) -> _T:
     """What ``work()`` returns or raises; ``OverdueError`` where that takes longer than until the deadline.
 
-    Work that was given up is in ``unfinished`` for as long as it still runs. If no thread can be started, the work is
-    done here and may take longer.
+    Work that was given up is in ``unfinished`` for as long as it still runs; what had not begun by then is not begun.
+    If no thread can be started, the work is done here and may take longer.
     """
     done = threading.Event()
     results: list[_T] = []
     errors: list[BaseException] = []
+    begun = given_up = False
 
     def run() -> None:
+        nonlocal begun
+        begun = True
         try:
-            results.append(work())
+            if not given_up:
+                results.append(work())
         except BaseException as error:
             errors.append(error)
         finally:
@@ -63,7 +67,10 @@ def by_deadline(work: Callable[[], _T], clock: Clock, deadline: Deadline, unfini
     except (RuntimeError, MemoryError):
         return work()
     if not clock.wait(done, deadline.seconds_left(clock)):
-        unfinished.add(done)
+        given_up = True
+        # Where memory runs out, a thread may die before its first line, and would count for ever.
+        if begun:
+            unfinished.add(done)
         if done.is_set():
             unfinished.discard(done)
         raise OverdueError

@@ -135,7 +135,7 @@ def _is_hopeless(error: Exception, said: str) -> bool:
     if isinstance(error, requests.exceptions.SSLError):
         return "CERTIFICATE_VERIFY_FAILED" in said or _is_about_our_certificate(said)
     if isinstance(error, requests.exceptions.ProxyError):
-        return " 407 " in said
+        return "407" in said.split()
     if isinstance(error, requests.RequestException):
         # A URL, scheme, header or proxy that cannot be used.
         return isinstance(error, ValueError)
@@ -146,7 +146,7 @@ def _is_hopeless(error: Exception, said: str) -> bool:
 def _is_about_our_certificate(said: str) -> bool:
     # An alert is what the other side says (RFC 8446 section 6.2): it means the client's certificate.
     said = said.lower()
-    return "alert" in said and ("certificate" in said or "unknown ca" in said)
+    return "alert" in said and any(reason in said for reason in ("certificate", "unknown ca", "access denied"))
 
 
 def _may_be_about_our_certificate(said: str) -> bool:
