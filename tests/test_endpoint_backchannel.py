@@ -157,6 +157,61 @@ def test_what_is_no_wait_generator_is_refused(wait: Any) -> None:
         BackchannelOptions().changed(wait=wait)
 
 
+def yielding(*seconds: Any) -> Callable[[], Generator[Any, Any, None]]:
+    return partial(backoff.constant, seconds)
+
+
+def breaks() -> Generator[Any, Any, None]:
+    yield
+    yield 1
+    raise ValueError(TAINT)
+
+
+def breaks_at_once() -> Generator[Any, Any, None]:
+    yield from yielding(float(TAINT))()
+
+
+@pytest.mark.parametrize(
+    ("wait", "waits", "reason"),
+    [
+        (yielding("soon"), [], "backchannel: wait must be a number of seconds"),
+        (yielding(2, float("nan")), [2], "backchannel: wait must be a number of seconds"),
+        (yielding(2, None), [2], "backchannel: wait must be a number of seconds"),
+        (breaks, [1], "its generator raised ValueError"),
+        (breaks_at_once, [], "its generator raised ValueError"),
+    ],
+)
+def test_a_wait_generator_that_fails_ends_the_tries(
+    worker: AccessTokenManagement,
+    server: ScriptedServer,
+    clock: SkippingClock,
+    wait: Any,
+    waits: list[float],
+    reason: str,
+) -> None:
+    """What the token service answered is raised all the same, and what is wrong with the wait is said."""
+    worker.configure_backchannel(wait=wait)
+    with pytest.raises(TokenEndpointError) as failed:
+        ask(worker)
+    assert f"answered 500; not tried again, since the wait cannot be told ({reason})" in str(failed.value)
+    assert str(failed.value).startswith("token client 'a': ")
+    assert (failed.value.status_code, failed.value.client, failed.value.transient) == (500, "a", True)
+    assert TAINT not in str(failed.value)
+    assert clock.waits == waits
+
+
+@pytest.mark.parametrize(("wait", "waits"), [([-5, 1], [0, 1]), ([1, float("inf")], [1])])
+def test_waits_of_a_generator_that_are_odd(
+    worker: AccessTokenManagement, clock: SkippingClock, wait: list[float], waits: list[float]
+) -> None:
+    """Less than nothing is no wait, and without end is more than a fetch has."""
+    worker.configure_backchannel(wait=yielding(*wait))
+    with pytest.raises(TokenEndpointError) as failed:
+        ask(worker)
+    assert "cannot be told" not in str(failed.value)
+    assert clock.waits == waits
+
+
 def test_a_wait_generator_may_look_at_the_error(
     worker: AccessTokenManagement, server: ScriptedServer, clock: SkippingClock
 ) -> None:

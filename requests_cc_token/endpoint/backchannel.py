@@ -18,8 +18,8 @@ from requests.adapters import HTTPAdapter
 
 from requests_cc_token.authentication.certificate import CertificateConnections
 from requests_cc_token.authentication.method import TokenRequest
-from requests_cc_token.clock import Clock
-from requests_cc_token.exceptions import TokenEndpointConnectionError, TokenRequestError
+from requests_cc_token.clock import Clock, waited_for
+from requests_cc_token.exceptions import ConfigurationError, TokenEndpointConnectionError, TokenRequestError
 from requests_cc_token.expiry import Moment
 from requests_cc_token.forks import renew_after_fork
 from requests_cc_token.netrc import NoNetrc
@@ -79,14 +79,20 @@ class Backchannel:
             # backoff sleeps with time.sleep, which neither a test's clock nor close() could end. So the wait
             # happens here, where backoff asks for its length, and what is left to sleep is nothing.
             error = yield 0.0
-            for seconds_after in options.waits():
-                try:
-                    seconds = taken(max(seconds_after(error), error.retry_after or 0.0))
-                except StopIteration:
-                    return  # a wait generator of the user's that ends
-                if seconds >= deadline.seconds_left(clock) or clock.wait(self.closed, seconds):
-                    return
-                error = yield 0.0
+            try:
+                for seconds_after in options.waits():
+                    asked = waited_for(seconds_after(error), "backchannel: wait")
+                    seconds = taken(max(asked, error.retry_after or 0.0))
+                    if seconds >= deadline.seconds_left(clock) or clock.wait(self.closed, seconds):
+                        return
+                    error = yield 0.0
+            except StopIteration:
+                return  # a wait generator of the user's that ends
+            except Exception as odd:
+                # What went wrong before is what the caller is to know; the generator's own text may say anything.
+                raised = f"its generator raised {type(odd).__name__}"
+                reason = str(odd) if isinstance(odd, ConfigurationError) else raised
+                error.reword(f"{error}; not tried again, since the wait cannot be told ({reason})")
 
         def is_final(error: Exception) -> bool:
             return not getattr(error, "transient", False) or self.closed.is_set() or not keep_trying()
