@@ -25,7 +25,7 @@ from requests_cc_token.authentication.method import Applicant, ClientAuthenticat
 from requests_cc_token.clients import DEFAULT_LIFETIME
 from requests_cc_token.demand import Demand
 from requests_cc_token.endpoint.answer import Answer
-from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, read_token_answer
+from requests_cc_token.endpoint.token_answer import MAX_LIFETIME, error_of, read_token_answer
 from requests_cc_token.exceptions import one_line
 from requests_cc_token.expiry import EXPIRY_MARGIN, Moment
 
@@ -313,6 +313,23 @@ def test_an_error_says_what_the_server_said_and_what_to_do() -> None:
         "https://e.test/",
     )
     assert outcome.retry_after == 5
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ({"Date": "Sun, 06 Nov 1994 08:49:27 GMT"}, 10),
+        ({"Date": "Sun, 06 Nov 1994 08:49:38 GMT"}, 0),
+        ({"Date": "just now"}, 3600),
+        ({}, 3600),
+    ],
+)
+def test_a_date_to_come_back_at_is_by_the_clock_of_the_token_service(date: dict[str, str], seconds: float) -> None:
+    """Whose clock is hours off waits as long as was meant; without a ``Date`` there is only its own to go by."""
+    headers = {"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT", **date}
+    hours_behind = answered({}, 503, headers)._replace(sent=Moment(MONOTONIC, 784_111_777.0 - 7200))
+    error = error_of(hours_behind, Demand.of(client()), "it", {})
+    assert error.retry_after == seconds
 
 
 def test_the_query_of_an_endpoint_is_not_repeated() -> None:

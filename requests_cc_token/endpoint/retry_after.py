@@ -11,13 +11,13 @@ MAX_RETRY_AFTER = 3600.0
 def parse_retry_after(value: str | None, now: float) -> float | None:
     """Seconds to stay away, from ``Retry-After`` (RFC 9110 section 10.2.3): a number of seconds or an HTTP-date.
 
-    ``now`` is in seconds since the epoch. A moment in the past is 0; garbage is None; at most ``MAX_RETRY_AFTER``.
+    ``now`` is in seconds since the epoch, by the server's clock where that is known. A moment in the past is 0; garbage
+    is None; at most ``MAX_RETRY_AFTER``.
     """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        # More than 20 digits are too large a number in any case, so they are not computed.
-        return min(float(value[:20]), MAX_RETRY_AFTER)
+        return min(float(value), MAX_RETRY_AFTER)
     moment = parse_http_date(value)
     return None if moment is None else min(max(moment - now, 0.0), MAX_RETRY_AFTER)

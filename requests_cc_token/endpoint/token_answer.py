@@ -292,7 +292,7 @@ def error_of(answer: Answer, demand: Demand, what: str, members: Mapping[str, An
     more = one_line(description, MAX_TEXT, hide=hide) if description else None
     if more is None and not code:
         more = sentence(answer, MAX_TEXT, hide)
-    retry_after = parse_retry_after(answer.headers.get("Retry-After"), answer.sent.wall)
+    retry_after = parse_retry_after(answer.headers.get("Retry-After"), _moment_of(answer))
     parts = [f"{what} answered {said}" + (f" ({more})" if more else "")]
     advice = advice_for(code if is_known else None, answer.status_code, demand)
     parts += filter(None, [advice, _elsewhere(answer, hide)])
