@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import strategies as st
@@ -121,6 +122,53 @@ def test_many_keys_stay_within_the_bound() -> None:
         cache.set(str(number), token)
     assert len(cache) == 10
     assert cache.get("19999") is token
+
+
+def test_nothing_looks_at_the_tokens_without_the_lock() -> None:
+    """Neither does anything change them: what looks at its clock amid a step finds the lock held."""
+    held: list[bool] = []
+
+    class LooksAtTheLock(ManualClock):
+        def monotonic(self) -> float:
+            held.append(cache._lock.locked())
+            return super().monotonic()
+
+    clock = LooksAtTheLock()
+    cache = MemoryTokenCache(clock=clock)
+    steps: list[Callable[[], object]] = [
+        lambda: cache.set("key", AccessToken("t", expires_at=clock.time() + 100)),
+        lambda: cache.get("key"),
+        lambda: len(cache),
+        lambda: cache.delete("key"),
+    ]
+    for step in steps:
+        held.clear()
+        step()
+        assert held
+        assert all(held)
+
+
+def test_a_bound_of_one() -> None:
+    """Is a bound: the second token takes the place of the first."""
+    clock = ManualClock()
+    cache = MemoryTokenCache(1, clock=clock)
+    one, two = (AccessToken(name, expires_at=clock.time() + 100) for name in ("one", "two"))
+    cache.set("one", one)
+    cache.set("two", two)
+    assert (cache.get("one"), cache.get("two")) == (None, two)
+
+
+def test_a_token_that_has_expired_takes_the_place_of_the_one_before_it() -> None:
+    """What is stored last counts: there is none then, also where the clock of the expiry is the process's own."""
+    clock = ManualClock()
+    cache = MemoryTokenCache(clock=clock)
+    for late in (
+        AccessToken("late", expires_at=clock.time()),
+        AccessToken("late", expires_at=clock.time() + 100, hard_expiry=clock.monotonic()),
+    ):
+        cache.set("key", AccessToken("early", expires_at=clock.time() + 100))
+        cache.set("key", late)
+        assert (cache.get("key"), len(cache)) == (None, 0)
 
 
 @pytest.mark.parametrize("given", [0, -1, 1.5, True, "100", None])

@@ -54,10 +54,9 @@ class MemoryTokenCache:
     def set(self, key: str, token: AccessToken) -> None:
         """Store the token under the key until it expires, replacing any other."""
         with self._lock:
+            # cachetools keeps none that has expired, and some of its versions would leave the one before in its place.
             self._tokens.pop(key, None)
-            now = self._clock.monotonic()
-            if now < self._expiry(key, token, now):
-                self._tokens[key] = token
+            self._tokens[key] = token
 
     def delete(self, key: str) -> None:
         """Remove the token of the key, if there is one."""
