@@ -382,3 +382,14 @@ def test_who_waits_for_another_process_does_not_wait_for_the_store(monkeypatch: 
     assert store.lease("key", lambda: next(looks)) is None
     assert [allowance.seconds for _, allowance in calls.noted] == [0.04] + [0.04 * SILENCE_WHILE_WAITING] * 2
     assert len({id(allowance) for _, allowance in calls.noted}) == 3
+
+
+def test_what_is_written_between_the_first_two_looks_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token of the first look was not enough; the one that came before the second is what is waited for."""
+    monkeypatch.setattr("requests_cc_token.caches.store.POLL_BOUNDS", (0.0, 0.0))
+    news = AccessToken("news", expires_at=math.inf)
+    store = SlowStore(Claim(0, 8, news))
+    store.gate.set()
+    lease = store.lease("key", lambda: True, lambda token: False)
+    assert lease is not None
+    assert (lease.granted, lease.token) == (False, news)

@@ -238,7 +238,7 @@ class FileTokenCache(StoreTokenCache[_Holding]):
             token = self._unexpired(self._read(key))
             if token is not None:
                 return Claim(0, held.last, token)
-        if wait.looks and held.last > wait.first_seen:
+        if wait.first_seen is not None and held.last > wait.first_seen:
             return Claim(0, held.last, self._read(key))
         number = (held.highest if wait.over else max(held.last, wait.given_up)) + 1
         for _ in range(_MAX_PASSED):

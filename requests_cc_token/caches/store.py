@@ -210,7 +210,7 @@ class StoreTokenCache(ABC, Generic[_T]):
             claim = self._calls.call(
                 "lease from", partial(self._claim, key, wait), allowance, undo=partial(self._undo, key)
             )
-            if wait.looks == 0:
+            if wait.first_seen is None:
                 wait.first_seen = claim.last
             claim.token = self._unexpired(claim.token)
             if claim.number or claim.last > wait.first_seen:
@@ -268,8 +268,8 @@ class Wait:
         #: Seconds waited on the cache's clock, as of the last pause.
         self.waited = 0.0
         self.looks = 0
-        #: The fencing number that the first look found.
-        self.first_seen = 0
+        #: The fencing number that the first look found; None before it.
+        self.first_seen: int | None = None
         #: The turn that is waited for, since when, and up to which one nobody is waited for any more. For stores
         #: whose leases do not end by themselves.
         self.turn = 0
