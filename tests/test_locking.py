@@ -55,3 +55,25 @@ def test_another_thread_waits_for_its_turn() -> None:
     for thread in threads:
         thread.join(10)
     assert order == ["first", "second"]
+
+
+def test_a_mark_that_an_interrupt_left_behind_is_none() -> None:
+    """What a signal's handler raises as a step ends may leave it; the next step goes ahead and takes it away."""
+    guard = Guard()
+    guard._inside.add(threading.get_ident())
+    assert not guard.is_inside()
+    assert guard.do(lambda: 7) == 7
+    assert guard._inside == set()
+
+
+def test_a_child_of_a_fork_amid_a_step_begins_anew() -> None:
+    """Another thread's step does not hold the child up, and that thread's number may be one of its own by now."""
+    guard = Guard()
+
+    def fork() -> None:
+        guard.renew()
+        assert not guard.is_inside()
+        assert guard.do(lambda: 7) == 7
+
+    guard.do(fork)
+    assert guard.do(lambda: 8) == 8
