@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 
-from requests_cc_token.authentication.signing_key import signed
+from requests_cc_token.authentication.signing_key import signed, thumbprint_of_pem
+from requests_cc_token.cli.app import run as command
 
 from .cloud_platforms import GOOGLE_HOSTS, ROLE, Aws, Google
 from .scripted_server import Action, Request, ScriptedServer, answer
@@ -27,6 +28,9 @@ from .test_docs import DOCS, FENCE, _anchors, _Proxy, _Tunnel, read_page, run
 PAGES = sorted((DOCS / "client-authentication").glob("*.md"))
 SECRET = "T41NT-a+secret%of=more than&thirty-two octets"
 LOGIN, API, VAULT = "login.example.com", "api.example.com", "vault.example.com"
+ENTRA, GRAPH = "login.microsoftonline.com", "graph.microsoft.com"
+#: The ids of the page about Entra.
+TENANT, APPLICATION = "00000000-0000-0000-0000-000000000000", "11111111-1111-1111-1111-111111111111"
 
 #: What a token request of each page looks like: a field of its form, or a header.
 SHOWN = {
@@ -35,6 +39,7 @@ SHOWN = {
     "client-secret-jwt": "client_assertion",
     "client-secret-post": "client_secret",
     "dpop": "dpop",
+    "entra": "client_assertion",
     "mutual-tls": "certificate",
     "private-key-jwt": "client_assertion",
 }
@@ -109,6 +114,7 @@ def world(tmp_path: Path) -> Iterator[CloudWorld]:
     ):
         service.origin, api.origin = f"https://{LOGIN}", f"https://{API}"
         service.keys["worker"] = key
+        service.keys[APPLICATION] = _registered_at_entra(tmp_path)
         service.keys[ROLE] = aws.key.as_dict(private=False)
         service.certificates["worker"] = files.thumbprint
         service.secret = SECRET
@@ -117,7 +123,13 @@ def world(tmp_path: Path) -> Iterator[CloudWorld]:
             "token_endpoint": f"https://{LOGIN}/token",
             "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_jwt", "tls_client_auth"],
         }
-        ports = {LOGIN: service.port, API: api.port, VAULT: vault.port, **dict.fromkeys(GOOGLE_HOSTS, google.port)}
+        service.documents[f"/{TENANT}/v2.0/.well-known/openid-configuration"] = {
+            "issuer": f"https://{ENTRA}/{TENANT}/v2.0",
+            "token_endpoint": f"https://{ENTRA}/{TENANT}/oauth2/v2.0/token",
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+        }
+        ports = {LOGIN: service.port, API: api.port, VAULT: vault.port, ENTRA: service.port, GRAPH: api.port}
+        ports.update(dict.fromkeys(GOOGLE_HOSTS, google.port))
         proxy = _ByHost(ports)
         threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         kept = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
@@ -142,7 +154,7 @@ def world(tmp_path: Path) -> Iterator[CloudWorld]:
 
 def _server_context(authority: Authority) -> ssl.SSLContext:
     context = authority.server_context()
-    issued: trustme.LeafCert = authority.ca.issue_cert(LOGIN, API, VAULT, *GOOGLE_HOSTS)
+    issued: trustme.LeafCert = authority.ca.issue_cert(LOGIN, API, VAULT, ENTRA, GRAPH, *GOOGLE_HOSTS)
     issued.configure_cert(context)
     return context
 
@@ -157,6 +169,13 @@ def _files_of_a_reader(authority: Authority, folder: Path) -> tuple[ClientFiles,
     (folder / "worker-tls.key").write_bytes(files.key_pem)
     (folder / "projected-token").write_text(signed(key, {"alg": "ES256"}, {"sub": "worker", "jti": "kubelet"}))
     return files, dict(key.as_dict(private=False))
+
+
+def _registered_at_entra(folder: Path) -> dict[str, object]:
+    """The public key of ``worker.pem``, which is made as the page says."""
+    path = folder / "worker.pem"
+    assert command(["keys", "new", str(path), "--kind", "RSA", "--certificate", "worker"]) == 0
+    return dict(RSAKey.import_key(path.read_bytes()).as_dict(private=False))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -194,6 +213,20 @@ def check_page(path: Path, world: World, tmp_path: Path) -> None:
         if world.service.issued[number].certificate:
             shown.add("certificate")
         assert SHOWN[path.stem] in shown
+
+
+def test_entra_gets_what_microsoft_documents(world: World, tmp_path: Path) -> None:
+    """The assertions of its page: PS256, typ JWT, the certificate's thumbprint, the token endpoint as audience."""
+    run_page(DOCS / "client-authentication" / "entra.md", world, tmp_path)
+    thumbprint = thumbprint_of_pem((tmp_path / "worker.pem").read_bytes())
+    assert [header for header, _ in world.service.assertions] == [
+        {"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint}
+    ] * 2
+    assert {claims["aud"] for _, claims in world.service.assertions} == {
+        f"https://{ENTRA}/{TENANT}/oauth2/v2.0/token"
+    }
+    sent = [request.form["scope"] for request in world.service.requests if request.method == "POST"]
+    assert sent == [["https://graph.microsoft.com/.default"]] * 2
 
 
 def _base64(text: str) -> str:

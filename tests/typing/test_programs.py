@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "client-libraries.md"
 
 #: Seconds after which a checker is taken to hang.
 PATIENCE = 300
@@ -23,29 +25,34 @@ PATIENCE = 300
 
 def by_mypy(program: str) -> dict[int, str]:
     """What mypy says of a program, by line."""
-    api = pytest.importorskip("mypy.api")
-    out, err, _ = api.run(["--strict", "--no-error-summary", "--no-warn-unused-configs", str(HERE / program)])
-    assert err == ""
     found: dict[int, str] = {}
-    for line in out.splitlines():
+    for line in mypy_says([HERE / program]).splitlines():
         match = re.match(rf".*{re.escape(program)}:(\d+): error: (.*)", line)
         if match is not None:
             found[int(match[1])] = match[2]
     return found
 
 
+def mypy_says(programs: list[Path]) -> str:
+    """What mypy says of programs; skips the test where there is none."""
+    api = pytest.importorskip("mypy.api")
+    out, err, _ = api.run(["--strict", "--no-error-summary", "--no-warn-unused-configs", *map(str, programs)])
+    assert err == ""
+    return str(out)
+
+
 def by_pyright(program: str) -> dict[int, str]:
     """What pyright says of a program, by line."""
     return {
         said["range"]["start"]["line"] + 1: said["message"]
-        for said in pyright_says()
+        for said in pyright_says(HERE / "pyrightconfig.json")
         if Path(said["file"]).name == program
     }
 
 
 @cache
-def pyright_says() -> list[dict[str, Any]]:
-    """What pyright says of both programs; skips the test where there is none, or none of its programs can be had."""
+def pyright_says(project: Path) -> list[dict[str, Any]]:
+    """What pyright says of the two programs of a project; skips the test where pyright or its Node cannot be had."""
     if importlib.util.find_spec("pyright") is None:
         pytest.skip("pyright is not installed here")
     pyright = [sys.executable, "-m", "pyright"]
@@ -57,7 +64,7 @@ def pyright_says() -> list[dict[str, Any]]:
     if ready.returncode != 0:
         pytest.skip(f"pyright cannot be had here: {(ready.stderr or ready.stdout)[-200:]!r}")
     done = subprocess.run(
-        [*pyright, "--project", str(HERE / "pyrightconfig.json"), "--pythonpath", sys.executable, "--outputjson"],
+        [*pyright, "--project", str(project), "--pythonpath", sys.executable, "--outputjson"],
         env=environment,
         capture_output=True,
         text=True,
@@ -78,6 +85,29 @@ checkers = pytest.mark.parametrize("complaints", [by_mypy, by_pyright])
 def test_what_is_right_is_accepted(complaints: Checker) -> None:
     """Without a word, and each thing has the type that the documentation says."""
     assert complaints("accepted.py") == {}
+
+
+def library(folder: Path) -> list[Path]:
+    """The library that docs/client-libraries.md prints, and its tests, with a project for pyright."""
+    fence = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    blocks = fence.findall(PAGE.read_text(encoding="utf-8"))
+    for name, program in blocks:
+        (folder / name).write_text(program, encoding="utf-8")
+    (folder / "pyrightconfig.json").write_text(
+        json.dumps({"include": ["."], "extraPaths": [str(ROOT)], "typeCheckingMode": "strict"})
+    )
+    return [folder / name for name, _ in blocks]
+
+
+def test_the_library_of_the_docs_is_accepted_by_mypy(tmp_path: Path) -> None:
+    """A library that is written as its page shows passes mypy's strict mode, and so do its tests."""
+    assert mypy_says(library(tmp_path)) == ""
+
+
+def test_the_library_of_the_docs_is_accepted_by_pyright(tmp_path: Path) -> None:
+    """A library that is written as its page shows passes pyright's strict mode, and so do its tests."""
+    assert len(library(tmp_path)) == 2
+    assert pyright_says(tmp_path / "pyrightconfig.json") == []
 
 
 @checkers
