@@ -199,7 +199,8 @@ class TestItsKeys:
         }
         put[what]()
         assert cache.get(KEY) is None
-        assert cache.inspect(KEY) == Kept(None, None, None)
+        # A number is text to Redis, as a damaged record is.
+        assert cache.inspect(KEY) == Kept(None, None, None, unreadable=(kind, what) == ("token", "number"))
         lease = cache.lease(KEY, lambda: False)
         assert lease is not None and lease.granted and lease.token is None
         lease.set(token(clock))

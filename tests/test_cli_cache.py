@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from requests_cc_token import AccessToken, AccessTokenManagement
 from requests_cc_token.caches.file import FileTokenCache
@@ -86,7 +87,7 @@ def test_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "t0ken" not in out
     used, unused = json.loads(out)
-    assert set(used) == {"client", "key", "token", "scope", "age", "expires_at", "expires_in", "lease"}
+    assert set(used) == {"client", "key", "token", "unreadable", "scope", "age", "expires_at", "expires_in", "lease"}
     assert (used["client"], used["token"], used["scope"], used["lease"]) == ("used", True, "api", None)
     assert 0 <= used["age"] < 60
     assert (unused["token"], unused["age"], unused["expires_at"]) == (False, None, None)
@@ -157,6 +158,20 @@ def test_a_token_that_has_expired_is_none(store: StoreTokenCache[Any]) -> None:
     assert store.inspect(key).token is not None
     clock.advance(3601)
     assert store.inspect(key) == Kept(None, None, None)
+
+
+def test_a_record_of_another_encryption_key(
+    store: StoreTokenCache[Any], config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is told apart from none: two programs that share a store and have two keys look like an empty store else."""
+    line, entry = listed(capsys)
+    assert (line, entry["unreadable"]) == ("unused: nothing", False)
+    store.set(entry["key"], AccessToken("t0ken-of-the-test", expires_at=time.time() + 3600, key=entry["key"]))
+    assert listed(capsys)[1]["unreadable"] is False
+    config.write_text(f'{config.read_text()}\nkey = "{Fernet.generate_key().decode()}"')
+    line, entry = listed(capsys)
+    assert line == "unused: a record that cannot be read: stored with another key, or damaged"
+    assert (entry["token"], entry["unreadable"], entry["expires_at"]) == (False, True, None)
 
 
 def test_a_lease_of_an_earlier_version(config: Path, redis_server: RedisServer) -> None:

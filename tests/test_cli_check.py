@@ -178,10 +178,27 @@ class TestFiles:
         assert "it is no regular file, so it was not looked at" in line
 
     def test_a_file_that_is_not_there(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Is a problem, with its path and the reason."""
+        """Is one problem, with its path and the reason."""
         assert check(config, client(secret='client_secret = { file = "nowhere" }')) == 2
-        lines = told(capsys, "problem")
-        assert any(f"client_secret: {config.parent / 'nowhere'}: No such file" in line for line in lines)
+        (line,) = told(capsys, "problem")
+        assert f"the secret's file '{config.parent / 'nowhere'}': No such file" in line
+
+    @pytest.mark.parametrize(("key", "kept"), [("url", "file:tokens"), ("key", "a" * 43 + "=")])
+    def test_those_of_the_store_are_looked_at_too(
+        self, config: Path, capsys: pytest.CaptureFixture[str], key: str, kept: str
+    ) -> None:
+        """What encrypts the tokens, and an address that may hold a password, are secrets as any."""
+        cache = {"url": '"file:tokens"', key: '{ file = "secret" }'}
+        text = client(secret='client_secret = { env = "PATH" }')
+        text += "[cache]\n" + "".join(f"{name} = {value}\n" for name, value in cache.items())
+        assert check(config, text) == 2
+        (line,) = told(capsys, "problem")
+        assert f"the secret's file '{config.parent / 'secret'}': No such file" in line
+        (config.parent / "secret").write_text(kept)
+        (config.parent / "secret").chmod(0o640)
+        assert check(config, text) == 0
+        (line,) = told(capsys, "warning")
+        assert f"cache: {key}: others than its owner may use {config.parent / 'secret'} (mode 0640)" in line
 
     @pytest.mark.parametrize(
         ("days", "verdict", "said"),
@@ -277,7 +294,8 @@ def test_a_grant_is_looked_at(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert check(config, client('grant = { type = "jwt_bearer", key = { file = "worker.key" } }', "")) == 0
     assert "erp: https://token.example/, id worker, none, grant jwt-bearer" in told(capsys, "ok")[0]
     assert check(config, client('grant = { type = "jwt_bearer", key = { file = "none.key" } }', "")) == 2
-    assert any("none.key: No such file" in line for line in told(capsys, "problem"))
+    (line,) = told(capsys, "problem")
+    assert "none.key': No such file" in line
     assert check(config, client(f'grant = {{ {exchange}, subject_token = {{ file = "token" }} }}')) == 0
     assert any("subject_token: others than its owner may use" in line for line in told(capsys, "warning"))
     assert check(config, client(f'grant = {{ {exchange}, subject_token = {{ client = "erp2" }} }}')) == 0

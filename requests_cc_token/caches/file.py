@@ -283,12 +283,14 @@ class FileTokenCache(StoreTokenCache[_Holding]):
             # The time of the last change is the token's expiry, see `_write_file`; that of the inode is the system's.
             with contextlib.suppress(FileNotFoundError):
                 age = max(0.0, time.time() - (self._folder(key) / f"{held.last}.token").stat().st_ctime)
+        fetching = None
         for number, holder in sorted(held.holders.items(), reverse=True):
             state = _process_state(holder)
             if number > held.last and state is not None:
                 name = f"process {holder.partition('-')[0]}{', stopped' if state in _FROZEN else ''}"
-                return Kept(token, age, Holder(name, None))
-        return Kept(token, age, None)
+                fetching = Holder(name, None)
+                break
+        return Kept(token, age, fetching, unreadable=held.is_token and token is None)
 
     def _sweep(self, key: str) -> None:
         """Remove what is left of other keys whose tokens expired long ago."""

@@ -226,7 +226,8 @@ class RedisTokenCache(StoreTokenCache[str]):
         age = max(0.0, int(seconds) + int(micros) / 1_000_000 - last / 1_000_000) if last else None
         # One without an end is none of ours, and nobody waits for it.
         fetching = None if holder is None or left < 0 else Holder(_named(holder), left / 1000)
-        return Kept(self._decoded(key, record), age, fetching)
+        token = self._decoded(key, record)
+        return Kept(token, age, fetching, unreadable=record is not None and token is None)
 
     def _decoded(self, key: str, record: Any) -> AccessToken | None:
         # A client that decodes answers gives text; records are ASCII.

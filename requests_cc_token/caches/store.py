@@ -69,6 +69,8 @@ class Kept(NamedTuple):
     #: Seconds since the token was asked for or written, on the store's clock.
     age: float | None
     holder: Holder | None
+    #: Whether something is there that is no token of this key: stored with another encryption key, or damaged.
+    unreadable: bool = False
 
 
 class StoreLease:

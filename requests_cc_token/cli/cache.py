@@ -77,6 +77,7 @@ def _entry(client: str, key: str, kept: Kept) -> dict[str, Any]:
         "client": client,
         "key": key,
         "token": token is not None,
+        "unreadable": kept.unreadable,
         "scope": None if token is None else token.scope,
         "age": None if kept.age is None else round(kept.age),
         "expires_at": None if token is None else round(token.expires_at),
@@ -88,7 +89,9 @@ def _entry(client: str, key: str, kept: Kept) -> dict[str, Any]:
 def _told(entry: dict[str, Any]) -> str:
     """What is told of a client, as a line has it."""
     parts = ["nothing"]
-    if entry["token"]:
+    if entry["unreadable"]:
+        parts = ["a record that cannot be read: stored with another key, or damaged"]
+    elif entry["token"]:
         parts = ["a token", "no scope said" if entry["scope"] is None else f"scope {entry['scope']}"]
         parts += [] if entry["age"] is None else [f"{entry['age']} s old"]
         parts.append(f"expires in {entry['expires_in']} s")

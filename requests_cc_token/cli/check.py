@@ -113,9 +113,10 @@ class Configuration:
             if is_table and name in ("clients", "sessions"):
                 continue
             attempt = partial(self._try_other, name)
-            for fault in _faults(attempt, table) if is_table else filter(None, [_fault(attempt, table)]):
+            faults = list(_faults(attempt, table) if is_table else filter(None, [_fault(attempt, table)]))
+            for fault in faults:
                 report.add(_problem("configuration", fault))
-            for finding in literal_secrets(name, table, self.path) if is_table else ():
+            for finding in self._judged(name, table, faults) if is_table else ():
                 report.add(finding)
         for name, entry in self.table("clients").items():
             if clients and name not in clients:
@@ -131,7 +132,7 @@ class Configuration:
         faults = list(_faults(attempt, entry))
         for fault in faults:
             report.add(_problem(about, fault))
-        for finding in chain(judged_files(about, entry, self.path.parent), literal_secrets(about, entry, self.path)):
+        for finding in self._judged(about, entry, faults):
             report.add(finding)
         if not faults:
             backchannel = self._backchannel() if about.startswith("client") else {}
@@ -139,6 +140,10 @@ class Configuration:
             report.add(Finding("ok", about, text))
             for note in chain.from_iterable(_ways(url, backchannel) for url in urls):
                 report.add(Finding("note", about, note))
+
+    def _judged(self, about: str, entry: Mapping[str, Any], faults: list[str]) -> Iterator[Finding]:
+        """What there is to say of its files and secrets beside these faults."""
+        return chain(judged_files(about, entry, self.path.parent, faults), literal_secrets(about, entry, self.path))
 
     def _backchannel(self) -> Mapping[str, Any]:
         try:
@@ -214,8 +219,10 @@ def _faults(attempt: Callable[[Mapping[str, Any]], object], entry: Mapping[str, 
 def _without(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
     left = {name: value for name, value in entry.items() if name != key}
     if key == "auth":
-        # What belongs to the method goes with it; of a secret alone, the method that is left makes a client.
+        # What belongs to the method goes with it.
         left = {name: value for name, value in left.items() if name not in keys_beside_auth()}
+    if key in ("auth", "grant"):
+        # Of a secret alone, the method and the grant that are left make a client.
         left.setdefault("client_secret", _STAND_INS["client_secret"])
     if key in _STAND_INS and entry.get(key) != _STAND_INS[key]:
         left[key] = _STAND_INS[key]

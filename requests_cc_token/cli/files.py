@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ from .report import Finding
 #: Days before the end of a certificate from which on it is warned of: a month is what authorities give.
 WARN_DAYS = 30
 
-_SECRETS = frozenset("client_secret password key assertion source subject_token actor_token".split())
+#: ``url`` is that of a store, which may hold a password.
+_SECRETS = frozenset("client_secret password key assertion source subject_token actor_token url".split())
 
 
-def judged_files(about: str, entry: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
-    """What there is to say of the files that an entry names."""
+def judged_files(about: str, entry: Mapping[str, Any], folder: Path, told: Collection[str] = ()) -> Iterator[Finding]:
+    """What there is to say of the files that an entry names, and was not ``told`` already."""
     for key, path, is_secret in _files(entry, folder):
         try:
             content = read_regular(path)
         except OSError as error:
             reason = error.strerror or "it cannot be read"
-            yield Finding("problem", about, f"{key}: {path}: {reason}", exit_code=Exit.CONFIGURATION)
+            if not any(str(path) in fault for fault in told):
+                yield Finding("problem", about, f"{key}: {path}: {reason}", exit_code=Exit.CONFIGURATION)
             continue
         except UnusableFileError as error:
             # A pipe, say, which gives its secret to one reader only.
