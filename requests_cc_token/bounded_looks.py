@@ -71,9 +71,7 @@ class Looks:
                 raise CallersTimeError(errno.ETIMEDOUT, f"it is still being read after {own:.3g} s")
         elif not flight.wait(bell, _CLOCK, until):
             raise TimeoutError(errno.ETIMEDOUT, f"it is still being read after {within:g} s")
-        if flight.error is not None:
-            raise flight.error
-        return flight.result  # type: ignore[return-value]
+        return flight.outcome()  # type: ignore[no-any-return]
 
     def _is_over(self, flight: Flight[Any], now: float) -> bool:
         """Whether another look is to be begun though this one was not heard of."""

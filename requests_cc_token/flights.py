@@ -8,6 +8,7 @@ its own, and ringing it never blocks.
 from __future__ import annotations
 
 import _thread
+import copy
 import math
 import threading
 from collections.abc import Callable, Hashable
@@ -174,6 +175,12 @@ class Flight(Generic[_T]):
             if running:
                 running[-1].waits_for = None
 
+    def outcome(self) -> _T:
+        """What it brought, once it has landed. Its error is raised, for each waiter one of its own."""
+        if self.error is not None:
+            raise _ones_own(self.error)
+        return self.result  # type: ignore[return-value]
+
     def waits_for_this_thread(self) -> bool:
         """Whether a signal's handler or a finalizer came just before this thread, here, would have started it."""
         return self.starting_in == threading.get_ident()
@@ -192,6 +199,25 @@ class Flight(Generic[_T]):
                 return True
             awaited = awaited.waits_for
         return True
+
+
+def _ones_own(error: BaseException) -> BaseException:
+    """The error for one of several waiters: a copy, or the error itself where there can be none.
+
+    One object that all of them raise would collect their tracebacks, and what each was handling as it asked.
+    """
+    if isinstance(error, TokenRequestError):
+        return error.for_caller()  # without the frames, which may hold the secret
+    try:
+        copied = copy.copy(error)
+        is_another = type(copied) is not type(error) or copied.args != error.args
+    except Exception:
+        return error  # a class of somebody's that takes other arguments than it keeps
+    if is_another:
+        return error
+    copied.__cause__, copied.__context__ = error.__cause__, error.__context__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied.with_traceback(error.__traceback__)
 
 
 #: Flights that wait for each other in a row: more than that is a circle.
@@ -298,7 +324,5 @@ def carry_out(work: Callable[[], object], name: str, *, clock: Clock, max_time: 
     """
     flight, bell = joined({}, None, work, name, clock=clock, max_time=max_time)
     is_done = flight.wait(bell, clock)
-    if flight.error is not None:
-        # A copy without the frames, which may hold the secret.
-        raise flight.error.for_caller() if isinstance(flight.error, TokenRequestError) else flight.error
+    flight.outcome()
     return is_done

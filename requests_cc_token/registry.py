@@ -137,9 +137,7 @@ class ClientRegistry:
                 "time (timeout=...)",
                 client=name,
             )
-        if flight.error is not None:
-            raise flight.error
-        return flight.result
+        return flight.outcome()
 
     def _asked(self, name: str) -> ClientCredentialsClient | None:
         for resolver in list(self._resolvers):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextvars
 import math
 import sys
+import traceback
 from typing import Any
 
 import pytest
 
+from requests_cc_token import TokenRequestError
 from requests_cc_token.clock import SystemClock
 from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, is_endless, run_as_part_of
 from requests_cc_token.testing import ManualClock
@@ -152,6 +154,83 @@ class TestFlight:
         inner.land()
         assert over.wait(PATIENCE)
         assert outer.waits_for is None
+
+
+class Sealed(Exception):
+    """An error of somebody's that is made of one thing and keeps another."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number + 1}")
+
+
+class Mutable(Exception):
+    """One that no copy is like."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ValueError, ("another",)
+
+
+class TestOutcome:
+    def landed(self, error: BaseException | None, result: Any = None) -> Flight[Any]:
+        flight: Flight[Any] = Flight(0.0)
+        flight.error, flight.result = error, result
+        flight.land()
+        return flight
+
+    def test_what_it_brought(self) -> None:
+        """As it is, whatever it is."""
+        brought = object()
+        assert self.landed(None, brought).outcome() is brought
+        assert self.landed(None).outcome() is None
+
+    def test_each_waiter_has_an_error_of_its_own(self) -> None:
+        """With what it was raised of and where; no frame of another waiter, and nothing that one was handling."""
+        error = KeyError("who", 1)
+        error.hint = "ask"  # type: ignore[attr-defined]
+        try:
+            try:
+                raise error from ValueError("a cause")
+            except KeyError as failed:
+                flight = self.landed(failed)
+        finally:
+            frames = traceback.extract_tb(error.__traceback__)
+        got: list[KeyError] = []
+        for number in range(3):
+            try:
+                raise IndexError(number)
+            except IndexError:
+                with pytest.raises(KeyError) as raised:
+                    flight.outcome()
+                got.append(raised.value)
+        assert len({id(each) for each in [error, *got]}) == 4
+        for number, each in enumerate(got):
+            assert (each.args, each.hint, each.__cause__) == (error.args, "ask", error.__cause__)  # type: ignore[attr-defined]
+            assert each.__suppress_context__
+            assert repr(each.__context__) == f"IndexError({number})"
+            assert traceback.extract_tb(each.__traceback__)[-1] == frames[-1]
+            assert len(traceback.extract_tb(each.__traceback__)) == len(frames) + 2
+        assert traceback.extract_tb(error.__traceback__) == frames
+
+    def test_one_of_ours_comes_without_frames(self) -> None:
+        """They may hold the secret."""
+        error = TokenRequestError("no", client="a", transient=False, retry_after=3.0)
+        try:
+            raise error
+        except TokenRequestError:
+            flight = self.landed(error)
+        with pytest.raises(TokenRequestError, match="no") as raised:
+            flight.outcome()
+        assert raised.value is not error
+        assert (raised.value.client, raised.value.transient, raised.value.retry_after) == ("a", False, 3.0)
+        assert len(traceback.extract_tb(raised.value.__traceback__)) == 2
+
+    @pytest.mark.parametrize("error", [Sealed(1), Mutable("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "no")])
+    def test_one_that_cannot_be_copied_is_raised_as_it_is(self, error: Exception) -> None:
+        """A copy that says something else, or is something else, would be worse."""
+        with pytest.raises(type(error)) as raised:
+            self.landed(error).outcome()
+        assert str(raised.value) == str(error)
+        assert (raised.value is error) is not isinstance(error, UnicodeDecodeError)
 
 
 def test_only_flights_under_way_make_a_chain() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,6 +25,8 @@ from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.registry import RESOLVED_CLIENT_LIFETIME
 
 from .conftest import SECRET
+from .fetch_threads import started
+from .scripted_server import PATIENCE
 from .skipping_clock import SkippingClock
 
 ENDPOINT = "https://login.example.com/token"
@@ -231,6 +234,38 @@ def test_an_error_of_a_resolver_is_the_callers(management: AccessTokenManagement
     management.add_client_resolver(resolve)
     with pytest.raises(ConnectionRefusedError, match="the database"):
         management.service.get_access_token("t")
+
+
+def test_callers_that_wait_for_one_resolver_have_errors_of_their_own(management: AccessTokenManagement) -> None:
+    """One of them raises what the resolver raised, and nothing of what another one was at."""
+    asked, gate = threading.Event(), threading.Event()
+    errors: list[ConnectionRefusedError] = []
+
+    def resolve(name: str) -> ClientCredentialsClient | None:
+        asked.set()
+        assert gate.wait(PATIENCE)
+        raise ConnectionRefusedError(111, "the database")
+
+    def call() -> None:
+        try:
+            management.service.get_access_token("t")
+        except ConnectionRefusedError as error:
+            errors.append(error)
+
+    management.add_client_resolver(resolve)
+    overs = [started(call)]
+    assert asked.wait(PATIENCE)
+    waiting = management._registry._resolving["t"].bells
+    overs += [started(call) for _ in range(3)]
+    while len(waiting) < 4:
+        assert not any(over.is_set() for over in overs)
+    gate.set()
+    assert all(over.wait(PATIENCE) for over in overs)
+    assert len({id(error) for error in errors}) == 4
+    for error in errors:
+        assert (error.errno, error.strerror) == (111, "the database")
+        places = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        assert (places[0], places[-1], places.count("call")) == ("call", "resolve", 1)
 
 
 def test_sessions_of_tenants(management: AccessTokenManagement, token_service: TokenService, api: ProtectedApi) -> None:
