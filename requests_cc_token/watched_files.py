@@ -28,9 +28,10 @@ def is_path(given: object) -> bool:
     """Whether it is the path of a file as text, or an object that gives one, such as the system can look for."""
     try:
         path = os.fspath(given)  # type: ignore[call-overload]
-        return isinstance(path, str) and b"\0" not in (os.fsencode(path) or b"\0")
+        os.fsencode(path)
     except (UnicodeEncodeError, TypeError):
         return False
+    return isinstance(path, str) and path != "" and "\0" not in path
 
 
 def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
@@ -117,10 +118,11 @@ class WatchedFiles(Generic[_T]):
         except TimeoutError as error:
             self._complaint = str(error.strerror)
             self._looked_at = time.monotonic()  # calls go on for a second before another one waits
+        complaint = self._complaint  # before it is looked whether there is something good: a look may end in between
         if self._made is not None:
             self._log_complaint()
             return self._made
-        raise TokenRequestError(f"the {self._what}, {self._where}: {self._complaint}")
+        raise TokenRequestError(f"the {self._what}, {self._where}: {complaint}")
 
     def recent(self, within: float | None = None) -> _T:
         """As ``get``; what they held a second ago at most will do."""

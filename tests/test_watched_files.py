@@ -13,7 +13,14 @@ import pytest
 
 from requests_cc_token import TokenRequestError, TokenRequestTimeout
 from requests_cc_token.bounded_looks import LOOK_EVERY
-from requests_cc_token.watched_files import MAX_FILE, SETTLED_AFTER, UnusableFileError, WatchedFiles
+from requests_cc_token.watched_files import (
+    MAX_FILE,
+    SETTLED_AFTER,
+    UnusableFileError,
+    WatchedFiles,
+    is_path,
+    is_settled,
+)
 
 from .forked import in_child
 from .scripted_server import PATIENCE
@@ -54,8 +61,35 @@ def test_a_settled_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     """A look at its stamp is enough: the content is not read until that changes."""
     files = watched(settled(tmp_path / "a", b"1"))
     first = files.get()
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
-    assert files.get() is first
+    with monkeypatch.context() as patch:
+        patch.setattr("requests_cc_token.watched_files.read_regular", lambda path: pytest.fail(f"{path} was read"))
+        assert files.get() is first
+    settled(tmp_path / "a", b"22")
+    assert files.get().contents == (b"22",)
+
+
+@pytest.mark.parametrize(("age", "is_old"), [(SETTLED_AFTER, False), (SETTLED_AFTER + 0.5, True), (-60.0, False)])
+def test_a_file_is_settled_after_two_seconds(monkeypatch: pytest.MonkeyPatch, age: float, is_old: bool) -> None:
+    """By its last write; one of the future, as a clock that was set back makes it, is not."""
+    monkeypatch.setattr("requests_cc_token.watched_files.time.time", lambda: 1_000.0)
+    assert is_settled((1, 1, 1, 0, round((1_000.0 - age) * 1e9))) is is_old
+
+
+class OfText(os.PathLike[str]):
+    def __fspath__(self) -> str:
+        return "a"
+
+
+class OfBytes(os.PathLike[bytes]):
+    def __fspath__(self) -> bytes:
+        return b"a"
+
+
+def test_what_is_a_path() -> None:
+    """Text that the system can look for, or an object that gives such text; nothing else, bytes neither."""
+    assert [is_path(given) for given in ("a", "\udcff", " ", Path("a"), OfText())] == [True] * 5
+    others = ("", "a\0b", "\ud800", b"a", OfBytes(), 5, None, ["a"], Path)
+    assert [is_path(given) for given in others] == [False] * 9
 
 
 def test_a_copy_that_keeps_its_time_is_seen(tmp_path: Path) -> None:
