@@ -81,7 +81,7 @@ class TokenSource:
         """The token that this fetch is for. Raises ``TokenRequestError`` and its kinds."""
         slot.stored_key = key = self._stored_key(demand, slot)
         if not self._is_shared:
-            token = self._news(slot, self._use("read", demand, partial(self._cache.get, key)))
+            token = self._use("read", demand, lambda: self._news(slot, self._cache.get(key)))
             if token is not None and not flight.forced:
                 flight.source = "shared cache"
                 return token
@@ -89,8 +89,8 @@ class TokenSource:
         try:
             while lease is not None:
                 # Whoever held the lease before may have left what we came for. A forced renewal wants a token newer
-                # than what lay there, not necessarily its own.
-                token = self._news(slot, lease.token)
+                # than what lay there, not necessarily its own. It is here, even if the store counts as down by now.
+                token = self._use("read", demand, partial(self._news_of, slot, lease), even_if_down=True)
                 if token is not None and not (flight.forced and lease.granted):
                     flight.source = "shared cache"
                     return token
@@ -119,6 +119,9 @@ class TokenSource:
                 demand.name,
                 _told(error),
             )
+
+    def _news_of(self, slot: Slot, lease: Lease) -> AccessToken | None:
+        return self._news(slot, lease.token)
 
     def _news(self, slot: Slot, token: AccessToken | None) -> AccessToken | None:
         """The cache's token, where it is usable and tells this process something new."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -742,6 +742,26 @@ class BrokenCache:
 
     def delete(self, key: str) -> None:
         raise ConnectionError("T41NT the store is down")
+
+
+@pytest.mark.parametrize("given", ["T41NT", b"T41NT", {"access_token": "T41NT"}, ("T41NT", 3600), 0])
+def test_a_cache_that_gives_what_is_no_token_fails_no_call(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, given: Any
+) -> None:
+    """It is left alone as one that raises is, and what it gave is not repeated."""
+
+    class Odd(BrokenCache):
+        def get(self, key: str) -> AccessToken | None:
+            return cast("AccessToken", given)
+
+    server.default = token_answer("t", 3600)
+    with AccessTokenManagement(cache=Odd(), clock=ManualClock()) as management:
+        management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
+        assert management.service.get_access_token().value == "t"
+        FetchThreads.current.join("w")
+    assert caplog.messages == [
+        "token client 'w': could not read the token cache (AttributeError); going on without it for 30 s"
+    ]
 
 
 def test_a_broken_cache_fails_no_call(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:

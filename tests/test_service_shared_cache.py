@@ -260,6 +260,21 @@ def test_a_store_that_gives_no_turn(
     ]
 
 
+@pytest.mark.parametrize("given", ["T41NT", b"T41NT", {"access_token": "T41NT"}, ("T41NT", 3600)])
+@pytest.mark.parametrize("granted", [True, False], ids=["granted", "another one's turn"])
+def test_a_lease_with_what_is_no_token(
+    management: AccessTokenManagement, cache: ToldCache, caplog: pytest.LogCaptureFixture, granted: bool, given: Any
+) -> None:
+    """A store of somebody's own that gives something else does not work: no call fails, and the log says so."""
+    cache.tell(granted, given)
+    assert management.service.get_access_token().value == "own-1"
+    until_landed()
+    assert cache.log == ["lease", "release"][: 1 + granted]
+    assert [record.getMessage() for record in caplog.records] == [
+        "token client 'w': could not read the token cache (AttributeError); going on without it for 30 s"
+    ]
+
+
 def test_a_deletion_while_waiting_keeps_the_token_out(
     management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer
 ) -> None:
