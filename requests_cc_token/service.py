@@ -186,7 +186,8 @@ class AccessTokenService:
 
     def registrations_changed(self) -> None:
         """Look names up anew: a name, or the lack of one, may mean another client now."""
-        self._by_name.clear()
+        # Under the guard: a step that has seen the registrations of before may be about to note a name.
+        self._guard.do(self._by_name.clear)
 
     def retry_at_once(self) -> None:
         """End every hold-off: what the failed requests were sent with has changed."""

@@ -16,12 +16,13 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestError,
     TokenRequestParameters,
+    UnknownClientError,
 )
 from requests_cc_token.clock import Waitable
 from requests_cc_token.events import TokenEvent
 
-from .fetch_threads import FetchThreads
-from .scripted_server import ScriptedServer, error_answer, gated, reset, token_answer
+from .fetch_threads import FetchThreads, started
+from .scripted_server import PATIENCE, ScriptedServer, error_answer, gated, reset, token_answer
 from .test_service import Harness, in_threads, until_all_wait
 
 FORCED = TokenRequestParameters(force_renewal=True)
@@ -256,6 +257,29 @@ def test_a_registration_against_its_resolver(harness: Harness) -> None:
     harness.server.script.extend([token_answer("resolved"), token_answer("registered")])
     got = [harness.service.get_access_token("tenant").value for _ in range(3)]
     assert got == ["resolved", "registered", "registered"]
+
+
+def test_a_registration_against_a_call_without_a_name(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second client that is registered while the only one is looked up: from then on there are two."""
+    harness.server.default = token_answer("t")
+    guard, looked_at = harness.service._guard, harness.service._registry.is_registered
+
+    def meanwhile(name: str | None, client: ClientCredentialsClient) -> bool:
+        monkeypatch.undo()
+        is_registered = looked_at(name, client)
+        over.append(started(lambda: harness.management.add_client("other", **second)))
+        # Either it is done, or it waits for this step.
+        while not over[0].wait(0.001) and len(guard._inside) < 2:
+            pass
+        return is_registered
+
+    over: list[threading.Event] = []
+    second: dict[str, Any] = {"token_endpoint": harness.server.token_endpoint, "client_id": "o", "client_secret": "s"}
+    monkeypatch.setattr(harness.service._registry, "is_registered", meanwhile)
+    assert harness.service.get_access_token().value == "t"
+    assert over[0].wait(PATIENCE)
+    with pytest.raises(UnknownClientError, match="there are several"):
+        harness.service.get_access_token()
 
 
 def test_the_tokens_to_revoke_against_those_who_use_them(harness: Harness) -> None:
