@@ -70,7 +70,6 @@ class MemoryTokenCache:
 
     def __len__(self) -> int:
         with self._lock:
-            self._tokens.expire()
             return len(self._tokens)
 
     def __repr__(self) -> str:
