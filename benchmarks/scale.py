@@ -164,7 +164,8 @@ def plot(without: list[Cost], shared: list[Cost], path: str) -> None:
 def main(arguments: list[str]) -> int:
     """Print the table, and draw it where a path is given."""
     without, shared = [alone(each) for each in FLEETS], [together(each) for each in FLEETS]
-    print("| processes | token requests/s, each its own | with a shared store | store commands, busiest second |")
+    print("| processes | token requests/s without a store | with a shared store |", end="")
+    print(" store commands in the busiest second |")
     print("|---|---|---|---|")
     for own, fleet in zip(without, shared, strict=True):
         print(f"| {own.processes:,} | {own.per_second:.2g} | {fleet.per_second:.2g} | {fleet.busiest_second:,} |")
