@@ -3,11 +3,14 @@
 # Celery has no type hints.
 # mypy: disallow-untyped-decorators=False
 
+import contextlib
 import os
 
+import requests
 from celery import Celery
+from celery.signals import worker_process_init
 
-from requests_cc_token import AccessTokenManagement, RedisTokenCache
+from requests_cc_token import AccessTokenManagement, RedisTokenCache, TokenRequestError
 
 redis_url = os.environ["REDIS_URL"]
 app = Celery("worker", broker=redis_url, backend=redis_url)
@@ -25,7 +28,15 @@ management.add_session("client", base_url=os.environ["API_URL"])
 session = management.make_session("client")
 
 
-@app.task
+@worker_process_init.connect
+def first_token(**_: object) -> None:
+    # Celery kills a process that is not ready after four seconds. Without a token yet, the first task asks again.
+    with contextlib.suppress(requests.RequestException):
+        management.warm_up(timeout=2)
+
+
+# Without a token nothing was sent, so such a task can always be tried again.
+@app.task(autoretry_for=(TokenRequestError,), retry_backoff=True)
 def call_api(path: str) -> str:
     response = session.get(path)
     response.raise_for_status()

@@ -1,6 +1,7 @@
 """A Django site in one file whose views call an API as the site itself."""
 
 import functools
+from pathlib import Path
 
 import django
 import requests
@@ -15,7 +16,13 @@ from requests_cc_token import AccessTokenManagement
 settings.configure(
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["*"],
-    API_CONFIG="worker.toml",
+    API_CONFIG=Path(__file__).with_name("worker.toml"),
+    LOGGING={
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"console": {"class": "logging.StreamHandler"}},
+        "root": {"handlers": ["console"], "level": "WARNING"},
+    },
 )
 django.setup()
 

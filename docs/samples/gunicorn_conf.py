@@ -5,12 +5,12 @@ from typing import Any
 import requests
 
 
-def post_fork(server: Any, worker: Any) -> None:
-    # Imported in the worker. In a site of several files: from mysite.api import management
+def post_worker_init(worker: Any) -> None:
+    # In a site of several files: from mysite.api import management
     from django_site import management
 
     try:
         management().warm_up(timeout=10)
     except requests.RequestException as error:
         # An error here would end gunicorn. Without a token yet, the first request asks again.
-        server.log.error("no token yet: %s", error)
+        worker.log.error("no token yet: %s", error)

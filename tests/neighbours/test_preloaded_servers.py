@@ -129,13 +129,30 @@ def gunicorn(port: int, *more: str) -> list[str]:
 def test_each_worker_has_its_token_before_the_first_request(
     services: Services, site: Path, options: list[str]
 ) -> None:
-    """By ``post_fork``, whether the site is loaded before the fork or after it; no request asks for one."""
+    """By ``post_worker_init``, whether the site is loaded before the fork or after it; no request asks for one."""
     port = free_port()
     with serving(gunicorn(port, *options), site, services, port) as url:
         services.tokens.wait_for_requests(2, PATIENCE)
         assert services.counted == (2, 0)
         assert [requests.get(f"{url}claims", timeout=PATIENCE).status_code for _ in range(8)] == [200] * 8
     assert services.counted == (2, 8)
+
+
+@pytest.mark.parametrize("options", [["--preload"], []])
+def test_the_settings_of_a_site_of_several_files_are_known(services: Services, site: Path, options: list[str]) -> None:
+    """Its ``wsgi.py`` says which module they are, and the first token is asked for after that."""
+    text = (site / "django_site.py").read_text()
+    assert "from_config(settings.API_CONFIG)" in text
+    (site / "django_site.py").write_text(
+        text.replace("from_config(settings.API_CONFIG)", "from_config(__import__('os').environ['NAMED_BY_WSGI'])")
+    )
+    (site / "wsgi.py").write_text(
+        "import os\nos.environ['NAMED_BY_WSGI'] = 'worker.toml'\nfrom django_site import application as application\n"
+    )
+    port = free_port()
+    command = [*gunicorn(port, *options)[:-1], "wsgi:application"]
+    with serving(command, site, services, port):
+        services.tokens.wait_for_requests(2, PATIENCE)
 
 
 def test_a_worker_without_a_token_asks_again(services: Services, site: Path) -> None:
