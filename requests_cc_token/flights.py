@@ -303,7 +303,8 @@ def joined(
 
     try:
         flight = under_way.setdefault(key, new)
-        if flight is not new and is_over(flight, now):
+        # One that has landed just now is the answer; in its place there may be another one already.
+        if flight is not new and is_over(flight, now) and not flight.landed:
             flight = under_way[key] = new
         bell = flight.join()
         if flight is new:

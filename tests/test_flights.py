@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import math
 import sys
+import threading
 import traceback
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from requests_cc_token import TokenRequestError
 from requests_cc_token.clock import SystemClock
-from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, is_endless, run_as_part_of
+from requests_cc_token.flights import BEGIN_WITHIN, Bell, Flight, is_endless, joined, run_as_part_of
 from requests_cc_token.testing import ManualClock
 
 from .fetch_threads import started
@@ -231,6 +232,69 @@ class TestOutcome:
             self.landed(error).outcome()
         assert str(raised.value) == str(error)
         assert (raised.value is error) is not isinstance(error, UnicodeDecodeError)
+
+
+class TestJoined:
+    def test_what_lands_as_it_is_joined_is_the_answer(self) -> None:
+        """Nothing is begun, and what another thread has begun in its place meanwhile goes on being the one for all."""
+        clock = ManualClock()
+        landed: Flight[str] = Flight(clock.monotonic())
+        following: Flight[str] = Flight(clock.monotonic())
+        landed.result = "landed"
+
+        class Late(dict[str, Flight[str]]):
+            def setdefault(self, key: str, default: Any = None) -> Any:
+                landed.land()
+                self[key] = following
+                return landed
+
+        under_way = Late()
+        flight, bell = joined(under_way, "key", lambda: "new", "of the test", clock=clock)
+        assert flight.wait(bell, clock)
+        assert flight.result == "landed"
+        assert under_way == {"key": following}
+
+    def test_what_is_overdue_is_replaced(self) -> None:
+        """Its outcome is for those who waited; it takes nobody's place away when it lands."""
+        clock = ManualClock()
+        gates = [threading.Event(), threading.Event()]
+        under_way: dict[str, Flight[int]] = {}
+
+        def begin(number: int) -> tuple[Flight[int], Bell]:
+            def work() -> int:
+                gates[number].wait(PATIENCE)
+                return number
+
+            return joined(under_way, "key", work, "of the test", clock=clock, max_time=30.0)
+
+        first, bell = begin(0)
+        assert begin(1)[0] is first
+        clock.advance(30.0)
+        second, other = begin(1)
+        assert second is not first
+        gates[0].set()
+        assert bell.wait(PATIENCE)
+        assert under_way == {"key": second}
+        gates[1].set()
+        assert other.wait(PATIENCE)
+        assert (first.result, second.result, under_way) == (0, 1, {})
+
+    def test_an_interrupt_before_the_thread_begins_leaves_no_flight(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The next caller begins another one at once."""
+        clock = ManualClock()
+        under_way: dict[str, Flight[int]] = {}
+
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("requests_cc_token.flights.start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                joined(under_way, "key", lambda: 1, "of the test", clock=clock)
+        assert under_way == {}
+        flight, bell = joined(under_way, "key", lambda: 2, "of the test", clock=clock)
+        assert bell.wait(PATIENCE)
+        assert flight.result == 2
 
 
 def test_only_flights_under_way_make_a_chain() -> None:
