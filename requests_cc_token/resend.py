@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -70,7 +71,8 @@ def _little_body(raw: Any) -> bytes:
         return b""  # the line with a chunk's size is read for as long as it drips, whatever the timeout
     content = b""
     deadline = time.monotonic() + DRAIN_TIME
-    try:
+    # Its body does not matter, so neither does its end.
+    with contextlib.suppress(Exception):
         while len(content) <= MAX_DRAINED and (left := deadline - time.monotonic()) > 0:
             # urllib3 sets it anew for the next request of the connection.
             sock.settimeout(left)
@@ -79,6 +81,4 @@ def _little_body(raw: Any) -> bytes:
             if not piece:
                 return content
             content += piece
-    except Exception:
-        content = b""  # its body does not matter, so neither does its end
-    return content
+    return b""

@@ -36,6 +36,7 @@ from requests_cc_token.authentication.signing_key import generated
 from requests_cc_token.demand import Demand
 from requests_cc_token.grants.by_name import GRANTS, keywords_of
 from requests_cc_token.grants.grant import Grant
+from requests_cc_token.watched_files import file_stamp
 
 from .granting_service import EXCHANGE, JWT_BEARER, TYPE, GrantingService
 from .scripted_server import PATIENCE, answer, error_answer
@@ -306,7 +307,7 @@ class TestTokenExchange:
         add(management, service, exchange({"file": file}))
         fetch(management)
         service.takes[TYPE + "jwt"] = {"rotated"}
-        file.write_text("rotated\n")
+        file.write_text(" rotated\n\n")
         management.service.delete_access_token()
         fetch(management)
         assert [request.form["subject_token"] for request in service.requests] == [[SUBJECT], ["rotated"]]
@@ -367,6 +368,7 @@ class TestTokenExchange:
             *((({"client": name}, "jwt"), {}, "the client of subject_token must be") for name in ODD_NAMES),
             ((len, "JWT"), {}, "subject_token_type must be a URI, or one of access_token"),
             ((len, "urn:a b"), {}, "subject_token_type must be a URI"),
+            ((len, "urn:a\x7f"), {}, "subject_token_type must be a URI"),
             ((len, None), {}, "subject_token_type must be a URI"),
             ((len, "jwt"), {"requested_token_type": ""}, "requested_token_type must be a URI"),
             ((len, "jwt"), {"actor_token": len}, "actor_token and actor_token_type go together"),
@@ -388,7 +390,35 @@ class TestTokenExchange:
         with pytest.raises(TokenRequestError, match="the subject token is empty, or holds blanks") as refused:
             fetch(management)
         assert value not in str(refused.value)
+        assert not refused.value.transient
         assert service.requests == []
+
+    def test_a_type_of_ones_own(self) -> None:
+        """Is any URI, as given; what it may consist of goes from ``!`` to ``~``."""
+        assert exchange(kind="urn:!~").subject.type == "urn:!~"
+
+    def test_tokens_that_the_answer_repeats_are_not_shown(
+        self, management: AccessTokenManagement, service: GrantingService
+    ) -> None:
+        """Neither the subject's nor the actor's."""
+        said = {"error": "invalid_target", "error_description": f"no {SUBJECT}, no T41NT-actor"}
+        service.script.append(answer(400, said))
+        add(management, service, exchange(actor_token=lambda: "T41NT-actor", actor_token_type="jwt"))
+        with pytest.raises(TokenEndpointError, match=r"no \*\*\*, no \*\*\*") as refused:
+            fetch(management)
+        assert "T41NT" not in f"{refused.value} {refused.value.response_text} {refused.value.error_description}"
+
+    def test_its_files_are_looked_at(self, tmp_path: Path) -> None:
+        """What they are stamped with differs after a change, so that a hold-off ends; other sources have no stamp."""
+        subject, actor = tmp_path / "subject", tmp_path / "actor"
+        actor.write_text("a")
+        grant = exchange({"file": subject}, actor_token={"file": actor}, actor_token_type="jwt")
+        assert grant.stamp() == (None, file_stamp(actor))
+        subject.write_text("s")
+        assert grant.stamp() == (file_stamp(subject), file_stamp(actor))
+        chained = exchange({"client": "first"}, "access_token", actor_token={"file": actor}, actor_token_type="jwt")
+        assert chained.stamp() == (file_stamp(actor),)
+        assert exchange().stamp() == (None,)
 
     def test_a_subject_that_cannot_be_read(
         self, management: AccessTokenManagement, service: GrantingService, tmp_path: Path
@@ -452,8 +482,9 @@ class TestChained:
     ) -> None:
         """Is told where the token is needed."""
         add(management, service, exchange({"client": "nobody"}, "access_token"))
-        with pytest.raises(TokenRequestError, match="the subject token: no token client is named 'nobody'"):
+        with pytest.raises(TokenRequestError, match="the subject token: no token client is named 'nobody'") as refused:
             fetch(management)
+        assert not refused.value.transient
 
     def test_a_client_of_a_resolver(self, management: AccessTokenManagement, service: GrantingService) -> None:
         """May be either of them."""

@@ -410,7 +410,7 @@ def test_a24_a_refusal_that_drips(
         release.set()
         assert time.monotonic() - started < PATIENCE
         assert api.connections == 2
-        assert answered.history[0].content in (b"", answered.history[0].content[:50])
+        assert answered.history[0].content == b""
 
 
 def test_f37_a_refusal_whose_body_hangs(management: AccessTokenManagement, monkeypatch: pytest.MonkeyPatch) -> None:
