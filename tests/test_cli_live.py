@@ -591,6 +591,18 @@ class TestAnIssuer:
         assert live(config) == 0
         assert "does not list" not in capsys.readouterr().out
 
+    def test_an_assertion_of_a_platform(
+        self, config: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        """Is a method that metadata list under no name of their own, so its absence is no warning."""
+        (tmp_path / "token").write_text(jwt_of({"sub": "worker"}))
+        (tmp_path / "token").chmod(0o600)
+        self.describe(config, server, token_endpoint_auth_methods_supported=["private_key_jwt"])
+        method = f'auth = "client_assertion"\nassertion = {{ file = "{tmp_path / "token"}" }}\n'
+        config.write_text(config.read_text().replace(f'client_secret = "{SECRET}"\n', method))
+        assert live(config) == 0
+        assert "does not list" not in capsys.readouterr().out
+
     def test_a_method_that_is_not_listed(
         self, config: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
     ) -> None:

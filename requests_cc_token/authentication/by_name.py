@@ -85,6 +85,12 @@ METHODS: Mapping[str, Method] = {
 }
 
 
+def is_in_metadata(method: str) -> bool:
+    """Whether servers that support the method say so by its name; a method of somebody's own they may not know."""
+    known = METHODS.get(method)
+    return known is not None and known.in_metadata
+
+
 @cache
 def keys_beside_auth() -> frozenset[str]:
     """Every key of a file that may stand beside ``auth`` and belongs to a method."""

@@ -7,6 +7,7 @@ import time
 import requests
 
 from requests_cc_token.authentication.assertions import unverified_claims
+from requests_cc_token.authentication.by_name import is_in_metadata
 from requests_cc_token.caches.protocol import TokenCache
 from requests_cc_token.caches.store import StoreTokenCache
 from requests_cc_token.clients import ClientCredentialsClient
@@ -111,9 +112,9 @@ class _Client:
             return None
         self._tell("ok", f"metadata of {shown_url(published.url)}", None, _seconds_since(begun))
         methods = published.texts("token_endpoint_auth_methods_supported")
-        # Metadata does not list "none" for clients whose grant is proof enough.
-        if methods and self._client.auth.method not in ("none", *methods):
-            self._tell("warning", f"it does not list {self._client.auth.method}; it lists {', '.join(methods)}")
+        method = self._client.auth.method
+        if methods and is_in_metadata(method) and method not in methods:
+            self._tell("warning", f"it does not list {method}; it lists {', '.join(methods)}")
         grants = published.texts("grant_types_supported")
         if grants and self._client.grant_type not in grants:
             self._tell("note", f"it does not list the grant {self._client.grant_type}; it lists {', '.join(grants)}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from requests_cc_token.authentication.by_name import METHODS
+from requests_cc_token.authentication.by_name import is_in_metadata
 from requests_cc_token.demand import Demand
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError, one_line
 from requests_cc_token.urls import check_endpoint, is_loopback, shown_url
@@ -83,7 +83,7 @@ class Metadata(NamedTuple):
         """
         auth = demand.client.auth
         problem = None
-        if _is_listed(auth.method) and not _in(auth.method, self.auth_methods):
+        if is_in_metadata(auth.method) and not _in(auth.method, self.auth_methods):
             problem = f"client authentication by {auth.method}; it offers {_listed(self.auth_methods)}"
         elif auth.algorithm is not None and not _in(auth.algorithm, self.signing_algorithms):
             problem = f"assertions signed by {auth.algorithm}; it offers {_listed(self.signing_algorithms)}"
@@ -206,9 +206,3 @@ def _in(name: str, offered: tuple[str, ...] | None) -> bool:
 
 def _listed(names: tuple[str, ...] | None) -> str:
     return one_line(", ".join(names or ()), 200) or "none"
-
-
-def _is_listed(method: str) -> bool:
-    """Whether servers that support the method say so by its name; a method of somebody's own they may not know."""
-    known = METHODS.get(method)
-    return known is not None and known.in_metadata
