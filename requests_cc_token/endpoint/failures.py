@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import traceback
 import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
@@ -68,10 +69,8 @@ def foreign(what: str, function: Callable[[], _T], client: str) -> _T:
         raise
     except Exception as error:
         kind = type(error).__name__
-        last = error.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        place = f"{frame.f_code.co_filename}:{line}"
     # Raised here, so that it does not bring the error along, which may hold anything.
     logger.error("token client %r: %s failed with %s at %s", client, what, kind, place)
     raise TokenRequestError(f"{what} failed unexpectedly ({kind}); the log says where", transient=False)
