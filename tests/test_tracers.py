@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from requests_cc_token import AccessTokenManagement
+from requests_cc_token.bounded_looks import Looks
 from requests_cc_token.tracers import SEGMENT, handed_on, in_a_trace
+
+from .scripted_server import PATIENCE
 
 
 def in_a_thread(work: Any) -> None:
@@ -118,6 +121,13 @@ def test_f44_a_token_request(recorder: Recorder, management: AccessTokenManageme
     with pytest.raises(Exception, match="could not be connected to"):
         management.service.get_access_token("asked")
     assert seen == [SEGMENT]
+
+
+def test_a_look_at_a_file_is_no_segment(recorder: Recorder) -> None:
+    """Calls look once in a second, and nobody wants to see that in a trace."""
+    recorder.set_trace_entity(Entity())
+    assert Looks().take("a", lambda: "seen", within=PATIENCE) == "seen"
+    assert recorder.begun == []
 
 
 @pytest.mark.parametrize("enabled", [True, False])
