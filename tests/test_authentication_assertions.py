@@ -409,7 +409,10 @@ def test_an_assertion_that_expires_at_no_moment_of_a_calendar(
     assert service.requests[-1].form["client_assertion"] == [given]
 
 
-@pytest.mark.parametrize("given", ["", " \n", "one.two", "one.two.three", "a.b.c.d", "a.é.c", "a.e30****.c"])
+@pytest.mark.parametrize(
+    "given",
+    ["", " \n", "one.two", "one.two.three", "a.b.c.d", "a.é.c", "a.e30****.c", "a.e30.\0", "é.e30.c", "a.e30.", ".e.c"],
+)
 def test_what_is_no_jwt_is_not_sent(
     management: AccessTokenManagement, service: StrictTokenService, given: str, tmp_path: Path
 ) -> None:
@@ -438,6 +441,30 @@ def test_an_assertion_of_another_type_is_taken_as_it_is(
     assert fetch(management) == "t"
     assert service.requests[0].form["client_assertion"] == ["PHNhbWw+"]
     assert service.requests[0].form["client_assertion_type"] == [kind]
+
+
+def test_a_file_that_is_no_text_is_not_sent(
+    management: AccessTokenManagement, service: StrictTokenService, tmp_path: Path
+) -> None:
+    """Whatever its type; the last one that was text is used meanwhile."""
+    from .scripted_server import token_answer
+
+    kind = "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"
+    path = tmp_path / "saml"
+    path.write_bytes(b"PHNhb\xff")
+    service.script.extend([token_answer("t"), token_answer("t")])
+    management.configure_backchannel(wait=())
+    add(management, service, auth=ClientAssertion({"file": path}, type=kind))
+    with pytest.raises(TokenRequestError, match="it is not UTF-8 text"):
+        fetch(management)
+    assert not service.requests
+    path.write_bytes(b"PHNhbWw+")
+    management.service.retry_at_once()
+    fetch(management)
+    path.write_bytes(b"\xff")
+    management.service.delete_access_token("w")
+    fetch(management)
+    assert [request.form["client_assertion"] for request in service.requests] == [["PHNhbWw+"]] * 2
 
 
 @pytest.mark.parametrize("source", ["a.b.c", {"env": "X"}, {"file": 7}, None, {}])

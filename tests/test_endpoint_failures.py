@@ -108,6 +108,11 @@ def test_the_lesser_limit_is_the_one_that_is_named(
             REFUSED.format("[SSL] tlsv13 Alert Certificate required"),
             True,
         ),
+        (
+            REQUESTS.SSLError(ssl.SSLError(1, "[SSL] sslv3 alert handshake failure")),
+            TLS.format("[SSL] sslv3 alert handshake failure"),
+            False,
+        ),
         (REQUESTS.ProxyError("said no"), PROXY.format("said no"), False),
         (
             REQUESTS.ProxyError("Tunnel connection failed: 407 No"),

@@ -301,7 +301,10 @@ class ClientAssertion(ClientAuthentication):
         return assertion
 
     def _checked_file(self, contents: tuple[bytes, ...]) -> str:
-        assertion = contents[0].decode("utf-8", "replace").strip()
+        try:
+            assertion = contents[0].decode("utf-8").strip()
+        except UnicodeError:
+            raise UnusableFileError("it is not UTF-8 text") from None
         problem = _problem(assertion, self.type)
         if problem is not None:
             raise UnusableFileError(f"it {problem}")
@@ -339,7 +342,7 @@ def _problem(assertion: str, kind: str) -> str | None:
 def unverified_claims(jwt: str) -> dict[str, Any] | None:
     """The claims of a JWT, without looking whether its signature is right; None for any other text."""
     parts = jwt.split(".")
-    if len(parts) != 3 or not all(parts) or not _BASE64URL.issuperset(parts[1]):
+    if len(parts) != 3 or not all(part and _BASE64URL.issuperset(part) for part in parts):
         return None
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
