@@ -75,7 +75,24 @@ def test_a_key_with_a_certificate(kind: str, tmp_path: Path, capsys: pytest.Capt
     out = capsys.readouterr().out
     assert made["certificate"]["pem"] in out
     assert f"certificate, SHA-1: {made['certificate']['sha1']}\n" in out
+    ends = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(made["certificate"]["expires_at"]))
+    assert out.endswith(f"certificate, ends: {ends}\n")
     assert "PRIVATE" not in out
+
+
+def test_the_certificate_of_the_key_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not that of an authority before it; and where there are only those of other keys, that is said."""
+    other, own, both, wrong = (tmp_path / name for name in ("other.pem", "own.pem", "both.pem", "wrong.pem"))
+    for path in (other, own):
+        assert run(["keys", "new", str(path), "--certificate", "worker", "--json"]) == 0
+        made = json.loads(capsys.readouterr().out)
+    foreign = other.read_bytes().partition(b"-----BEGIN CERTIFICATE")[1:]
+    both.write_bytes(b"".join(foreign) + own.read_bytes())
+    assert run(["keys", "show", str(both), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == made
+    wrong.write_bytes(own.read_bytes().partition(b"-----BEGIN CERTIFICATE")[0] + b"".join(foreign))
+    assert run(["keys", "show", str(wrong)]) == 2
+    assert f"{wrong}: the certificate in it is that of another key" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65])

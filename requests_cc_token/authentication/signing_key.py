@@ -17,6 +17,7 @@ from requests_cc_token.secret_source import SecretLike, SecretSource, fingerprin
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
     from joserfc.jws import JWSRegistry
 
 #: The asymmetric algorithms (RFC 7518 section 3.1, RFC 8037, RFC 9864), and the key that each wants.
@@ -265,11 +266,14 @@ def _loaded(content: bytes, password: bytes | None, algorithm: str | None, key_i
     if kind == "Ed25519" and not _belongs_together(key):
         raise UnusableFileError("its public part is that of another key")
     public = {n: v for n, v in key.as_dict(private=False).items() if n in ("kty", "crv", "x", "y", "n", "e")}
-    return SigningKey(key, algorithm, key_id, public, None if is_jwk else _certificate_of(key, content))
+    certificate = None if is_jwk else certificate_of(key.public_key, content)
+    return SigningKey(
+        key, algorithm, key_id, public, None if certificate is None else thumbprint_of(certificate)
+    )
 
 
-def _certificate_of(key: Any, content: bytes) -> str | None:
-    """``x5t#S256`` of the key's certificate (RFC 7515 section 4.1.8), which those of authorities may surround.
+def certificate_of(public_key: Any, content: bytes) -> Certificate | None:
+    """The key's certificate in PEM (RFC 7515 section 4.1.8), which those of authorities may surround.
 
     None where there are no certificates. Where there are others only, the wrong two were put together, or a file is in
     the middle of a rotation: ``UnusableFileError``.
@@ -286,11 +290,18 @@ def _certificate_of(key: Any, content: bytes) -> str | None:
     except ValueError:
         raise UnusableFileError("the certificate in it cannot be read") from None
     encoding = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    wanted = key.private_key.public_key().public_bytes(*encoding)
+    wanted = public_key.public_bytes(*encoding)
     for certificate in certificates:
         if certificate.public_key().public_bytes(*encoding) == wanted:
-            return sha256_url(certificate.public_bytes(Encoding.DER))
+            return certificate
     raise UnusableFileError("the certificate in it is that of another key; put the one of this key beside it")
+
+
+def thumbprint_of(certificate: Certificate) -> str:
+    """``x5t#S256`` of a certificate."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return sha256_url(certificate.public_bytes(Encoding.DER))
 
 
 def _misfit(kind: str, algorithm: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from requests_cc_token.watched_files import UnusableFileError
+
 from .options import option, typed
 from .report import json_of
 
@@ -65,6 +67,8 @@ def show(file: str, json: bool) -> None:
             _show(import_key(content, kind), content, as_json=json)
         except (JoseError, ValueError, TypeError):
             continue
+        except UnusableFileError as error:
+            raise click.UsageError(f"{file}: {error}") from None
         return
     raise click.UsageError(f"{file} holds no key that can be read without a password")
 
@@ -73,7 +77,7 @@ def _show(key: Any, content: bytes, *, as_json: bool) -> None:
     thumbprint = key.thumbprint()
     jwks = {"keys": [{**key.as_dict(private=False), "kid": thumbprint, "use": "sig"}]}
     pem = key.as_pem(private=False).decode()
-    certificate = _certificate_in(content)
+    certificate = _certificate_of(key, content)
     if as_json:
         click.echo(json_of({"jwks": jwks, "pem": pem, "thumbprint": thumbprint, "certificate": certificate}))
         return
@@ -84,25 +88,28 @@ def _show(key: Any, content: bytes, *, as_json: bool) -> None:
         click.echo(certificate["pem"], nl=False)
         for name, told in (("SHA-1", "sha1"), ("SHA-256", "sha256"), ("x5t#S256", "x5t#S256")):
             click.echo(f"certificate, {name}: {certificate[told]}")
+        ends = datetime.fromtimestamp(certificate["expires_at"], timezone.utc)
+        click.echo(f"certificate, ends: {ends:%Y-%m-%d %H:%M} UTC")
 
 
-def _certificate_in(content: bytes) -> dict[str, Any] | None:
-    """The first certificate of a PEM file, and by what token services know it; None where there is none."""
-    from cryptography import x509
+def _certificate_of(key: Any, content: bytes) -> dict[str, Any] | None:
+    """The key's certificate in a PEM file, and by what token services know it; None where there is none.
+
+    Raises ``UnusableFileError`` where those in it are none of this key.
+    """
     from cryptography.hazmat.primitives.hashes import SHA1, SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    from requests_cc_token.authentication.signing_key import sha256_url
+    from requests_cc_token.authentication.signing_key import certificate_of, thumbprint_of
 
-    begin = content.find(b"-----BEGIN CERTIFICATE-----")
-    if begin < 0:
+    certificate = certificate_of(key.public_key, content)
+    if certificate is None:
         return None
-    certificate = x509.load_pem_x509_certificate(content[begin:])
     return {
         "pem": certificate.public_bytes(Encoding.PEM).decode(),
         "sha1": certificate.fingerprint(SHA1()).hex().upper(),  # noqa: S303 - it is how Entra names certificates
         "sha256": certificate.fingerprint(SHA256()).hex().upper(),
-        "x5t#S256": sha256_url(certificate.public_bytes(Encoding.DER)),
+        "x5t#S256": thumbprint_of(certificate),
         "expires_at": round(certificate.not_valid_after_utc.timestamp()),
     }
 
