@@ -334,6 +334,9 @@ class AccessTokenManagement:
         other hosts or paths, and for plain http.
         """
         mount = Mount(prefix, allow_http=allow_http)
+        # By what it can do: who replaces the class, as some tracers do, has sessions of another one.
+        if isinstance(session, type) or not callable(getattr(session, "mount", None)):
+            raise ConfigurationError(f"mount: session must be a requests.Session, not {type(session).__name__}")
         adapter = AccessTokenAdapter(
             self.service, client, prefix=prefix, inner=inner, allow_http=allow_http, **adapter_options
         )

@@ -367,6 +367,12 @@ def checked_renew_on(given: Any, what: str) -> frozenset[int] | Callable[[reques
 
 def check_adapter(given: object, what: str) -> None:
     """Raise ``ConfigurationError`` for what is no transport adapter."""
+    if callable(getattr(given, "mount", None)):
+        # Its ``send`` follows redirects: with the token, and out of the mount.
+        raise ConfigurationError(
+            f"{what} must be a transport adapter of requests, not a session, which would follow redirects with the "
+            "token; give its adapter: session.get_adapter(prefix)"
+        )
     if not callable(getattr(given, "send", None)):
         raise ConfigurationError(f"{what} must be a transport adapter of requests, not {type(given).__name__}")
 

@@ -744,6 +744,7 @@ def test_a_unix_socket(mounted: Mounted, tmp_path: Path, monkeypatch: pytest.Mon
     ("options", "sentence"),
     [
         ({"inner": "https://"}, "AccessTokenAdapter: inner must be a transport adapter of requests, not str"),
+        ({"inner": requests.Session()}, "not a session, which would follow redirects with the token; give its adapter"),
         ({"client": ["worker"]}, "AccessTokenAdapter: the name of a token client must be printable text"),
     ],
 )
@@ -751,6 +752,13 @@ def test_options_that_cannot_work(management: AccessTokenManagement, options: di
     """Are refused when the adapter is made, not at the first call."""
     with pytest.raises(ConfigurationError, match=re.escape(sentence)):
         management.mount(requests.Session(), "https://api.example.com/", **options)
+
+
+@pytest.mark.parametrize("session", [None, requests.Session, HTTPAdapter()])
+def test_what_is_no_session(management: AccessTokenManagement, session: Any) -> None:
+    """Is refused by its kind, before anything is mounted."""
+    with pytest.raises(ConfigurationError, match=r"mount: session must be a requests\.Session, not \w+"):
+        management.mount(session, "https://api.example.com/")
 
 
 def test_options_belong_to_who_sends(management: AccessTokenManagement, api: ProtectedApi) -> None:

@@ -309,7 +309,9 @@ def test_sessions_of_tenants(management: AccessTokenManagement, token_service: T
         ({"inner": "https://"}, "inner must be a transport adapter of requests, not str"),
         ({"adapters": HTTPAdapter()}, "adapters must be a mapping of prefixes to adapters"),
         ({"adapters": {5: HTTPAdapter()}}, "adapters must be a mapping of prefixes to adapters"),
+        ({"inner": requests.Session()}, "inner must be a transport adapter of requests, not a session"),
         ({"adapters": {"https://a.test/": 5}}, "adapters: 'https://a.test/' must be a transport adapter of requests"),
+        ({"adapters": {"https://a.test/": requests.Session()}}, "'https://a.test/' must be a transport adapter"),
     ],
 )
 def test_sessions_that_cannot_work(management: AccessTokenManagement, options: dict[str, Any], sentence: str) -> None:
