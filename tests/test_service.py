@@ -724,7 +724,14 @@ class TestBounds:
         one, two = TokenRequestParameters(scope="one"), TokenRequestParameters(scope="two")
         for parameters in (one, two, one, two):
             harness.get(parameters=parameters)
+            harness.until_landed()
         assert harness.requests == 2
+        assert [event.source for event in harness.events if event.kind == "obtained"] == [
+            "service",
+            "service",
+            "shared cache",
+            "shared cache",
+        ]
 
 
 class BrokenCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,10 @@ from requests_cc_token import (
 )
 from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock
+from requests_cc_token.token_source import CACHE_COOL_DOWN
 
 from .fetch_threads import FetchThreads
+from .forked import in_child
 from .scripted_server import PATIENCE, ScriptedServer, error_answer, token_answer
 
 
@@ -58,6 +61,7 @@ class ToldCache:
         self.at_deletion: Callable[[], object] = lambda: None
 
     def get(self, key: str) -> AccessToken | None:
+        self.log.append("get")
         return self.token
 
     def set(self, key: str, token: AccessToken) -> None:
@@ -242,6 +246,36 @@ def test_a_child_forked_amid_a_warning_leaves_a_broken_store_alone(
     management.service.get_access_token(parameters=TokenRequestParameters(force_renewal=True))
     until_landed()
     assert cache.log == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_amid_a_warning(management: AccessTokenManagement, cache: ToldCache, clock: ManualClock) -> None:
+    """The child finds the store broken by itself, and leaves it alone."""
+    source = management.service._source
+    cache.tell(True, failing=True)
+
+    def child() -> None:
+        assert management.service.get_access_token().value == "own-1"
+        until_landed()
+        assert source._down_until == clock.monotonic() + CACHE_COOL_DOWN
+
+    with source._warning:
+        in_child(child)
+
+
+def test_a_token_that_came_before_the_store_went_down_is_used(
+    management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer, clock: ManualClock
+) -> None:
+    """While this fetch waited for its turn, another call saw the store fail; what the wait has brought is here."""
+    source = management.service._source
+
+    def goes_down() -> None:
+        source._down_until = clock.monotonic() + CACHE_COOL_DOWN
+
+    cache.at_lease = goes_down
+    cache.tell(False, stored(clock, "theirs"))
+    assert management.service.get_access_token().value == "theirs"
+    assert not server.requests
 
 
 def test_a_store_that_gives_no_turn(
