@@ -217,8 +217,6 @@ class TokenPolicy:
     def _note_accepted(self, token: AccessToken, response: requests.Response, challenges: Challenges) -> None:
         """Tell the service of a token that the API took. A 401 does not say that, and a 5xx says nothing of it."""
         status = response.status_code
-        if token is self._accepted and status < 400:
-            return
         if status in (401, 403):
             said = said_of(token, challenges)
             if said is not None and said.error == "insufficient_scope":
@@ -358,7 +356,7 @@ def checked_renew_on(given: Any, what: str) -> frozenset[int] | Callable[[reques
         return predicate
     if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
         statuses = list(given)
-        if all(isinstance(s, int) and not isinstance(s, bool) and 400 <= s <= 599 for s in statuses):
+        if all(isinstance(s, int) and 400 <= s <= 599 for s in statuses):
             return frozenset(statuses)
     raise ConfigurationError(
         f"{what}: renew_on must be several statuses from 400 to 599, (401,) for example, or a function of the response"

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,6 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from requests_cc_token import (
+    NO_TOKEN,
     AccessToken,
     AccessTokenAdapter,
     AccessTokenManagement,
@@ -25,6 +27,7 @@ from requests_cc_token import (
     ConfigurationError,
     DPoPKey,
     TokenRequestError,
+    TokenRequestParameters,
     resend,
 )
 from requests_cc_token.authentication.dpop import Nonces
@@ -57,6 +60,7 @@ class Tokens:
     said: list[Challenge | None] = field(default_factory=list)
     api_nonces: Nonces = field(default_factory=Nonces)
     timeouts: list[float | None] = field(default_factory=list)
+    patience: list[float | None] = field(default_factory=list)
     fails: bool = False
     same_again: bool = False
 
@@ -64,6 +68,7 @@ class Tokens:
         self, client: Any, parameters: Any, *, timeout: float | None, token_patience: Any
     ) -> AccessToken:
         self.timeouts.append(timeout)
+        self.patience.append(token_patience)
         if self.fails:
             raise TokenRequestError("token client 'w': no", client="w")
         binding = Binding(KEY, None) if self.token_type == "DPoP" else None
@@ -110,6 +115,67 @@ def play(
 
     request = prepared(data)
     return send_tries(policy(tokens, **options).tries(request, 5.0), send, request.body), tried
+
+
+# Who gets a token
+
+
+@pytest.mark.parametrize(
+    ("given", "keep", "authorized"),
+    [
+        ({}, True, True),
+        ({"auth": NO_TOKEN}, True, False),
+        ({"auth": NO_TOKEN}, False, False),
+        ({"auth": TokenRequestParameters(scope="s")}, True, True),
+        ({"hooks": {"response": [lambda response, **options: None]}}, True, True),
+        ({"headers": {"Authorization": "Bearer mine"}}, True, False),
+        ({"headers": {"Authorization": "Bearer mine"}}, False, True),
+        ({"headers": {"Authorization": b"Bearer mine"}}, True, False),
+        ({"headers": {"Authorization": "Basic dXNlcjpwYXNz"}}, True, True),
+        ({"headers": {"Authorization": "Basic dXNlcjpvdGhlcg=="}}, True, False),
+        ({"url": "https://api.example.com/v2/things"}, True, False),
+        ({"url": "https://api.example.com/v2/things"}, False, False),
+        ({"url": "https://evil.test/v1/things"}, True, False),
+    ],
+)
+def test_which_requests_are_authorized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], keep: bool, authorized: bool
+) -> None:
+    """Those under the prefix, unless the caller says no, or has a header that requests did not take from .netrc."""
+    (tmp_path / "netrc").write_text("machine api.example.com login user password pass")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    request = requests.Request("GET", **{"url": URL, **given}).prepare()
+    assert policy(Tokens(), keep_authorization=keep).authorizes(request) is authorized
+
+
+def test_a_request_without_a_url_gets_no_token() -> None:
+    """Nobody knows where it goes."""
+    request = prepared()
+    request.url = None
+    assert policy(Tokens()).authorizes(request) is False
+
+
+@pytest.mark.parametrize(
+    ("token_type", "binding", "key"),
+    [
+        ("Bearer", None, None),
+        ("DPoP", None, None),
+        ("Bearer", Binding(KEY, None), None),
+        ("DPoP", Binding(None, None), None),
+        ("DPoP", Binding(KEY, None), KEY),
+    ],
+)
+def test_which_tries_prove_a_key(token_type: str, binding: Binding | None, key: object) -> None:
+    """Those of a token that the service bound to the key; one that came as a Bearer token is sent as such."""
+    assert Try(AccessToken("t", token_type, expires_at=0.0, binding=binding)).dpop is key
+
+
+@pytest.mark.parametrize("name", ["", 5, b"w"])
+def test_what_is_no_name_of_a_client(name: Any) -> None:
+    """It is refused where it is given; None is the only client."""
+    with pytest.raises(ConfigurationError, match=r"^x: the name of a token client must be"):
+        TokenPolicy(cast("AccessTokenService", Tokens()), name, MOUNT, what="x")
+    assert TokenPolicy(cast("AccessTokenService", Tokens()), None, MOUNT, what="x").client is None
 
 
 # Tries and history
@@ -169,6 +235,29 @@ def test_a_nonce_follows_a_renewal() -> None:
     assert [r.body for r in api.requests[1:]] == [b"body"] * 3
 
 
+TWO, ELSE = {"DPoP-Nonce": "n2"}, {"WWW-Authenticate": NONCE["WWW-Authenticate"]}
+
+
+@pytest.mark.parametrize(
+    ("token_type", "answers", "tried", "nonce"),
+    [
+        ("DPoP", [(400, NONCE)], [("t1", None)], "n1"),
+        ("DPoP", [(401, ELSE)], [("t1", None)], None),
+        ("DPoP", [(401, {**INVALID, "DPoP-Nonce": "n1"}), (200, {})], [("t1", None), ("t2", "n1")], "n1"),
+        ("DPoP", [(401, NONCE), (200, TWO)], [("t1", None), ("t1", "n1")], "n2"),
+        ("DPoP", [(200, TWO)], [("t1", None)], "n2"),
+        ("Bearer", [(401, NONCE)], [("t1", None)], None),
+    ],
+)
+def test_when_a_nonce_is_an_answer(
+    token_type: str, answers: list[Any], tried: list[tuple[str, str | None]], nonce: str | None
+) -> None:
+    """Where a 401 asks for one, and gives it, for a token bound to a key; each that is given is kept for the next."""
+    tokens = Tokens(token_type)
+    assert play(tokens, [response(*each) for each in answers])[1] == tried
+    assert tokens.api_nonces.get(URL) == nonce
+
+
 @pytest.mark.parametrize("said", [["nonce"], ["bare"], ["invalid", "nonce"], ["nonce", "invalid"]])
 def test_a_body_without_a_position_is_sent_once(said: list[str]) -> None:
     """Its refusal is the answer; the token is renewed, or the nonce kept, for the next request."""
@@ -180,8 +269,8 @@ def test_a_body_without_a_position_is_sent_once(said: list[str]) -> None:
     assert (tokens.api_nonces.get(URL) == "n1") == (said[0] == "nonce")
 
 
-def test_no_new_token_leaves_the_refusal() -> None:
-    """Where the renewal fails, or brings the same token again, the 401 is the answer."""
+def test_no_new_token_leaves_the_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the renewal fails, which is logged, or brings the same token again, the 401 is the answer."""
     for options in ({"fails": True}, {"same_again": True}):
         tokens, refusal = Tokens(), response(401)
         tries = policy(tokens).tries(prepared(), 5.0)
@@ -191,6 +280,9 @@ def test_no_new_token_leaves_the_refusal() -> None:
             tries.send(refusal)
         assert tokens.rejected == ["t1"]
         assert tokens.timeouts == [5.0, 5.0]
+    assert caplog.messages == [
+        "token client 'w': the API answered 401 and the token could not be renewed: token client 'w': no"
+    ]
 
 
 def test_a_token_that_is_known_already() -> None:
@@ -227,11 +319,18 @@ def says_expired(answered: requests.Response) -> bool:
         ((401, 419), 419, {}, True, False),
         ([403], 403, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, True, False),
         ([403], 403, {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}, False, False),
+        ([403], 403, {"WWW-Authenticate": 'Bearer error="invalid_request"'}, False, False),
+        ([403], 403, {"WWW-Authenticate": 'DPoP error="invalid_dpop_proof"'}, False, False),
+        ([403], 403, {"WWW-Authenticate": 'DPoP error="use_dpop_nonce"'}, False, False),
+        ([403], 403, {"WWW-Authenticate": 'Bearer error="insufficient_scope", DPoP error="other"'}, True, False),
         ([403], 401, {}, False, False),
         ((), 401, {}, False, False),
         (range(400, 500), 404, {}, True, False),
         ((401,), 500, {}, False, False),
         ((401,), 404, {}, False, True),
+        ((401,), 499, {}, False, True),
+        ((400, 599), 400, {}, True, False),
+        ((400, 599), 599, {}, True, False),
         (says_expired, 400, {"X-Reason": "expired"}, True, False),
         (says_expired, 200, {"X-Reason": "expired"}, True, False),
         (says_expired, 400, {}, False, True),
@@ -246,6 +345,51 @@ def test_renew_on(renew_on: Any, status: int, headers: dict[str, str], renewed: 
     assert answered.status_code == (204 if renewed else status)
     assert tokens.rejected == (["t1"] if renewed else [])
     assert tokens.accepted == (["t2"] if renewed else ["t1"] if accepted else [])
+
+
+def test_a_token_that_is_refused_by_a_function_twice_is_not_accepted() -> None:
+    """Its word counts for the second token as for the first."""
+    tokens, said = Tokens(), (400, {"X-Reason": "expired"})
+    play(tokens, [response(*said), response(*said)], renew_on=says_expired)
+    assert (tokens.rejected, tokens.accepted) == (["t1"], [])
+
+
+def test_that_a_token_is_accepted_is_told_once() -> None:
+    """Not for each answer, whatever it is; another token is another one."""
+    tokens, known = Tokens(), [AccessToken(name, expires_at=0.0) for name in ("one", "two")]
+    made = policy(tokens)
+    for token, status in ((known[0], 200), (known[0], 404), (known[0], 204), (known[1], 200), (known[1], 500)):
+        answered = response(status)
+        send_tries(made.tries(prepared(), None, token), lambda attempt, answered=answered: answered, None)  # type: ignore[misc]
+    assert tokens.accepted == ["one", "two"]
+
+
+def test_what_is_said_of_a_request_that_leads_elsewhere(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, and only where the token may have been expected: at the same host."""
+    made = policy(Tokens())
+    for url in ("https://elsewhere.test/v1/x", "https://api.example.com/v2/x?t=T41NT", "https://api.example.com/x"):
+        assert not made.authorizes(requests.Request("GET", url).prepare())
+    (message,) = caplog.messages
+    assert message == (
+        "token client 'w': a request to https://api.example.com/v2/x carries no token, it is not under "
+        "https://api.example.com/v1/"
+    )
+
+
+def test_what_is_said_of_a_header_that_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing where there is none of the caller's: no header at all, or the token's own."""
+    made, tokens = policy(Tokens()), Tokens()
+    made.warn_of_authorization(prepared())
+    carries = prepared()
+    carries.headers = made.headers(carries, next(policy(tokens).tries(carries, None)))
+    assert carries.headers["Authorization"] == "Bearer t1"
+    made.warn_of_authorization(carries)
+    elsewhere = requests.Request("GET", "https://api.example.com/v2/", headers={"Authorization": "x"}).prepare()
+    made.warn_of_authorization(elsewhere)
+    assert caplog.messages == []
+    for _ in range(2):
+        made.warn_of_authorization(prepared(headers={"Authorization": "x"}))
+    assert len(caplog.messages) == 1
 
 
 WIDER = 'error="insufficient_scope", scope="pay"'
@@ -279,7 +423,9 @@ def test_what_a_challenge_says_is_told(status: int, header: str | None, told: li
     assert tokens.said == told * 2
 
 
-@pytest.mark.parametrize("wrong", [401, "401", b"401", None, [401.0], ["401"], [True], [200], [600], [None]], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [401, "401", b"401", "", b"", None, [401.0], ["401"], [True], [399], [600], [None]], ids=repr
+)
 def test_what_is_no_renew_on(wrong: Any) -> None:
     """Anything else is refused where it is described."""
     with pytest.raises(ConfigurationError, match=r"^x: renew_on must be several statuses from 400 to 599, \(401,\)"):
@@ -291,6 +437,13 @@ def test_options_that_are_refused(option: str) -> None:
     """Each names itself."""
     with pytest.raises(ConfigurationError, match=f"^x: {option} must be "):
         policy(Tokens(), **{option: "no"})
+
+
+def test_patience_of_no_time_is_none() -> None:
+    """Zero seconds are a number of seconds."""
+    tokens = Tokens()
+    next(policy(tokens, token_patience=0).tries(prepared(), 5.0))
+    assert tokens.patience == [0.0]
 
 
 def test_a_policy_travels_without_a_token() -> None:
