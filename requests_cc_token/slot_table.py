@@ -42,10 +42,12 @@ class SlotTable:
         key = demand.cache_key if known is None else known.key
 
         def found() -> Slot:
-            # pop and insert, both under the lock: statistics and revocation walk the table and must find every slot.
-            slot = self._recent.pop(demand, None) or self._by_key.get(key)
+            slot = self._by_key.get(key)
             if slot is None:
                 slot = self._by_key[key] = Slot(key, Asked.of(demand), demand.binding)
+            # Out, and in at the end, both under the lock: statistics and revocation walk the table and must find every
+            # slot.
+            self._recent.pop(demand, None)
             self._recent[demand] = slot
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]

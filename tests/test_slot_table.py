@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -64,3 +65,48 @@ def test_a_demand_that_is_pushed_out_while_it_is_looked_up(
     assert [slot.asked.scope for slot in slots] == ["one", "two"]
     for slot in slots:
         assert table.slot_of(AccessToken("t", expires_at=0.0, key=slot.key)) is slot
+
+
+def test_the_least_recently_used_demand_goes_first(table: SlotTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Used again it is the last to go, and its slot is still the same; so is that of one which asks for the same."""
+    monkeypatch.setattr("requests_cc_token.slot_table.MAX_RECENT", 2)
+    one = slot_of(table, demand("one"))
+    slot_of(table, demand("two"))
+    assert slot_of(table, demand("one")) is one
+    slot_of(table, demand("three"))
+    assert [table.known(demand(scope)) is not None for scope in ("one", "two", "three")] == [True, False, True]
+    twin = Demand.of(replace(CLIENT, name="twin"), TokenRequestParameters(scope="one"))
+    assert slot_of(table, twin) is one
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_fixed", "is_registered", "noted"),
+    [
+        (None, True, True, True),
+        (TokenRequestParameters(), True, True, False),
+        (None, False, True, False),
+        (None, True, False, False),
+    ],
+)
+def test_which_slots_are_found_by_name(
+    table: SlotTable, parameters: TokenRequestParameters | None, is_fixed: bool, is_registered: bool, noted: bool
+) -> None:
+    """That of a registered client without overrides, whose key and certificate are not in files."""
+    client = CLIENT if is_fixed else replace(CLIENT, cert=cast("Any", "cert.pem"))
+    assert client.is_fixed is is_fixed
+    slot = table.slot_for(Demand(client, parameters, None, None), "w", lambda: is_registered)
+    assert table.by_name == ({"w": slot} if noted else {})
+    table.clear()
+    assert (table.by_name, table.known(Demand(client, parameters, None, None))) == ({}, None)
+
+
+def test_which_tokens_are_held(table: SlotTable) -> None:
+    """Those that may be used at this moment, once each, with what they were asked for by."""
+    tokens = {}
+    for scope, hard in (("dead", 9.0), ("at its end", 10.0), ("alive", 10.1)):
+        slot = slot_of(table, demand(scope))
+        slot.token = tokens[scope] = AccessToken(scope, expires_at=0.0, soft_expiry=hard, hard_expiry=hard)
+    slot_of(table, demand("none"))
+    twin = Demand.of(replace(CLIENT, name="twin"), TokenRequestParameters(scope="alive"))
+    slot_of(table, twin)
+    assert table.held_tokens(10.0) == [(twin, tokens["alive"])]
