@@ -161,7 +161,7 @@ def test_a_key_in_the_environment(
         (EC.as_pem(private=False), {}, "it is a public key or certificate; the private key has to be in it"),
         (pem(EC), {"algorithm": "RS256"}, "algorithm='RS256' does not fit it, but ES256 does"),
         (pem(RSA, "T41NT-passphrase"), {}, "it is encrypted, so give its password="),
-        (pem(RSA, "T41NT-passphrase"), {"password": "wrong"}, "it is no private key that can be read"),
+        (pem(RSA, "T41NT-passphrase"), {"password": "wrong"}, "it is encrypted, and the password does not fit"),
         (pem(RSA, "T41NT-passphrase"), {"password": {"env": "NOBODY_SET_IT"}}, "NOBODY_SET_IT is not set"),
         (7, {}, "it must be PEM, a JWK, or"),
         ({"file": 7}, {}, "needs a path"),

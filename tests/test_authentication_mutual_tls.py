@@ -17,6 +17,7 @@ import pytest
 import requests
 import trustme
 from cryptography.hazmat.primitives import serialization
+from joserfc.jwk import RSAKey
 from requests.adapters import HTTPAdapter
 
 from requests_cc_token import (
@@ -135,10 +136,27 @@ def test_an_encrypted_key(
     )
     add(management, service, auth=TlsClientAuth(files.cert, path, password="T41NT-passphrase"))
     assert management.service.get_access_token("w").value == "T41NT-token-1"
-    for password in (None, "wrong", {"env": "NOBODY_SET_IT"}):
-        with pytest.raises(TokenRequestError, match=r"not usable|NOBODY_SET_IT is not set") as refused:
+    for password, said in (
+        (None, "it is encrypted, so give its password="),
+        ("wrong", "it is encrypted, and the password does not fit, or the file is damaged"),
+        ({"env": "NOBODY_SET_IT"}, "NOBODY_SET_IT is not set"),
+    ):
+        with pytest.raises(TokenRequestError, match=said) as refused:
             ClientCertificate(files.cert, path, password=password).current()
         assert "T41NT" not in str(refused.value)
+
+
+def test_a_key_that_is_none(authority: Authority, tmp_path: Path) -> None:
+    """A certificate without its key, beside a key of another kind, and beside nonsense: the message says which."""
+    files, path = authority.issue("keyless"), tmp_path / "other.key"
+    for content, said in (
+        (files.cert_pem, "there is no private key in it"),
+        (RSAKey.generate_key(2048).as_pem(private=True), "certificate and key do not belong together"),
+        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", r"not usable \(\w+\)"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(TokenRequestError, match=said):
+            ClientCertificate(files.cert, path).current()
 
 
 def test_tokens_bound_with_another_method(world: World) -> None:

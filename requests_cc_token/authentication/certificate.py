@@ -21,7 +21,7 @@ from requests_cc_token.tls_contexts import TLSContexts
 from requests_cc_token.tracebacks import sealed
 from requests_cc_token.watched_files import UnusableFileError, WatchedFiles, is_path, read_regular
 
-from .signing_key import thumbprint_of_pem
+from .signing_key import ENCRYPTED, UNDECRYPTED, thumbprint_of_pem
 
 #: TLS contexts made with a certificate when it is read: one for the token endpoint, one for the API. They go on
 #: working while the files are being replaced.
@@ -75,11 +75,22 @@ class ClientCertificate:
                 raise UnusableFileError("there is no certificate in it")
             return LoadedCertificate.load(self._pair, self._password, thumbprint)
         except (ssl.SSLError, ValueError) as error:
-            reason = getattr(error, "reason", None)
-            what = "certificate and key do not belong together" if reason == "KEY_VALUES_MISMATCH" else "not usable"
-            raise UnusableFileError(f"{what} ({reason or type(error).__name__})") from None
+            raise UnusableFileError(_reason(error, contents[-1], self._password)) from None
         except TokenRequestError as error:
             raise UnusableFileError(str(error)) from None
+
+
+def _reason(error: Exception, key: bytes, password: SecretSource | None) -> str:
+    """Why a certificate and its key cannot be used; OpenSSL says of most faults that there is one."""
+    reason = getattr(error, "reason", None)
+    # The others where they are not even of one kind.
+    if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+        return f"certificate and key do not belong together ({reason})"
+    if b"PRIVATE KEY" not in key:
+        return "there is no private key in it"
+    if b"ENCRYPTED" in key:
+        return ENCRYPTED if password is None else UNDECRYPTED
+    return f"not usable ({reason or type(error).__name__})"
 
 
 #: A file that holds certificate and key, the two of them, or a mapping of what ``ClientCertificate`` takes.

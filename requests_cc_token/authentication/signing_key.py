@@ -37,6 +37,10 @@ _USUAL_ALGORITHM = {"RSA": "RS256", "EC P-256": "ES256", "EC P-384": "ES384", "E
 
 _CERTIFICATE_BEGINS, _CERTIFICATE_ENDS = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
+#: What is wrong with an encrypted key, for signing and for TLS.
+ENCRYPTED = "it is encrypted, so give its password="
+UNDECRYPTED = "it is encrypted, and the password does not fit, or the file is damaged"
+
 _EXTRA = "needs joserfc: pip install requests_cc_token[jose]"
 
 
@@ -343,8 +347,13 @@ def _native(content: bytes, password: bytes | None) -> tuple[str, Any]:
         raise UnusableFileError(_instead_of_a_key(content))
     encrypted = b"ENCRYPTED" in content
     if encrypted and password is None:
-        raise UnusableFileError("it is encrypted, so give its password=")
-    native: Any = serialization.load_pem_private_key(content, password if encrypted else None)
+        raise UnusableFileError(ENCRYPTED)
+    try:
+        native: Any = serialization.load_pem_private_key(content, password if encrypted else None)
+    except ValueError:
+        if encrypted:
+            raise UnusableFileError(UNDECRYPTED) from None
+        raise
     curves = {"secp256r1": "EC P-256", "secp384r1": "EC P-384", "secp521r1": "EC P-521"}
     if isinstance(native, rsa.RSAPrivateKey):
         kind = "RSA"
