@@ -104,14 +104,15 @@ class AccessTokenAuth(AuthBase):
         if isinstance(sent, AuthorizedHeaders) and sent.carry_the_token:
             tries = self._policy.tries(request, options.get("timeout"), sent.token)
             send = self._sender(response, request, sent.position, options)
-            answered = send_tries(tries, send, request.body, first=(response, sent.position))
+            answered = send_tries(tries, send, request.body, self._policy.about, first=(response, sent.position))
         elif isinstance(request.body, (bytes, str, type(None))) and self._policy.is_refusal(
             response, challenges_of(response)
         ):
             # requests has put the body back before this hop, so it starts at its beginning.
             drain(response)
             tries = self._policy.tries(request, options.get("timeout"))
-            answered = send_tries(tries, self._sender(response, request, 0, options), request.body)
+            send = self._sender(response, request, 0, options)
+            answered = send_tries(tries, send, request.body, self._policy.about)
             answered.history.insert(0, response)
         else:
             return response

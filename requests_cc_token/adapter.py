@@ -172,7 +172,12 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         if options["proxies"]:
             options = {**options, "proxies": proxies_that_see_no_secret(request.url or "", options["proxies"])}
         tries = self._policy.tries(request, options["timeout"])
-        return send_tries(tries, lambda attempt: self._send_try(attempt, request, options, sender), request.body)
+        return send_tries(
+            tries,
+            lambda attempt: self._send_try(attempt, request, options, sender),
+            request.body,
+            self._policy.about,
+        )
 
     def _send_try(
         self, attempt: Try, request: requests.PreparedRequest, options: dict[str, Any], sender: Sender | None

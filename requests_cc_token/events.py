@@ -45,7 +45,8 @@ class TokenEvent:
 
     - ``"requested"``: a request is about to be sent to the token service; ``attempt`` counts the tries of a fetch
       from 1. From the second try on, ``error`` is the failure of the one before and ``waited`` the pause since then
-    - ``"obtained"``: a fetch brought a token, and callers waited for it
+    - ``"obtained"``: a fetch brought a token, and callers waited for it; ``repeated`` is true where it is one that the
+      API has refused
     - ``"renewed"``: a fetch in the background brought a token; meanwhile callers used the old one
     - ``"served_stale"``: a fetch in the background failed; callers use the old token for another ``expires_in`` seconds
     - ``"failed"``: a fetch failed with ``error``; the next one may start in ``wait`` seconds
@@ -80,6 +81,8 @@ class TokenEvent:
     source: Source | None = field(default=None, kw_only=True)
     #: How many tries the fetch took; 0 if the token came from a shared cache.
     attempts: int | None = field(default=None, kw_only=True)
+    #: Whether the token service, or a cache on the way, gave the token again that the API had refused.
+    repeated: bool | None = field(default=None, kw_only=True)
     #: What the API said about the token in ``WWW-Authenticate``, without the token itself (RFC 6750 section 3).
     challenge: Challenge | None = field(default=None, kw_only=True)
 
@@ -151,7 +154,7 @@ class Events:
             _telling.reset(token)
 
     def _tell(self, event: TokenEvent) -> None:
-        level = _LEVELS[event.kind]
+        level = logging.WARNING if event.repeated else _LEVELS[event.kind]
         if logger.isEnabledFor(level):
             try:
                 logger.log(level, "%s", _sentence(event), extra=_fields(event))
@@ -170,7 +173,7 @@ class Events:
 
 
 #: The members of an event that are fields of its log record, where they say something.
-_LOGGED = ("scope", "expires_in", "wait", "waited", "attempt", "duration", "reason", "source", "attempts")
+_LOGGED = ("scope", "expires_in", "wait", "waited", "attempt", "duration", "reason", "source", "attempts", "repeated")
 
 
 def _fields(event: TokenEvent) -> dict[str, object]:
@@ -196,10 +199,16 @@ def _sentence(event: TokenEvent) -> str:
         parts.append(f"usable for {event.expires_in:.0f} s")
     if event.error is not None:
         parts.append(str(event.error).removeprefix(f"token client {event.client!r}: "))
+    if event.repeated:
+        parts.append(
+            "it is a token that the API has refused: the token service gives it again, or a cache on the way does"
+        )
     if event.wait is not None:
         parts.append(f"next try in {event.wait:.1f} s")
     if event.challenge is not None:
         said = event.challenge
         told = [said.error, said.error_description, f"it wants the scope {said.scope}" if said.scope else None]
         parts.append(f"the API says {': '.join(filter(None, told)) or 'no reason'}")
+    elif event.kind == "rejected":
+        parts.append("the API says no reason")
     return "; ".join(parts)

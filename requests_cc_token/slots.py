@@ -236,7 +236,8 @@ class Slot:
                 self.token, self.landed_at, self.accepted, self.was_rejected = brought, now, False, False
                 self.forget_failures()
             kind: Any = "renewed" if flight.background else "obtained"
-            return [self._event(kind, flight, now, expires_in=hard_expiry(brought) - now)]
+            repeated = True if flight.reason == "rejected" and brought.value in self.dead else None
+            return [self._event(kind, flight, now, expires_in=hard_expiry(brought) - now, repeated=repeated)]
         flight.error = brought
         if flight.is_overdue(now):
             # The process was frozen meanwhile: that says nothing of now, and holds nobody off.

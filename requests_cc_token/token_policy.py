@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Union
+from urllib.parse import urljoin
 
 import requests
 import urllib3
@@ -109,9 +110,15 @@ class TokenPolicy:
         self._warned_of_path = False
         self._warned_of_authorization = False
         self._warned_of_mount = False
+        self._warned_of_redirect = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_accepted": None}
+
+    @property
+    def about(self) -> str:
+        """Whose token it is, as lines of the log begin."""
+        return "the only token client" if self.client is None else f"token client {self.client!r}"
 
     def authorizes(self, request: requests.PreparedRequest) -> bool:
         """Whether the token may go with this request, and the caller wants it to."""
@@ -217,6 +224,8 @@ class TokenPolicy:
     def _note_accepted(self, token: AccessToken, response: requests.Response, challenges: Challenges) -> None:
         """Tell the service of a token that the API took. A 401 does not say that, and a 5xx says nothing of it."""
         status = response.status_code
+        if 300 <= status < 400 and response.is_redirect:
+            self._warn_of_redirect(response, token)
         if status in (401, 403):
             said = said_of(token, challenges)
             if said is not None and said.error == "insufficient_scope":
@@ -234,9 +243,29 @@ class TokenPolicy:
             return
         self._warned_of_path = True
         logger.warning(
-            "token client %r: a request to %s carries no token, it is not under %s",
-            self.client,
+            "%s: a request to %s carries no token, it is not under %s",
+            self.about,
             shown_url(url),
+            self.mount.prefix,
+        )
+
+    def _warn_of_redirect(self, response: requests.Response, token: AccessToken) -> None:
+        """Say once that the API leads to a place of its own host where the token does not go."""
+        url = response.url or ""
+        try:
+            target = urljoin(url, response.headers["Location"])
+            leaves = self.mount.resembles(target) and not self.mount.covers(target)
+        except ValueError:
+            return  # no URL, as whoever follows it will say
+        if self._warned_of_redirect or not leaves:
+            return
+        self._warned_of_redirect = True
+        logger.warning(
+            "%s: the API redirects %s to %s, which is not under %s: the token does not go there, so a 401 of that "
+            "address is no refusal of it. Call the address that is meant, or make it part of the base_url or prefix",
+            self.about,
+            shown_url(url),
+            one_line(shown_url(target), hide=(token.value,)),
             self.mount.prefix,
         )
 
@@ -246,10 +275,10 @@ class TokenPolicy:
             return
         self._warned_of_mount = True
         logger.warning(
-            "token client %r: requests under %s carry no token, since a %s is mounted there, which is a longer prefix "
+            "%s: requests under %s carry no token, since a %s is mounted there, which is a longer prefix "
             "than %s; take that mount away, mount the token there too with inner=..., or give the session "
             "auth=management.auth(...) instead",
-            self.client,
+            self.about,
             prefix,
             type(adapter).__name__,
             self.mount.prefix,
@@ -264,9 +293,9 @@ class TokenPolicy:
             return
         self._warned_of_authorization = True
         logger.warning(
-            "token client %r: the API refused a request to %s that has an Authorization header of its own, so it "
+            "%s: the API refused a request to %s that has an Authorization header of its own, so it "
             "carried no token; delete the line that sets it (%s), or pass keep_authorization=False",
-            self.client,
+            self.about,
             shown_url(url),
             "session.auth = ... or auth=..."
             if str(authorization).startswith("Basic ")
@@ -278,13 +307,14 @@ def send_tries(
     tries: Tries,
     send: Callable[[Try], requests.Response],
     body: Any,
+    about: str,
     first: tuple[requests.Response, int | None] | None = None,
 ) -> requests.Response:
     """Send each try until the policy has its answer, with the responses before it in ``history``, oldest first.
 
     Before each further try the body goes back to where it started and the connection is freed; a body that cannot
-    be sent again makes the refusal the answer. ``first`` is the response of a first try that was sent already, and
-    where its body started.
+    be sent again makes the refusal the answer, and a line of the log, which ``about`` begins, says so. ``first`` is the
+    response of a first try that was sent already, and where its body started.
     """
     attempt = next(tries)
     if first is None:
@@ -300,6 +330,12 @@ def send_tries(
             break
         if not rewind(body, position):
             tries.close()
+            logger.info(
+                "%s: the API's %d is the answer, since the body of this request cannot be sent twice; "
+                "the next request has the new token or nonce",
+                about,
+                response.status_code,
+            )
             break
         drain(response)
         refused.append(response)

@@ -501,6 +501,42 @@ def test_what_the_api_says(
     assert advice in line
 
 
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ([], "it does not say why, so it may be that a gateway before the API answers; asked for another token"),
+        ([("Age", "55")], "this is a cache's answer, as its Age header says, not the API's: look for it"),
+    ],
+)
+def test_a_401_of_something_before_the_api(
+    config: Path,
+    server: ScriptedServer,
+    headers: list[tuple[str, str]],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A gateway that gives no reason, and a cache that gives an old answer, are what to look for."""
+    api_answering(config, server, answer(401, headers=headers))
+    assert live(config, "--session", "main", "--path", "x") == 5
+    assert said in problem(capsys)
+
+
+@pytest.mark.parametrize(("status", "advice"), [(401, "whom it is for"), (419, "the API answers 419")])
+def test_a_token_service_that_gives_the_refused_token_again(
+    config: Path, server: ScriptedServer, status: int, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is told beside the rest: a new token is a new one only where nothing on the way keeps the answer."""
+    server.respond = lambda request: (
+        token_answer("T41NT-token") if request.target == "/token" and request.method == "POST" else answer(status)
+    )
+    session = f'[sessions.main]\nbase_url = "{server.url}api/"\nrenew_on = [401, 419]'
+    describe(config, f"{server.url}token", session)
+    live(config, "--session", "main", "--path", "x")
+    line = problem(capsys)
+    assert advice in line
+    assert line.endswith("; asked for another token, the token service gave the same: a cache may be on the way to it")
+
+
 def test_a_session_that_there_is_not(
     config: Path, token_service: TokenService, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_each_field_of_a_record_is_named(caplog: pytest.LogCaptureFixture) -> No
         reason="cold",
         source="service",
         attempts=1,
+        repeated=True,
         challenge=Challenge("bearer", {"error": "invalid_token", "scope": "c"}),
     )
     assert all(getattr(everything, field.name) is not None for field in dataclasses.fields(everything))

@@ -26,6 +26,8 @@ from requests_cc_token.events import Events
 from .conftest import SECRET
 from .fetch_threads import FetchThreads
 
+REPEATED = "it is a token that the API has refused: the token service gives it again, or a cache on the way does"
+
 
 @pytest.fixture
 def events() -> Events:
@@ -111,7 +113,12 @@ def test_a_subscriber_that_fails_does_no_harm(events: Events, caplog: pytest.Log
             "token client 'a': failed; it said no; next try in 1.2 s",
         ),
         (TokenEvent("held_off", "a", wait=3.0), "DEBUG", "token client 'a': held off; next try in 3.0 s"),
-        (TokenEvent("rejected", "a"), "INFO", "token client 'a': rejected"),
+        (TokenEvent("rejected", "a"), "INFO", "token client 'a': rejected; the API says no reason"),
+        (
+            TokenEvent("obtained", "a", source="service", expires_in=60, repeated=True),
+            "WARNING",
+            f"token client 'a': obtained from the token service; usable for 60 s; {REPEATED}",
+        ),
         (
             TokenEvent("requested", "a", attempt=2, error=TokenRequestError("token client 'a': busy"), waited=0.75),
             "DEBUG",
@@ -204,7 +211,7 @@ def test_a_record_factory_with_a_field_of_the_same_name(events: Events, caplog: 
     finally:
         logging.setLogRecordFactory(plain)
     (record,) = caplog.records
-    assert record.getMessage() == "token client 'a': rejected"
+    assert record.getMessage() == "token client 'a': rejected; the API says no reason"
     assert vars(record)["scope"] == "of the program"
     assert len(seen) == 1
 

@@ -369,6 +369,21 @@ class TestRefusal:
                 dropped += slot.refuse(slot.token, now)
         assert dropped <= 9 + 200 * every / 30
 
+    @pytest.mark.parametrize(
+        ("refused", "given", "repeated"), [(True, "one", True), (True, "two", None), (False, "one", None)]
+    )
+    def test_a_refused_token_that_comes_again_is_told(
+        self, full: Slot, refused: bool, given: str, repeated: bool | None
+    ) -> None:
+        """Not another one, and not one that had only expired: some token services give the same until its very end."""
+        now = 3_599.0
+        if refused:
+            now = 10.0
+            assert full.refuse(token("one"), now)
+        flight = started(full, now)
+        (event,) = full.land(flight, token(given, now), now)
+        assert (event.kind, event.repeated) == ("obtained", repeated)
+
     def test_a_token_that_worked_for_a_while_was_revoked(self, full: Slot) -> None:
         """Its refusal is a first one, whatever came before: the next token may be dropped after a second."""
         full.refusals, full.next_renewal = 8, 1_000.0

@@ -114,7 +114,7 @@ def play(
         return next(waiting)
 
     request = prepared(data)
-    return send_tries(policy(tokens, **options).tries(request, 5.0), send, request.body), tried
+    return send_tries(policy(tokens, **options).tries(request, 5.0), send, request.body, "token client 'worker'"), tried
 
 
 # Who gets a token
@@ -259,14 +259,64 @@ def test_when_a_nonce_is_an_answer(
 
 
 @pytest.mark.parametrize("said", [["nonce"], ["bare"], ["invalid", "nonce"], ["nonce", "invalid"]])
-def test_a_body_without_a_position_is_sent_once(said: list[str]) -> None:
-    """Its refusal is the answer; the token is renewed, or the nonce kept, for the next request."""
+def test_a_body_without_a_position_is_sent_once(said: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Its refusal is the answer, and the log says why; the next request has the new token, or the nonce."""
     tokens = Tokens("DPoP")
+    caplog.set_level(logging.INFO, "requests_cc_token")
     answered, tried = play(tokens, [response(*SAID[word]) for word in said], data=iter([b"body"]))
     assert len(tried) == 1
     assert answered.history == []
     assert tokens.rejected == ([] if said[0] == "nonce" else ["t1"])
     assert (tokens.api_nonces.get(URL) == "n1") == (said[0] == "nonce")
+    (line,) = caplog.messages
+    assert line == (
+        "token client 'worker': the API's 401 is the answer, since the body of this request cannot be sent twice; "
+        "the next request has the new token or nonce"
+    )
+
+
+def redirect(target: str, status: int = 307) -> requests.Response:
+    made = response(status, {"Location": target})
+    made.url = URL
+    return made
+
+
+def test_a_redirect_that_leaves_the_token_behind_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The 401 which that address gives is no refusal; without this line the log would say nothing of it."""
+    made = policy(Tokens())
+    for _ in range(2):
+        for target in ("/v2/things?secret=1", "http://api.example.com/v1/things"):
+            answers = iter([redirect(target)])
+            send_tries(made.tries(prepared(), 5.0), lambda attempt, a=answers: next(a), None, made.about)  # type: ignore[misc]
+    (line,) = caplog.messages
+    assert line == (
+        f"token client 'w': the API redirects {URL} to https://api.example.com/v2/things, which is not under "
+        "https://api.example.com/v1/: the token does not go there, so a 401 of that address is no refusal of it. "
+        "Call the address that is meant, or make it part of the base_url or prefix"
+    )
+
+
+@pytest.mark.parametrize(
+    "target", ["/v1/other", "https://files.example.net/v1/things", "http://[api.example.com", "https://a/?api.example.com"]
+)
+def test_redirects_that_say_nothing(target: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Those that keep the token, those to another host, where nobody expects it, and those that lead nowhere."""
+    play(Tokens(), [redirect(target)])
+    assert caplog.messages == []
+
+
+def test_a_redirect_that_repeats_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the API writes into it, the log shows no token."""
+    play(Tokens(), [redirect("/t1/\x1b[1m")])
+    assert "to https://api.example.com/***/" in caplog.messages[0]
+    assert "\x1b" not in caplog.messages[0]
+
+
+def test_lines_of_a_management_with_one_client(caplog: pytest.LogCaptureFixture) -> None:
+    """A session that names no client has the only one, and so say its lines."""
+    made = TokenPolicy(cast("AccessTokenService", Tokens()), None, MOUNT, what="x")
+    assert not made.authorizes(requests.Request("GET", "https://api.example.com/v2/").prepare())
+    assert caplog.messages[0].startswith("the only token client: a request to https://api.example.com/v2/ carries no")
 
 
 def test_no_new_token_leaves_the_refusal(caplog: pytest.LogCaptureFixture) -> None:
@@ -298,7 +348,7 @@ def test_a_token_that_is_known_already() -> None:
         return response(200)
 
     tries = policy(tokens).tries(prepared(), None, known)
-    answered = send_tries(tries, send, body, first=(response(401), 3))
+    answered = send_tries(tries, send, body, "token client 'worker'", first=(response(401), 3))
     assert (answered.status_code, tried, body.tell()) == (200, ["t2"], 3)
     assert tokens.rejected == ["sent"]
 
@@ -360,7 +410,7 @@ def test_that_a_token_is_accepted_is_told_once() -> None:
     made = policy(tokens)
     for token, status in ((known[0], 200), (known[0], 404), (known[0], 204), (known[1], 200), (known[1], 500)):
         answered = response(status)
-        send_tries(made.tries(prepared(), None, token), lambda attempt, answered=answered: answered, None)  # type: ignore[misc]
+        send_tries(made.tries(prepared(), None, token), lambda attempt, answered=answered: answered, None, made.about)  # type: ignore[misc]
     assert tokens.accepted == ["one", "two"]
 
 
@@ -419,7 +469,7 @@ def test_what_a_challenge_says_is_told(status: int, header: str | None, told: li
     for _ in range(2):
         tokens.number = 1
         answers = iter([said, response(204)])
-        send_tries(made.tries(prepared(), 5.0), lambda attempt, answers=answers: next(answers), None)  # type: ignore[misc]
+        send_tries(made.tries(prepared(), 5.0), lambda attempt, answers=answers: next(answers), None, made.about)  # type: ignore[misc]
     assert tokens.said == told * 2
 
 

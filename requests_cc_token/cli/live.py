@@ -14,6 +14,7 @@ from requests_cc_token.clients import ClientCredentialsClient
 from requests_cc_token.config import Plan
 from requests_cc_token.endpoint.http_date import parse_http_date
 from requests_cc_token.endpoint.server import MAX_CORRECTION
+from requests_cc_token.events import TokenEvent
 from requests_cc_token.exceptions import InvalidTokenResponseError, TokenCacheError, TokenRequestError
 from requests_cc_token.management import AccessTokenManagement
 from requests_cc_token.tokens import AccessToken
@@ -205,6 +206,8 @@ def _check_store(report: Report, cache: TokenCache) -> None:
 def _check_api(management: AccessTokenManagement, report: Report, name: str, path: str) -> None:
     about = f"session {name}"
     begun = time.perf_counter()
+    events: list[TokenEvent] = []
+    management.subscribe(events.append)
     with management.make_session(name) as session:
         try:
             answer = session.get(path, allow_redirects=False, stream=True)
@@ -218,6 +221,9 @@ def _check_api(management: AccessTokenManagement, report: Report, name: str, pat
         report.add(Finding("ok", about, text, None, _seconds_since(begun)))
         return
     said, advice = _meaning(answer)
+    if any(event.repeated for event in events):
+        same = "asked for another token, the token service gave the same: a cache may be on the way to it"
+        advice = same if advice is None else f"{advice}; {same}"
     report.add(Finding("problem", about, f"{text}{said}", advice, _seconds_since(begun), code))
 
 
@@ -235,7 +241,12 @@ def _meaning(answer: requests.Response) -> tuple[str, str | None]:
             wanted = f' with scope = "{scope}"' if scope else ""
             return said, f"ask for more{wanted}, and have the token service grant it"
     if answer.status_code == 401:
-        return said, "the API does not take this token: check whom it is for (audience, resource) and who issued it"
+        advice = "the API does not take this token: check whom it is for (audience, resource) and who issued it"
+        if "Age" in answer.headers:
+            advice = "this is a cache's answer, as its Age header says, not the API's: look for it on the way there"
+        elif not header:
+            advice += "; it does not say why, so it may be that a gateway before the API answers"
+        return said, advice
     if answer.status_code == 403:
         return said, "the API knows the token and refuses: check what this client may do there (roles, permissions)"
     return said, None
