@@ -110,3 +110,19 @@ def test_which_tokens_are_held(table: SlotTable) -> None:
     twin = Demand.of(replace(CLIENT, name="twin"), TokenRequestParameters(scope="alive"))
     slot_of(table, twin)
     assert table.held_tokens(10.0) == [(twin, tokens["alive"])]
+
+
+def test_the_order_of_the_figures(table: SlotTable) -> None:
+    """By client, each with what it is registered for first, used or not; then what was asked for otherwise."""
+    other = replace(CLIENT, name="a", scope=("z",), client_id="other")
+    used = [slot_of(table, Demand.of(client, TokenRequestParameters(scope="b"))) for client in (other, CLIENT)]
+    used.append(slot_of(table, Demand.of(CLIENT, TokenRequestParameters(scope="a"))))
+    assert len(set(map(id, used))) == 3
+    figures = table.figures(0.0, [CLIENT, other])
+    assert [(line.client, line.scope) for line in figures] == [
+        ("a", "z"),
+        ("a", "b"),
+        ("w", None),
+        ("w", "a"),
+        ("w", "b"),
+    ]
