@@ -100,6 +100,23 @@ def test_an_error_says_what_the_store_said(calls: BoundedCalls) -> None:
         assert caught.value.__context__ is None
 
 
+def test_what_a_store_says_at_length_is_cut(calls: BoundedCalls) -> None:
+    """As much of it as a line of the log can do with; the values of a command, which may be a token, are left out."""
+
+    def fail(text: str) -> Any:
+        raise redis.ResponseError(text)
+
+    for text, told in (
+        ("n" * 120, "n" * 120),
+        ("n" * 121, "n" * 120 + "…"),
+        (f"unknown command 'EVALSHA', with args beginning with: '{TOKEN}'", "unknown command 'EVALSHA'"),
+        ("", ""),
+    ):
+        with pytest.raises(TokenCacheError) as caught:
+            calls.call("read", lambda text=text: fail(text), patient())  # type: ignore[misc]
+        assert str(caught.value) == "the store: ResponseError" + (f": {told}" if told else "")
+
+
 def test_what_hangs_is_left_behind(calls: BoundedCalls) -> None:
     """An operation that hangs raises in time; its late result is undone."""
     gate, undone = threading.Event(), threading.Event()

@@ -153,5 +153,6 @@ def _told(error: Exception) -> str:
     text = ""
     # Of a foreign error only what its library composed: no text of unknown origin can be told from a token.
     if kind.__module__.partition(".")[0] in ("redis", "valkey"):
-        text = one_line(_BEFORE_REASON.sub("", str(error).partition("with args")[0], count=1), MAX_TEXT)
+        said = str(error).partition("with args")[0].rstrip(", ")
+        text = one_line(_BEFORE_REASON.sub("", said, count=1), MAX_TEXT)
     return f"{kind.__name__}: {text}" if text else kind.__name__
