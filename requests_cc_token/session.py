@@ -22,7 +22,7 @@ from .events import logger
 from .exceptions import ConfigurationError
 from .netrc import NoNetrc, strip_authorization
 from .shortcuts.session import ShortcutSession
-from .urls import canonical_url, shown_url, without_query
+from .urls import canonical_url, origin_of, shown_url, without_query
 
 #: Seconds (connect, read) of an API call that names none: requests itself would wait for ever.
 DEFAULT_TIMEOUT = (5.0, 30.0)
@@ -76,7 +76,11 @@ class AccessTokenSession(ShortcutSession):
         # timeout is the ninth parameter of requests.Session.request: with seven after method and url it was given.
         if len(args) < 7:
             kwargs.setdefault("timeout", self.timeout)
-        return super().request(method, self._joined(url), *args, **kwargs)
+        response = super().request(method, self._joined(url), *args, **kwargs)
+        # A response hook or a test double may return anything.
+        if getattr(response, "status_code", None) == 401 and not self._warned_of_leaving:
+            self._warn_of_refusal(response)
+        return response
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As ``requests.Session.prepare_request``, but the URL may be relative to ``base_url``."""
@@ -112,6 +116,22 @@ class AccessTokenSession(ShortcutSession):
                 shown_url(url),
                 shown_url(self.base_url),
             )
+
+    def _warn_of_refusal(self, response: requests.Response) -> None:
+        """Say once that the API refused a request which carried no token, since its URL is not under ``base_url``."""
+        url = str(getattr(response, "url", None))
+        if not url.startswith(f"{origin_of(self.base_url)}/") or url.startswith(self.base_url):
+            return
+        if "Authorization" in response.request.headers or isinstance(self.get_adapter(url), AccessTokenAdapter):
+            return
+        if response.history:
+            return  # a redirect is told of by the adapter
+        self._warned_of_leaving = True
+        logger.warning(
+            "a request to %s carries no token, and the answer is 401: it is outside of the session's base_url %s",
+            shown_url(url),
+            shown_url(self.base_url),
+        )
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As ``requests.Session.send``, with the default timeout for a call without one."""

@@ -15,11 +15,12 @@ import responses
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from requests_cc_token import NO_TOKEN, AccessTokenManagement, ConfigurationError, TokenRequestTimeout
+from requests_cc_token import NO_TOKEN, AccessTokenManagement, ConfigurationError, TokenRequestTimeout, session_for
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from requests_cc_token.shortcuts.adapter import DEFAULT_POOL_SIZE
+from requests_cc_token.testing import FakeApi, FakeTokenService
 
 from .scripted_server import ScriptedServer, answer, hang
 
@@ -166,6 +167,53 @@ def test_a_relative_url_to_where_another_token_goes_is_not_told(
         management.mount(session, api.base_url)
         assert session.get("../test").ok
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_a_401_outside_of_the_base_address_is_told(
+    management: AccessTokenManagement, api: ProtectedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once per session, and only at the API's own origin, without credentials, and where no token goes."""
+    management.add_session("deep", base_url=api.base_url + "deeper/")
+    with management.make_session("deep") as session:
+        assert session.get(f"{api.base_url}test", auth=("user", "password")).status_code == 401
+        assert session.get(f"{api.base_url}test".replace("127.0.0.1", "localhost")).status_code == 401
+        assert caplog.messages == []
+        for _ in range(2):
+            assert session.get(f"{api.base_url}test?page=2").status_code == 401
+    (warning,) = caplog.messages
+    assert warning == (
+        f"a request to {api.base_url}test carries no token, and the answer is 401: it is outside of the session's "
+        f"base_url {api.base_url}deeper/"
+    )
+
+
+def test_a_401_after_a_redirect_is_told_of_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    """By the adapter, which sees the redirect leave the base address; once is enough."""
+    with FakeTokenService() as tokens, FakeApi(tokens) as api:
+        api.respond("deep/moved", "", status=302, headers={"Location": f"{api.base_url}test"})
+        with session_for(
+            f"{api.base_url}deep/",
+            token_endpoint=tokens.token_endpoint,
+            client_id=tokens.client_id,
+            client_secret=tokens.client_secret,
+        ) as session:
+            answer = session.get("moved")
+    assert (answer.status_code, len(answer.history)) == (401, 1)
+    (warning,) = caplog.messages
+    assert "the API redirects" in warning
+
+
+def test_a_401_where_another_token_goes_is_not_told(
+    management: AccessTokenManagement, api: ProtectedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that goes without one on purpose, below the base address or a further mount of the session."""
+    management.add_session("deep", base_url=api.base_url + "deeper/")
+    management.add_session("all", base_url=api.base_url)
+    with management.make_session("deep") as session, management.make_session("all") as other:
+        management.mount(session, api.base_url)
+        assert session.get(f"{api.base_url}test", auth=NO_TOKEN).status_code == 401
+        assert other.get("test", auth=NO_TOKEN).status_code == 401
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
