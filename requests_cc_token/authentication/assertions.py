@@ -173,8 +173,8 @@ class PrivateKeyJwt(_SignedAssertion):
     """Authenticates by a JWT that is signed with a private key, ``private_key_jwt`` (RFC 7523 section 2.2).
 
     - ``key``: PEM as text or bytes, a JWK as a mapping or JSON; or ``{"env": name}`` or ``{"file": path}`` with one of
-      these in it. A file is read again when it changes. If the PEM contains a certificate too, the JWT's header names
-      it (``x5t#S256``)
+      these in it. A file is read again when it changes. If the PEM contains the key's certificate too, the JWT's
+      header names it (``x5t#S256``), as Entra requires
     - ``algorithm``: ``RS256`` to ``RS512``, ``PS256`` to ``PS512``, ``ES256`` to ``ES512``, ``EdDSA`` or ``Ed25519``;
       by default what fits the key, ``RS256`` for RSA
     - ``key_id``: the ``kid`` header, by which the token service finds the public key; that of a JWK by default
