@@ -55,6 +55,11 @@ class SecretSource:
     description: str = "a secret"
 
     @property
+    def advice(self) -> str | None:
+        """What else to do where the token service refuses the secret."""
+        return None
+
+    @property
     def identity(self) -> str:
         """What tells this source from those that may give something else, within this process; never the secret.
 
@@ -288,6 +293,11 @@ class EnvironmentSecret(SecretSource):
         self.description = f"the environment variable {self._name}"
 
     @property
+    def advice(self) -> str | None:
+        """A process keeps the environment that it was started with."""
+        return f"a new value of {self._name} counts after a restart only"
+
+    @property
     def identity(self) -> str:
         """The variable's name."""
         return f"env {self._name}"
@@ -336,6 +346,12 @@ class EnvironmentOrFileSecret(SecretSource):
                 transient=False,
             )
         return source.read()
+
+    @property
+    def advice(self) -> str | None:
+        """That of what is read."""
+        source = self._source()
+        return None if source is None else source.advice
 
     def stamp(self) -> Hashable:
         """The stamp of what is read."""
@@ -414,6 +430,11 @@ class SecretList(SecretSource):
     def identity(self) -> str:
         """Those of all of them."""
         return json.dumps([source.identity for source in self._sources])
+
+    @property
+    def advice(self) -> str | None:
+        """Those of all of them."""
+        return "; ".join(filter(None, (source.advice for source in self._sources))) or None
 
     def read(self) -> str:
         """The secret in use."""

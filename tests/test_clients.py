@@ -33,7 +33,7 @@ from requests_cc_token.demand import Demand
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.secret_source import SecretSource
 
-from .scripted_server import ScriptedServer, token_answer
+from .scripted_server import ScriptedServer, answer, token_answer
 
 TAINT = "t41nted-s3cret"
 ENDPOINT = "https://login.example.com/token"
@@ -502,6 +502,43 @@ def test_what_is_registered_is_what_is_asked_for(token_service: TokenService) ->
         "authorization_details": ['[{"type":"t"}]'],
     }
     assert dict(request.query.lists()) == {"tenant": ["t"]}
+
+
+@pytest.mark.parametrize(
+    ("secret", "advised"),
+    [
+        ({"env": "M2M_SECRET"}, True),
+        ({"env_or_file": "M2M_SECRET"}, True),
+        ([{"file": "secret"}, {"env": "M2M_SECRET"}], True),
+        ({"file": "secret"}, False),
+        ([{"file": "secret"}, lambda: TAINT], False),
+        ({"env_or_file": "NAMES_A"}, False),
+        (TAINT, False),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("answered", [{"error": "invalid_client"}, {"error": "unauthorized_client"}, {}])
+def test_a_refused_secret_of_the_environment_is_told_to_need_a_restart(
+    server: ScriptedServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    secret: Any,
+    advised: bool,
+    answered: dict[str, str],
+) -> None:
+    """Else `check` says that the new one is fine, and the worker goes on with what it was started with."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_text(TAINT)
+    monkeypatch.setenv("M2M_SECRET", TAINT)
+    monkeypatch.setenv("NAMES_A_FILE", "secret")
+    server.respond = lambda request: answer(401, answered)
+    with AccessTokenManagement() as management:
+        management.configure_backchannel(max_tries=1)
+        management.add_client("a", token_endpoint=server.token_endpoint, client_id="m2m", client_secret=secret)
+        with pytest.raises(TokenEndpointError) as caught:
+            management.service.get_access_token("a")
+    assert ("; a new value of M2M_SECRET counts after a restart only" in str(caught.value)) == advised
+    assert "check" in str(caught.value)
 
 
 def test_a_wrong_secret_is_told_with_what_to_check(token_service: TokenService) -> None:

@@ -494,6 +494,12 @@ class TestEnvironmentOrFile:
         monkeypatch.delenv("M2M_SECRET_FILE", raising=False)
         return secret_source({"env_or_file": "M2M_SECRET"}, "x")
 
+    def test_its_advice_is_that_of_what_is_read(self, source: SecretSource, monkeypatch: pytest.MonkeyPatch) -> None:
+        """None while neither is set, which another process may have seen otherwise."""
+        assert source.advice is None
+        monkeypatch.setenv("M2M_SECRET", "from the variable")
+        assert source.advice == "a new value of M2M_SECRET counts after a restart only"
+
     def test_either_will_do(self, source: SecretSource, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """And each is read again at each use."""
         monkeypatch.setenv("M2M_SECRET", "from the variable")

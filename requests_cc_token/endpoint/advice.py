@@ -24,7 +24,6 @@ _BY_CODE = {
 }
 
 _BY_STATUS = {
-    401: _BY_CODE["invalid_client"],
     403: "something may stand before the token service and refuse this address, the User-Agent or a missing key; "
     "headers=... sends what it wants",
     404: "check token_endpoint=...: there is nothing at that address, or not at this moment",
@@ -40,7 +39,12 @@ _NO_RESOURCE_GIVEN = "nothing names the API but scope=...; check that, or give r
 
 
 def advice_for(code: str | None, status: int = 0, demand: Demand | None = None) -> str | None:
-    """What to do about an error code or, without one, a status; None where there is nothing to say."""
+    """What to do about an error code or, without one, a status; None where there is nothing to say.
+
+    A 401 without a code is one of the client, too.
+    """
+    if code is None and status == 401:
+        code = "invalid_client"
     if code is None:
         return _REDIRECT if 300 <= status < 400 else _BY_STATUS.get(status)
     advice = _BY_CODE.get(code)
@@ -50,6 +54,8 @@ def advice_for(code: str | None, status: int = 0, demand: Demand | None = None) 
         advice = demand.client.grant.advice.get(code, advice)
     if code in ("invalid_resource", "invalid_target") and demand.scope and not (demand.resource or demand.audience):
         return _NO_RESOURCE_GIVEN
-    if code == "invalid_client" and demand.client.auth.advice is not None:
-        return f"{advice}; {demand.client.auth.advice}"
+    if code in ("invalid_client", "unauthorized_client"):
+        of_method = demand.client.auth.advice if code == "invalid_client" else None
+        of_secret = None if demand.client.client_secret is None else demand.client.client_secret.advice
+        return "; ".join(filter(None, (advice, of_method, of_secret)))
     return advice
