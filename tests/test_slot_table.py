@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from requests_cc_token import AccessToken, ClientCredentialsClient, TokenRequestParameters
+from requests_cc_token import AccessToken, ClientCredentialsClient, TokenRequestError, TokenRequestParameters
 from requests_cc_token.demand import Demand
 from requests_cc_token.locking import Guard
 from requests_cc_token.slot_table import SlotTable
@@ -126,3 +126,23 @@ def test_the_order_of_the_figures(table: SlotTable) -> None:
         ("w", "a"),
         ("w", "b"),
     ]
+
+
+def test_how_it_stands_is_told_of_all_that_share_a_token(table: SlotTable) -> None:
+    """What is counted stands at the one that came first; that there is no token, why, and until when, at each."""
+    twin = replace(CLIENT, name="twin")
+    slot = slot_of(table, Demand.of(CLIENT))
+    slot_of(table, Demand.of(twin))
+    flight = slot.step(0.0).start
+    assert flight is not None
+    slot.begin(flight)
+    slot.land(flight, TokenRequestError("no", retry_after=900.0), 0.0)
+    first, second = table.figures(100.0, [CLIENT, twin])
+    assert (first.client, first.fetches, second.client, second.fetches) == ("twin", 0, "w", 1)
+    for line in (first, second):
+        assert (line.status, line.last_error, line.seconds_to_next_try) == ("failing", "no", 800.0)
+        assert line.seconds_to_expiry is None
+    slot.failure = None
+    slot.token = AccessToken("t", expires_at=0.0, soft_expiry=150.0, hard_expiry=150.0)
+    figures = table.figures(100.0, [CLIENT, twin])
+    assert [(line.status, line.seconds_to_expiry) for line in figures] == [("fine", 50.0)] * 2
