@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -15,8 +16,9 @@ import redis
 from requests_cc_token import AccessToken
 from requests_cc_token.caches.bounded_calls import MAX_HANGING, STEPS, Allowance, BoundedCalls
 from requests_cc_token.caches.records import TokenRecords
-from requests_cc_token.caches.store import SILENCE_WHILE_WAITING, Claim, Kept, StoreTokenCache, Wait
+from requests_cc_token.caches.store import SILENCE_WHILE_WAITING, Claim, Holder, Kept, StoreTokenCache, Wait
 from requests_cc_token.exceptions import TokenCacheError
+from requests_cc_token.testing import ManualClock
 
 from .fetch_threads import FetchThreads, until_nothing_hangs
 from .scripted_server import PATIENCE
@@ -410,3 +412,99 @@ def test_what_is_written_between_the_first_two_looks_ends_the_wait(monkeypatch: 
     lease = store.lease("key", lambda: True, lambda token: False)
     assert lease is not None
     assert (lease.granted, lease.token) == (False, news)
+
+
+class ToldStore(StoreTokenCache[str]):
+    """A store that answers what it is told to, and notes what it is asked for."""
+
+    def __init__(self, clock: ManualClock, kept: Kept | None = None, fails: str | None = None) -> None:
+        super().__init__("the store", TokenRecords(None), 10.0, PATIENCE, clock)
+        self.kept = kept
+        self.fails = fails
+        self.noted: list[tuple[str, str]] = []
+        self.written: AccessToken | None = None
+
+    def _note(self, doing: str, key: str) -> None:
+        self.noted.append((doing, key))
+        if doing == self.fails:
+            raise OSError(28, "No space left on device")
+
+    def _read(self, key: str) -> AccessToken | None:
+        self._note("read", key)
+        return None if self.kept is None else self.kept.token
+
+    def _write(self, key: str, token: AccessToken | None, claim: Claim[str] | None) -> None:
+        self._note("write", key)
+        assert claim is not None
+        self.written = token
+
+    def _claim(self, key: str, wait: Wait) -> Claim[str]:
+        self._note("claim", key)
+        assert not wait.for_any
+        return Claim(1, 0, None, "the lock")
+
+    def _let_go(self, key: str, holding: str) -> None:
+        self._note("let go", key)
+
+    def _forget(self, key: str) -> None:
+        self._note("forget", key)
+
+    def _inspect(self, key: str) -> Kept:
+        self._note("inspect", key)
+        assert self.kept is not None
+        return self.kept
+
+
+@pytest.mark.parametrize(("left", "is_there"), [(0.1, True), (0.0, False), (-1.0, False)])
+def test_a_token_that_has_expired_is_not_there(left: float, is_there: bool) -> None:
+    """From its last moment on; who fetches the next one is told all the same."""
+    clock, holder = ManualClock(), Holder("process 7", None)
+    token = AccessToken("t", expires_at=clock.time() + left)
+    store = ToldStore(clock, Kept(token, 5.0, holder))
+    assert store.get("key") is (token if is_there else None)
+    assert store.inspect("key") == (Kept(token, 5.0, holder) if is_there else Kept(None, None, holder))
+    nothing = Kept(None, None, None)
+    assert ToldStore(clock, nothing).inspect("key") == nothing
+
+
+@pytest.mark.parametrize(
+    ("fails", "done"),
+    [
+        (None, ["claim", "write", "let go", "forget"]),
+        ("claim", ["claim", "forget"]),
+        ("write", ["claim", "write", "let go", "forget"]),
+        ("let go", ["claim", "write", "let go", "forget"]),
+        ("forget", ["claim", "write", "let go", "forget"]),
+    ],
+)
+def test_trying_a_store_out_leaves_nothing(fails: str | None, done: list[str]) -> None:
+    """All of it happens to a key that no client has, and whatever fails is told."""
+    clock = ManualClock()
+    stores = [ToldStore(clock, fails=fails) for _ in range(2)]
+    for store in stores:
+        if fails is None:
+            store.try_out()
+        else:
+            with pytest.raises(TokenCacheError, match="No space left on device"):
+                store.try_out()
+        assert [doing for doing, _ in store.noted] == done
+    keys = [{key for _, key in store.noted} for store in stores]
+    assert [len(each) for each in keys] == [1, 1]
+    assert keys[0] != keys[1]
+    assert all(re.fullmatch("[0-9a-f]{64}", key) for each in keys for key in each)
+    if fails != "write" and "write" in done:
+        assert store.written is not None
+        assert (store.written.value, store.written.expires_at) == ("none", clock.time() + 10.0)
+
+
+def test_what_is_written_late_is_a_deletion() -> None:
+    """A token that has expired meanwhile is not stored, and what was there goes."""
+    clock = ManualClock()
+    store = ToldStore(clock)
+    lease = store.lease("key", lambda: False)
+    assert lease is not None
+    assert (lease.granted, lease.token, repr(lease)) == (True, None, f"<lease 1 of {store!r}>")
+    lease.set(AccessToken("t", expires_at=clock.time()))
+    lease.release()
+    assert store.written is None
+    assert [doing for doing, _ in store.noted] == ["claim", "write", "let go"], "it is let go of once"
