@@ -13,7 +13,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from .authentication.certificate import CertificateConnections
 from .authorized_headers import carries_token
 from .exceptions import ConfigurationError
-from .keyword_arguments import Unpack, refuse_unknown
+from .keyword_arguments import Unpack, check_whole_number, refuse_unknown
 from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .service import AccessTokenService
@@ -91,6 +91,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
     ) -> None:
         what = "AccessTokenAdapter"
         refuse_unknown(http_adapter_options, HTTPAdapterOptions.__annotations__, what)
+        _check_numbers(http_adapter_options, what)
         if inner is not None:
             check_adapter(inner, f"{what}: inner")
             if http_adapter_options:
@@ -223,3 +224,11 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
         super().after_fork_in_child()
         if isinstance(self._inner, HTTPAdapter):
             leave_to_parent(self._inner)
+
+
+def _check_numbers(options: HTTPAdapterOptions, what: str) -> None:
+    """Refuse here what ``HTTPAdapter`` would take, and fail with at the first request."""
+    for name, least in (("pool_connections", 1), ("pool_maxsize", 1), ("max_retries", 0)):
+        value = options.get(name, least)
+        if name != "max_retries" or not isinstance(value, urllib3.Retry):
+            check_whole_number(value, f"{what}: {name}", least)

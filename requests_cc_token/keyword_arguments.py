@@ -73,6 +73,12 @@ def is_whole_number(value: object, least: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def check_whole_number(value: object, what: str, least: int) -> None:
+    """Raise ``ConfigurationError`` unless it is a whole number, ``least`` or more."""
+    if not is_whole_number(value, least):
+        raise ConfigurationError(f"{what} must be a whole number from {least} on")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question to put behind a message about a misspelt name, or nothing where no known name is like it."""
     import difflib

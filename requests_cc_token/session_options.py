@@ -10,7 +10,7 @@ import urllib3
 from requests.adapters import BaseAdapter
 
 from .exceptions import ConfigurationError
-from .keyword_arguments import Unpack, checked_text, is_whole_number, refuse_unknown
+from .keyword_arguments import Unpack, check_whole_number, checked_text, refuse_unknown
 from .mounts import Mount
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
@@ -101,11 +101,11 @@ def described_session(
 def _sender(options: SessionOptions, what: str) -> dict[str, Any]:
     """The keywords of the adapter that say how requests are sent."""
     pool_size, retries = options.get("pool_size", DEFAULT_POOL_SIZE), options.get("max_retries", 0)
-    _whole(pool_size, f"{what} pool_size", 1)
+    check_whole_number(pool_size, f"{what} pool_size", 1)
     if pool_size > MAX_POOL_SIZE:
         raise ConfigurationError(f"{what} pool_size must be {MAX_POOL_SIZE} at most")
     if not isinstance(retries, urllib3.Retry):
-        _whole(retries, f"{what} max_retries", 0)
+        check_whole_number(retries, f"{what} max_retries", 0)
     inner = options.get("inner")
     if inner is None:
         return {"pool_maxsize": pool_size, "max_retries": retries}
@@ -128,11 +128,6 @@ def _adapters(given: object, what: str) -> dict[str, BaseAdapter]:
 def checked_name(name: object, what: str) -> str:
     """A name that logs and messages can show. Raises ``ConfigurationError``."""
     return checked_text(name, f"the name of a {what}")
-
-
-def _whole(given: object, what: str, least: int) -> None:
-    if not is_whole_number(given, least):
-        raise ConfigurationError(f"{what} must be a whole number from {least} on")
 
 
 def _texts(given: object, what: str) -> dict[str, str]:

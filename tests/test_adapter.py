@@ -761,6 +761,23 @@ def test_what_is_no_session(management: AccessTokenManagement, session: Any) -> 
         management.mount(session, "https://api.example.com/")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_retries": "3"}, "max_retries must be a whole number from 0 on"),
+        ({"max_retries": -1}, "max_retries must be a whole number from 0 on"),
+        ({"max_retries": None}, "max_retries must be a whole number from 0 on"),
+        ({"pool_maxsize": 0}, "pool_maxsize must be a whole number from 1 on"),
+        ({"pool_connections": True}, "pool_connections must be a whole number from 1 on"),
+        ({"pool_connections": urllib3.Retry(3)}, "pool_connections must be a whole number from 1 on"),
+    ],
+)
+def test_what_is_no_number(management: AccessTokenManagement, options: dict[str, Any], said: str) -> None:
+    """Is refused where it is given; requests would take it, and fail at the first request or the first retry."""
+    with pytest.raises(ConfigurationError, match=f"AccessTokenAdapter: {said}"):
+        management.mount(requests.Session(), "https://api.example.com/", **options)
+
+
 def test_options_belong_to_who_sends(management: AccessTokenManagement, api: ProtectedApi) -> None:
     """Options of an ``HTTPAdapter`` together with an inner adapter would have no effect, so they are refused."""
     with pytest.raises(ConfigurationError, match="max_retries, pool_maxsize: the inner adapter sends, so give these"):
