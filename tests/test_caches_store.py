@@ -441,7 +441,7 @@ class ToldStore(StoreTokenCache[str]):
     def _claim(self, key: str, wait: Wait) -> Claim[str]:
         self._note("claim", key)
         assert not wait.for_any
-        return Claim(1, 0, None, "the lock")
+        return Claim(1, 0, None if self.kept is None else self.kept.token, "the lock")
 
     def _let_go(self, key: str, holding: str) -> None:
         self._note("let go", key)
@@ -462,6 +462,9 @@ def test_a_token_that_has_expired_is_not_there(left: float, is_there: bool) -> N
     token = AccessToken("t", expires_at=clock.time() + left)
     store = ToldStore(clock, Kept(token, 5.0, holder))
     assert store.get("key") is (token if is_there else None)
+    lease = store.lease("key", lambda: False)
+    assert lease is not None
+    assert lease.token is (token if is_there else None)
     assert store.inspect("key") == (Kept(token, 5.0, holder) if is_there else Kept(None, None, holder))
     nothing = Kept(None, None, None)
     assert ToldStore(clock, nothing).inspect("key") == nothing
