@@ -286,6 +286,7 @@ class SlowStore(StoreTokenCache[str]):
         super().__init__("the store", TokenRecords(None), 10.0, 0.04, None)
         self.gate = threading.Event()
         self.claim = claim
+        self.there = AccessToken(TOKEN, expires_at=math.inf)
         self.back: list[str] = []
 
     def _read(self, key: str) -> AccessToken | None:
@@ -297,7 +298,7 @@ class SlowStore(StoreTokenCache[str]):
     def _claim(self, key: str, wait: Wait) -> Claim[str]:
         self.gate.wait(PATIENCE)
         if wait.for_any:
-            return Claim(0, 7, AccessToken(TOKEN, expires_at=math.inf))
+            return Claim(0, 7, self.there)
         return self.claim
 
     def _let_go(self, key: str, holding: str) -> None:
@@ -511,3 +512,40 @@ def test_what_is_written_late_is_a_deletion() -> None:
     lease.release()
     assert store.written is None
     assert [doing for doing, _ in store.noted] == ["claim", "write", "let go"], "it is let go of once"
+
+
+def never() -> bool:
+    raise AssertionError("nobody waits here")
+
+
+@pytest.mark.parametrize("is_enough", [True, False])
+def test_a_token_that_is_there_may_be_enough(is_enough: bool) -> None:
+    """Then one look is all, without a turn; else the turn is asked for at once."""
+    store, asked = SlowStore(Claim(8, 7, None, "the lock")), list[str]()
+    store.gate.set()
+    store._calls = calls = NotedCalls()
+
+    def enough(token: AccessToken) -> bool:
+        asked.append(token.value)
+        return is_enough
+
+    lease = store.lease("key", never, enough)
+    assert lease is not None
+    assert (lease.granted, lease.token) == ((False, store.there) if is_enough else (True, None))
+    assert asked == [TOKEN]
+    assert len(calls.noted) == (1 if is_enough else 2)
+    lease.release()
+    assert store.back == ([] if is_enough else ["the lock"])
+
+
+def test_who_wants_another_token_is_not_asked() -> None:
+    """What is there is not shown to a fetch that nothing is enough for, nor what has expired to any."""
+    store = SlowStore(Claim(0, 7, AccessToken(TOKEN, expires_at=math.inf)))
+    store.gate.set()
+    assert store.lease("key", lambda: True) is None
+    store.there = AccessToken(TOKEN, expires_at=0.0)
+
+    def enough(token: AccessToken) -> bool:
+        raise AssertionError("there is none")
+
+    assert store.lease("key", lambda: True, enough) is None
