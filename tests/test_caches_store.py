@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ import redis
 from requests_cc_token import AccessToken
 from requests_cc_token.caches.bounded_calls import MAX_HANGING, STEPS, Allowance, BoundedCalls
 from requests_cc_token.caches.records import TokenRecords
-from requests_cc_token.caches.store import SILENCE_WHILE_WAITING, Claim, Holder, Kept, StoreTokenCache, Wait
+from requests_cc_token.caches.store import MAX_WAIT, SILENCE_WHILE_WAITING, Claim, Holder, Kept, StoreTokenCache, Wait
 from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock
 
@@ -435,8 +436,7 @@ class ToldStore(StoreTokenCache[str]):
         return None if self.kept is None else self.kept.token
 
     def _write(self, key: str, token: AccessToken | None, claim: Claim[str] | None) -> None:
-        self._note("write", key)
-        assert claim is not None
+        self._note("write" if claim is None else "write under the claim", key)
         self.written = token
 
     def _claim(self, key: str, wait: Wait) -> Claim[str]:
@@ -474,11 +474,11 @@ def test_a_token_that_has_expired_is_not_there(left: float, is_there: bool) -> N
 @pytest.mark.parametrize(
     ("fails", "done"),
     [
-        (None, ["claim", "write", "let go", "forget"]),
+        (None, ["claim", "write under the claim", "let go", "forget"]),
         ("claim", ["claim", "forget"]),
-        ("write", ["claim", "write", "let go", "forget"]),
-        ("let go", ["claim", "write", "let go", "forget"]),
-        ("forget", ["claim", "write", "let go", "forget"]),
+        ("write under the claim", ["claim", "write under the claim", "let go", "forget"]),
+        ("let go", ["claim", "write under the claim", "let go", "forget"]),
+        ("forget", ["claim", "write under the claim", "let go", "forget"]),
     ],
 )
 def test_trying_a_store_out_leaves_nothing(fails: str | None, done: list[str]) -> None:
@@ -496,22 +496,42 @@ def test_trying_a_store_out_leaves_nothing(fails: str | None, done: list[str]) -
     assert [len(each) for each in keys] == [1, 1]
     assert keys[0] != keys[1]
     assert all(re.fullmatch("[0-9a-f]{64}", key) for each in keys for key in each)
-    if fails != "write" and "write" in done:
+    if fails not in ("claim", "write under the claim"):
         assert store.written is not None
         assert (store.written.value, store.written.expires_at) == ("none", clock.time() + 10.0)
 
 
-def test_what_is_written_late_is_a_deletion() -> None:
-    """A token that has expired meanwhile is not stored, and what was there goes."""
+@pytest.mark.parametrize(("left", "stored"), [(0.1, True), (0.0, False)])
+def test_what_is_written_late_is_a_deletion(left: float, stored: bool) -> None:
+    """A token that has expired meanwhile is not stored, and what was there goes; under a lease and without."""
     clock = ManualClock()
-    store = ToldStore(clock)
+    store, token = ToldStore(clock), AccessToken("t", expires_at=clock.time() + left)
+    store.set("key", token)
+    assert store.written is (token if stored else None)
+    store.delete("key")
+    assert store.written is None
+    assert store.noted == [("write", "key")] * 2
+    store.noted.clear()
     lease = store.lease("key", lambda: False)
     assert lease is not None
     assert (lease.granted, lease.token, repr(lease)) == (True, None, f"<lease 1 of {store!r}>")
-    lease.set(AccessToken("t", expires_at=clock.time()))
+    lease.set(token)
+    assert store.written is (token if stored else None)
+    done = [("claim", "key"), ("write under the claim", "key"), ("let go", "key")]
+    assert store.noted == done
     lease.release()
-    assert store.written is None
-    assert [doing for doing, _ in store.noted] == ["claim", "write", "let go"], "it is let go of once"
+    assert store.noted == done, "it is let go of once"
+
+
+def test_a_lease_is_let_go_of_where_its_token_cannot_be_written() -> None:
+    """At once: whoever wants it next need not wait for the end of this fetch."""
+    clock = ManualClock()
+    store = ToldStore(clock, fails="write under the claim")
+    lease = store.lease("key", lambda: False)
+    assert lease is not None
+    with pytest.raises(TokenCacheError, match="No space left on device"):
+        lease.set(AccessToken("t", expires_at=clock.time() + 1))
+    assert store.noted[-1] == ("let go", "key")
 
 
 def never() -> bool:
@@ -549,3 +569,18 @@ def test_who_wants_another_token_is_not_asked() -> None:
         raise AssertionError("there is none")
 
     assert store.lease("key", lambda: True, enough) is None
+
+
+def test_a_wait_for_others_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted on the cache's clock, look by look; each wait is another one."""
+    monkeypatch.setattr("requests_cc_token.caches.store.POLL_BOUNDS", (0.0, 0.0))
+    clock = ManualClock()
+    wait = Wait(clock.monotonic())
+    assert (wait.looks, wait.waited, wait.over, wait.for_any) == (0, 0.0, False, False)
+    for seconds, over in ((0.0, False), (MAX_WAIT - 0.5, False), (0.5, True)):
+        clock.advance(seconds)
+        wait.pause(clock)
+        assert wait.over is over
+    assert (wait.looks, wait.waited) == (3, MAX_WAIT)
+    assert Wait(0.0).nonce != wait.nonce
+    assert Wait(0.0).nonce.startswith(f"{socket.gethostname()}:{os.getpid()}:")

@@ -237,9 +237,8 @@ class StoreTokenCache(ABC, Generic[_T]):
             try:
                 self._write(key, self._unexpired(token), claim)
             finally:
-                if claim is not None and claim.holding is not None:
-                    holding, claim.holding = claim.holding, None
-                    self._let_go(key, holding)
+                if claim is not None:
+                    self._undo(key, claim)
 
         self._calls.call("write to", operation, allowance)
 
