@@ -17,7 +17,16 @@ import redis
 from requests_cc_token import AccessToken
 from requests_cc_token.caches.bounded_calls import MAX_HANGING, STEPS, Allowance, BoundedCalls
 from requests_cc_token.caches.records import TokenRecords
-from requests_cc_token.caches.store import MAX_WAIT, SILENCE_WHILE_WAITING, Claim, Holder, Kept, StoreTokenCache, Wait
+from requests_cc_token.caches.store import (
+    MAX_WAIT,
+    SILENCE_WHILE_WAITING,
+    Claim,
+    Holder,
+    Kept,
+    StoreTokenCache,
+    Wait,
+    until_next_look,
+)
 from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock
 
@@ -584,3 +593,13 @@ def test_a_wait_for_others_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (wait.looks, wait.waited) == (3, MAX_WAIT)
     assert Wait(0.0).nonce != wait.nonce
     assert Wait(0.0).nonce.startswith(f"{socket.gethostname()}:{os.getpid()}:")
+
+
+@pytest.mark.parametrize(
+    ("waited", "bound"), [(0.0, 0.1), (0.4, 0.1), (0.8, 0.2), (1.6, 0.4), (2.0, 0.5), (30.0, 0.5)]
+)
+def test_who_waits_for_longer_looks_more_rarely(waited: float, bound: float) -> None:
+    """A quarter of the time so far, within bounds; a fleet does not look in step."""
+    waits = [until_next_look(waited) for _ in range(1_000)]
+    assert bound / 2 <= min(waits) < 0.6 * bound
+    assert 0.9 * bound < max(waits) <= bound

@@ -287,8 +287,13 @@ class Wait:
     def pause(self, clock: Clock) -> None:
         """Wait a little before the next look."""
         # In real time, whatever the clock: what is waited for happens in other processes.
-        shortest, longest = POLL_BOUNDS
-        pause = min(longest, max(shortest, POLL_SHARE * (time.monotonic() - self._really_begun)))
-        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
+        time.sleep(until_next_look(time.monotonic() - self._really_begun))
         self.looks += 1
         self.waited = clock.monotonic() - self._begun
+
+
+def until_next_look(waited: float) -> float:
+    """Seconds to wait for the next look after so many: a random part of the bound, at least half of it."""
+    shortest, longest = POLL_BOUNDS
+    bound = min(longest, max(shortest, POLL_SHARE * waited))
+    return bound * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
