@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, asdict
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -34,6 +35,33 @@ def test_labels_say_what_was_asked_for() -> None:
     full = ClientStats(client="w", scope="a b", resource=("r", "s"), audience="x")
     assert labels(full) == {"client": "w", "scope": "a b", "resource": "r s", "audience": "x"}
     assert labels(ClientStats(client="w")) == {"client": "w", "scope": "", "resource": "", "audience": ""}
+
+
+def test_what_nothing_was_counted_of() -> None:
+    """Zeros, and fine; nobody changes what was told."""
+    nothing = ClientStats(client="w")
+    assert asdict(nothing) == {
+        "client": "w",
+        "scope": None,
+        "resource": (),
+        "audience": None,
+        "hits": 0,
+        "requests": 0,
+        "fetches": 0,
+        "fetch_seconds": 0.0,
+        "in_flight": 0,
+        "timeouts": 0,
+        "rejections": 0,
+        "failures": (),
+        "last_error": None,
+        "status": "fine",
+        "seconds_to_expiry": None,
+        "seconds_to_next_try": 0.0,
+    }
+    assert STATUSES == ("fine", "degraded", "failing")
+    for value, name in ((nothing, "hits"), (FailureCount(error="A", count=1), "count")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, 2)
 
 
 OLDER = ClientStats(
