@@ -167,6 +167,7 @@ def test_causes_that_go_round() -> None:
     caused(one, other)
     caused(other, one)
     assert of(one) == ("the request failed (the other)", False)
+    assert of(caused(RuntimeError("the third"), one)) == ("the request failed (the other)", False)
     assert of(caused(one, one)) == ("the request failed (the one)", False)
 
 
