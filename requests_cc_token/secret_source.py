@@ -93,9 +93,9 @@ class SecretSource:
         raise TypeError("a secret is not pickled; configure the token client on the other side")
 
 
-def fingerprint(secret: str | bytes) -> bytes:
+def fingerprint(secret: str) -> bytes:
     """A salted hash by which two reads of a secret are compared; within this process only."""
-    data = secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
+    data = secret.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, key=_FINGERPRINT_KEY, digest_size=16).digest()
 
 
@@ -359,7 +359,7 @@ class EnvironmentOrFileSecret(SecretSource):
         return None if source is None else (source.identity, source.stamp())
 
     def _path(self) -> str | None:
-        return os.environ.get(f"{self._name}_FILE") or None
+        return os.environ.get(f"{self._name}_FILE")
 
     def _source(self) -> SecretSource | None:
         path = self._path()

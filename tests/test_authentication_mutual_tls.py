@@ -33,7 +33,7 @@ from requests_cc_token import (
 from requests_cc_token.authentication.certificate import SPARE_CONTEXTS, ClientCertificate, client_certificate
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.endpoint.failures import Limits, explained
-from requests_cc_token.watched_files import read_regular
+from requests_cc_token.watched_files import file_stamp, read_regular
 
 from .scripted_server import PATIENCE, ScriptedServer, answer, error_answer
 from .skipping_clock import SkippingClock
@@ -288,6 +288,28 @@ def test_a_rotation_halfway(world: World, step: str, caplog: pytest.LogCaptureFi
         world.service.certificates["worker"] = issued.thumbprint
         assert session.get("x").json() == {"token": "token-3"}
     assert world.api.certificates[-1] == issued.thumbprint
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no certificate", "there is no certificate in it"),
+        (b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n", "not usable (Error)"),
+        (b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----\n", "not usable (ordinal not in range(128))"),
+    ],
+)
+def test_a_certificate_that_is_none(files: ClientFiles, tmp_path: Path, content: bytes, said: str) -> None:
+    """What is wrong with it is said; it is looked at again once the file has changed."""
+    path = tmp_path / "certificate"
+    path.write_bytes(content)
+    certificate = ClientCertificate(path, files.key)
+    with pytest.raises(TokenRequestError) as refused:
+        certificate.current()
+    assert str(refused.value) == f"the client certificate, '{path}' and '{files.key}': {said}"
+    stamp = certificate.stamp()
+    path.write_bytes(files.cert_pem)
+    assert certificate.stamp() == (file_stamp(path), file_stamp(files.key)) != stamp
+    assert certificate.current().thumbprint
 
 
 def test_files_that_never_were_a_pair(

@@ -196,6 +196,23 @@ def test_functions_that_other_processes_have_too() -> None:
     assert one.stored_key() == other.stored_key()
 
 
+def test_a_function_that_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a state of its own, by whatever name it goes."""
+    module = ModuleType("wraps")
+    monkeypatch.setitem(sys.modules, "wraps", module)
+    module.__dict__["read"] = wraps_a_state(lambda: "a")
+    assert module.read.__qualname__ == "read"
+    assert secret_source.importable_name(module.read) is None
+
+
+def wraps_a_state(state: Callable[[], str]) -> Callable[[], str]:
+    def read() -> str:
+        return state()
+
+    read.__qualname__, read.__module__ = "read", "wraps"
+    return read
+
+
 @pytest.mark.parametrize("main", ["__main__", "__mp_main__", None])
 def test_functions_of_a_main_module(main: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have names that another program gives to other functions: its main module, its workers', or none at all."""
@@ -279,6 +296,15 @@ def test_slow_hashes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({first, secret_source.slow_hash("two", "salt"), secret_source.slow_hash("one", "other")}) == 3
     assert made == [b"salt", b"salt", b"other"]
     assert len(secret_source._slow_hashes) == 1
+    secret_source.slow_hash("two", "other")
+    assert secret_source.slow_hash("one", "other")
+    assert made == [b"salt", b"salt", b"other", b"other"]
+
+
+def test_a_slow_hash_is_the_same_in_every_version() -> None:
+    """A fleet shares a store while it is updated, so what its keys are made of stays: scrypt, RFC 7914."""
+    made = secret_source.slow_hash("secret", "salt")
+    assert made == hashlib.scrypt(b"secret", salt=b"salt", n=16_384, r=8, p=1, dklen=32)
 
 
 def test_a_public_part_that_is_somebody_elses() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import subprocess
 import sys
 import threading
 import time
@@ -93,6 +94,17 @@ def test_sources_say_where_they_look(sources: dict[str, SecretSource], file: Pat
     """A message can name the place."""
     assert repr(sources["file"]) == f"<secret from the file {str(file)!r}>"
     assert repr(sources["env"]) == "<secret from the environment variable WORKER_SECRET>"
+    either = secret_source({"env_or_file": "A"}, "x")
+    assert repr(either) == "<secret from the environment variable A or the file that A_FILE names>"
+
+
+def test_a_fingerprint_is_of_this_process() -> None:
+    """Another one has another salt, so nobody who sees one can guess at the secret; half a character has one too."""
+    program = "from requests_cc_token.secret_source import fingerprint; print(fingerprint('secret').hex())"
+    others = {subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout for _ in "ab"}
+    assert len({*others, fingerprint("secret").hex().encode() + b"\n"}) == 3
+    assert fingerprint("secret") == fingerprint("secret") != fingerprint("secret\ud800")
+    assert len(fingerprint("")) == 16
 
 
 class PathOfBytes(os.PathLike[bytes]):
@@ -120,6 +132,7 @@ class PathOfBytes(os.PathLike[bytes]):
         {"env": "a=b"},
         {"env": ""},
         {"env": None},
+        {"env": Path("a")},
         {"file": "a", "env": "b"},
         {"value": TAINT},
         [TAINT],
@@ -338,6 +351,8 @@ def test_a_file_that_is_no_secret(file: Path) -> None:
     assert source.read() == TAINT
     with pytest.raises(TokenRequestError, match="has more than 65536 bytes"):
         secret_source({"file": file}, "x").read()
+    file.write_text("s" * 65536)
+    assert source.read() == "s" * 65536
 
 
 def test_an_environment_variable_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -587,6 +602,27 @@ class TestCommand:
         monkeypatch.setattr("requests_cc_token.secret_source.COMMAND_TIME", 0.5)
         with pytest.raises(TokenRequestError, match="took longer than 0 s"):
             self.command(f"import os, time; os.write(1, {TAINT.encode()!r}); os.close(1); time.sleep(60)").read()
+
+    def test_as_much_as_a_secret_may_have(self) -> None:
+        """Is taken, and whether it ended well counts for it too."""
+        assert self.command("print(end='s' * 65536)").read() == "s" * 65536
+        with pytest.raises(TokenRequestError, match="exit code 3"):
+            self.command("print(end='s' * 65536, flush=True); raise SystemExit(3)").read()
+
+    def test_it_reads_and_says_nothing(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """Neither what is typed into the worker, nor on its standard error."""
+        reading, writing = os.pipe()
+        stdin = os.dup(0)
+        try:
+            os.write(writing, b"typed")
+            os.dup2(reading, 0)
+            program = f"import sys; print({TAINT!r}, file=sys.stderr); print(len(sys.stdin.read()))"
+            assert self.command(program).read() == "0"
+        finally:
+            os.dup2(stdin, 0)
+            for end in (stdin, reading, writing):
+                os.close(end)
+        assert capfd.readouterr() == ("", "")
 
     def test_one_that_is_not_there(self) -> None:
         """The program's name is said, and why it cannot be started."""
