@@ -30,7 +30,12 @@ from requests_cc_token import (
     TokenEndpointError,
     TokenRequestError,
 )
-from requests_cc_token.authentication.certificate import SPARE_CONTEXTS, ClientCertificate, client_certificate
+from requests_cc_token.authentication.certificate import (
+    SPARE_CONTEXTS,
+    CertificateConnections,
+    ClientCertificate,
+    client_certificate,
+)
 from requests_cc_token.authentication.method import TokenRequest
 from requests_cc_token.endpoint.failures import Limits, explained
 from requests_cc_token.watched_files import file_stamp, read_regular
@@ -577,6 +582,42 @@ def test_contexts_are_kept_apart(files: ClientFiles, authority: Authority) -> No
     assert not contexts[2].check_hostname
 
 
+def test_connections_are_kept_for_each_way_to_verify(files: ClientFiles, authority: Authority) -> None:
+    """Another way closes none of them; what is no way that requests knows verifies the server."""
+    adapter, loaded = CertificateConnections(), ClientCertificate(files.cert, files.key).current()
+    request = requests.Request("GET", "https://localhost/x").prepare()
+
+    def pool(verify: Any) -> Any:
+        return adapter.get_connection_with_tls_context(request, verify, cert=loaded)
+
+    ways: list[Any] = [True, authority.file, False]
+    pools = [pool(verify) for verify in ways]
+    assert [pool(verify) for verify in ways] == pools
+    assert [each.conn_kw["ssl_context"] for each in pools] == [loaded.context(verify) for verify in ways]
+    assert [each.cert_reqs for each in pools] == ["CERT_REQUIRED", "CERT_REQUIRED", "CERT_NONE"]
+    for odd in (None, 1, 0, b"x"):
+        assert pool(odd) is pools[0]
+
+
+def test_other_certificates_are_left_to_requests(files: ClientFiles) -> None:
+    """A path, or two, of a request go the way that requests has for them, and the server is verified."""
+    adapter = CertificateConnections()
+    request = requests.Request("GET", "https://localhost/x").prepare()
+    for cert, key in ((str(files.cert), str(files.key)), (str(files.cert), None)):
+        given = cert if key is None else (cert, key)
+        pool = adapter.get_connection_with_tls_context(request, True, cert=given)
+        adapter.cert_verify(pool, str(request.url), True, given)
+        assert (pool.cert_file, pool.key_file, pool.cert_reqs) == (cert, key, "CERT_REQUIRED")
+
+
+def test_files_for_other_adapters(files: ClientFiles, tmp_path: Path) -> None:
+    """One path where one file has both, as requests takes it; a table may say the password too."""
+    whole = in_one_file(files, tmp_path)
+    assert client_certificate(whole, "x").current().files == str(whole)
+    table = {"certificate": str(files.cert), "key": str(files.key), "password": "not needed"}
+    assert client_certificate(table, "x").current().files == (str(files.cert), str(files.key))
+
+
 def test_nothing_is_pickled_or_equal(files: ClientFiles) -> None:
     """A loaded certificate is itself only, travels nowhere, and shows its thumbprint."""
     one, other = (ClientCertificate(files.cert, files.key).current() for _ in range(2))
@@ -596,6 +637,9 @@ def test_nothing_is_pickled_or_equal(files: ClientFiles) -> None:
         ({"auth": "tls_client_auth", "cert": 7}, "cert must be the path of a PEM file"),
         ({"auth": "tls_client_auth", "cert": ("a", 7)}, "given by the path"),
         ({"auth": "tls_client_auth", "cert": ("",)}, "cert must be the path"),
+        ({"auth": "tls_client_auth", "cert": {}}, "cert must be the path"),
+        ({"auth": "tls_client_auth", "cert": {"key": "a"}}, "cert must be the path"),
+        ({"auth": "tls_client_auth", "cert": {"certificate": "a", "pass": "T41NT"}}, "cert must be the path"),
         ({"auth": TlsClientAuth("a.pem"), "cert": "b.pem"}, "has the certificate, so leave cert out"),
         ({"auth": TlsClientAuth("a.pem"), "client_secret": "s"}, "uses no client_secret"),
     ],
