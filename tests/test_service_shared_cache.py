@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from requests_cc_token import (
     TokenRequestError,
     TokenRequestParameters,
 )
+from requests_cc_token.events import TokenEvent
 from requests_cc_token.exceptions import TokenCacheError
 from requests_cc_token.testing import ManualClock
 from requests_cc_token.token_source import CACHE_COOL_DOWN
@@ -56,29 +58,35 @@ class ToldCache:
         self.log: list[str] = []
         self.token: AccessToken | None = None
         self.leases: list[ToldLease | None] = []
+        self.keys: list[str] = []
         #: Called at each lease, and at each deletion.
         self.at_lease: Callable[[], object] = lambda: None
         self.at_deletion: Callable[[], object] = lambda: None
 
     def get(self, key: str) -> AccessToken | None:
-        self.log.append("get")
+        self._note("get", key)
         return self.token
 
     def set(self, key: str, token: AccessToken) -> None:
-        self.log.append(f"set {token.value} without a lease")
+        self._note(f"set {token.value} without a lease", key)
 
     def delete(self, key: str) -> None:
-        self.log.append("delete")
+        self._note("delete", key)
         self.at_deletion()
 
     def lease(
         self, key: str, cancelled: Callable[[], bool], enough: Callable[[AccessToken], bool] | None = None
     ) -> ToldLease | None:
-        self.log.append("lease")
+        self._note("lease", key)
         if enough is not None and self.token is not None and enough(self.token):
             return ToldLease(self.log, False, self.token)
         self.at_lease()
         return self.leases.pop(0)
+
+    def _note(self, doing: str, key: str) -> None:
+        assert re.fullmatch("[0-9a-f]{64}", key)
+        self.log.append(doing)
+        self.keys.append(key)
 
     def tell(self, granted: bool, token: AccessToken | None = None, *, failing: bool = False) -> None:
         self.leases.append(ToldLease(self.log, granted, token, failing))
@@ -128,12 +136,51 @@ def test_another_process_has_fetched(
     management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer, clock: ManualClock
 ) -> None:
     """The token that another process left ends the wait: no token request, and the lease is given back."""
+    events: list[TokenEvent] = []
+    management.subscribe(events.append)
     cache.tell(False, stored(clock, "theirs"))
     token = management.service.get_access_token()
     until_landed()
+    assert [(event.kind, event.source) for event in events] == [("obtained", "shared cache")]
     assert (token.value, token.hard_expiry is not None) == ("theirs", True)
     assert cache.log == ["lease", "release"]
     assert not server.requests
+
+
+def test_what_is_there_when_the_turn_comes(
+    management: AccessTokenManagement,
+    cache: ToldCache,
+    server: ScriptedServer,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Is used, whoever left it there; the turn is given back, and the log says so where that fails."""
+    cache.tell(True, stored(clock, "left"), failing=True)
+    assert management.service.get_access_token().value == "left"
+    until_landed()
+    assert cache.log == ["lease", "release"]
+    assert not server.requests
+    assert caplog.messages == [
+        "token client 'w': could not release the token cache (ConnectionError); going on without it for 30 s"
+    ]
+
+
+def test_what_is_deleted(
+    management: AccessTokenManagement, cache: ToldCache, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token of the key that it was stored by, though the secret is another one by now; or of the key of now."""
+    management.add_client(
+        "other", token_endpoint=server.token_endpoint, client_id="m", client_secret={"env": "TOLD_SECRET"}
+    )
+    monkeypatch.setenv("TOLD_SECRET", "one")
+    management.service.delete_access_token("other")
+    cache.tell(True)
+    management.service.get_access_token("other")
+    FetchThreads.current.join("other")
+    monkeypatch.setenv("TOLD_SECRET", "two")
+    management.service.delete_access_token("other")
+    assert cache.log == ["delete", "lease", "set own-1", "release", "delete"]
+    assert len(set(cache.keys)) == 1
 
 
 def test_another_process_has_deleted(
