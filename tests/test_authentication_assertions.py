@@ -169,6 +169,10 @@ def test_a_key_in_the_environment(
         (pem(RSA), {"algorithm": "none"}, "must be one of RS256"),
         (pem(RSA), {"algorithm": "HS256"}, "must be one of RS256"),
         (pem(RSA), {"lifetime": 0}, "lifetime must be"),
+        (pem(RSA), {"audience": ""}, "PrivateKeyJwt: audience must be printable text"),
+        (pem(RSA), {"audience": 7}, "PrivateKeyJwt: audience must be printable text"),
+        (pem(RSA), {"header_type": "J\0"}, "PrivateKeyJwt: header_type must be printable text"),
+        (pem(RSA), {"key_id": ""}, "PrivateKeyJwt: key_id must be printable text"),
     ],
 )
 def test_keys_that_cannot_work(key: Any, options: dict[str, Any], reason: str) -> None:
