@@ -508,6 +508,31 @@ def test_no_error_repeats_the_assertion(management: AccessTokenManagement, servi
     assert given not in repr(refused.value) + str(refused.value)
 
 
+def test_no_error_repeats_the_secret_that_made_the_assertion(
+    management: AccessTokenManagement, service: StrictTokenService
+) -> None:
+    """It is not sent, but the server knows it, too."""
+    from .scripted_server import answer
+
+    service.script.append(answer(400, {"error": "invalid_request", "error_description": f"not of {SECRET}"}))
+    add(management, service, client_secret=SECRET, auth=ClientSecretJwt())
+    with pytest.raises(TokenEndpointError) as refused:
+        fetch(management)
+    assert refused.value.error_description == "not of ***"
+
+
+@pytest.mark.parametrize(("lifetime", "seconds"), [(0.5, 1), (1, 1), (1.9, 1), (2, 2), (300, 300)])
+def test_an_assertion_is_valid_for_whole_seconds(
+    management: AccessTokenManagement, service: StrictTokenService, lifetime: float, seconds: int
+) -> None:
+    """And for one at least."""
+    add(management, service, auth=PrivateKeyJwt(pem(RSA), lifetime=lifetime))
+    fetch(management)
+    [(_, claims)] = service.assertions
+    assert claims["exp"] - claims["iat"] == seconds
+    assert claims["nbf"] == claims["iat"]
+
+
 def test_reprs() -> None:
     """They tell the kind and nothing that is secret."""
     assert repr(ClientAssertion(lambda: "T41NT")) == (
