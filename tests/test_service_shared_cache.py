@@ -410,7 +410,8 @@ def test_a_cache_of_ones_own_in_memory_outlives_a_registration(server: ScriptedS
             assert token.value == "own-1"
     assert len(server.requests) == 1
     with AccessTokenManagement(cache=cache, clock=clock) as management:
-        management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret="T41NT")
+        # Known here by another key than where the token was first kept.
+        management.add_client("w", token_endpoint=server.token_endpoint, client_id="m", client_secret=lambda: "T41NT")
         management.service.token_rejected(management.service.get_access_token())
         assert management.service.get_access_token().value == "own-2"
 
