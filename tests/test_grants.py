@@ -722,6 +722,8 @@ def test_a_grant_says_what_it_is() -> None:
     [
         ("jwt_bearer", "grant must be a JwtBearerGrant, a TokenExchangeGrant, or a table"),
         ({}, "type = one of jwt_bearer, token_exchange"),
+        ({"type": ["jwt_bearer"]}, "type = one of jwt_bearer, token_exchange"),
+        ({"type": None}, "type = one of jwt_bearer, token_exchange"),
         ({"type": "jwt-bearer"}, "did you mean 'jwt_bearer'"),
         ({"type": 5}, "grant must be"),
         ({"type": "jwt_bearer"}, "the grant jwt_bearer lacks key"),
