@@ -29,6 +29,7 @@ from requests_cc_token import (
 )
 from requests_cc_token.authentication.dpop import MAX_NONCE, MAX_NONCES, Nonces, target
 from requests_cc_token.authentication.signing_key import SIGNING_ALGORITHMS, thumbprint_of_pem
+from requests_cc_token.watched_files import file_stamp
 
 from .scripted_server import answer, error_answer, reset, token_answer
 from .skipping_clock import SkippingClock
@@ -95,6 +96,24 @@ def test_a_key_of_a_file(service: StrictTokenService, api: StrictApi, clock: Ski
     assert before.binding.dpop is not None
     assert before.binding.dpop.thumbprint == first.thumbprint()
     assert [proof.thumbprint for proof in api.proofs.taken] == [first.thumbprint()] * 3 + [second.thumbprint()]
+
+
+def test_the_key_of_a_file_at_this_moment(tmp_path: Path) -> None:
+    """Is one object for as long as the file holds that key, however it is written, and does not change itself."""
+    first, second = (ECKey.generate_key("P-256") for _ in range(2))
+    path = tmp_path / "key"
+    path.write_text(json.dumps(first.as_dict(private=True)))
+    key = DPoPKey({"file": path})
+    current = key.current()
+    assert (key.is_fixed, current.is_fixed, current.current() is current) == (False, True, True)
+    assert repr(current) == f"<DPoPKey <ES256 key {first.thumbprint()}>>"
+    assert key.stamp() == (file_stamp(path),)
+    path.write_text(json.dumps(first.as_dict(private=True), indent=1))
+    assert key.current() is current
+    path.write_text(json.dumps(second.as_dict(private=True)))
+    assert key.current() is key.current() is not current
+    assert (key.current().thumbprint, current.thumbprint) == (second.thumbprint(), first.thumbprint())
+    assert (key.stamp(), current.stamp()) == ((file_stamp(path),), None)
 
 
 def test_a_key_file_that_is_no_good(service: StrictTokenService, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from requests_cc_token.secret_source import SecretLike
 from requests_cc_token.tracebacks import sealed
 from requests_cc_token.urls import origin_of
 
-from .signing_key import KeyLike, SigningKey, SigningKeySource, generated, sha256_url
+from .signing_key import KeyLike, SigningKeySource, generated, sha256_url
 
 #: Origins whose newest nonce is remembered; far more than one client talks to.
 MAX_NONCES = 256
@@ -71,7 +71,6 @@ class DPoPKey:
     def __init__(self, key: KeyLike, algorithm: str | None = None, *, password: SecretLike | None = None) -> None:
         self._source = SigningKeySource(key, algorithm=algorithm, key_id=None, password=password, what="DPoPKey")
         self._current: DPoPKey | None = None
-        self._signing_key: SigningKey | None = self._source.get() if self._source.is_fixed else None
 
     @classmethod
     def generate(cls, algorithm: str = "ES256") -> DPoPKey:
@@ -79,7 +78,7 @@ class DPoPKey:
         return cls(generated(algorithm, "DPoPKey"))
 
     def __repr__(self) -> str:
-        return f"<DPoPKey {self._signing_key or self._source!r}>"
+        return f"<DPoPKey {self._source!r}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a private key is not pickled; configure the token client on the other side")
@@ -92,7 +91,7 @@ class DPoPKey:
     @property
     def algorithm(self) -> str:
         """The JWS algorithm, such as ``"ES256"``. Raises ``TokenRequestError`` if the key's file cannot be read."""
-        return self._key().algorithm
+        return self._source.get().algorithm
 
     @property
     def thumbprint(self) -> str:
@@ -100,7 +99,7 @@ class DPoPKey:
 
         Raises ``TokenRequestError`` if the key's file cannot be read.
         """
-        return self._key().thumbprint
+        return self._source.get().thumbprint
 
     def current(self, *, within: float | None = None) -> DPoPKey:
         """The key as it was a second ago at most, as a ``DPoPKey`` that does not change; the same until the file does.
@@ -108,15 +107,12 @@ class DPoPKey:
         ``within`` is the number of seconds that this caller has. Raises ``TokenRequestError`` if the key's file cannot
         be read, or not in time.
         """
-        if self._signing_key is not None:
+        if self.is_fixed:
             return self
         key = self._source.recent(within)
         current = self._current
-        if current is None or current._signing_key is not key:
-            if current is not None and current.thumbprint == key.thumbprint:
-                return current
-            current = DPoPKey(key)
-            self._current = current
+        if current is None or current.thumbprint != key.thumbprint:
+            current = self._current = DPoPKey(key)
         return current
 
     def stamp(self) -> Hashable:
@@ -135,7 +131,7 @@ class DPoPKey:
 
         Raises ``TokenRequestError`` if the key cannot be read or used.
         """
-        key = self._key()
+        key = self._source.get()
         claims: dict[str, object] = {
             "jti": secrets.token_urlsafe(16),
             "htm": method,
@@ -147,9 +143,6 @@ class DPoPKey:
         if nonce is not None:
             claims["nonce"] = nonce
         return key.sign({"typ": "dpop+jwt", "jwk": key.public_jwk}, claims)
-
-    def _key(self) -> SigningKey:
-        return self._signing_key if self._signing_key is not None else self._source.get()
 
 
 def target(url: str) -> str:
