@@ -194,6 +194,20 @@ def test_a_key_that_is_nested_without_end() -> None:
         PrivateKeyJwt(nested)
 
 
+def test_a_key_that_is_ready_may_have_another_name_or_algorithm() -> None:
+    """Of those that fit it; what is not said stays, and a key that stays as it is is the same object."""
+    key = generated("RS256", "a test")
+    assert key.used_for(None, None, "x") is key.used_for("RS256", None, "x") is key
+    named = key.used_for(None, "a name", "x")
+    assert (named.algorithm, named.key_id, named.thumbprint) == ("RS256", "a name", key.thumbprint)
+    assert named.used_for(None, "a name", "x") is named
+    other = named.used_for("PS512", None, "x")
+    assert (other.algorithm, other.key_id, other.public_jwk) == ("PS512", "a name", key.public_jwk)
+    assert len({each.fingerprint for each in (key, named, other)}) == 3
+    with pytest.raises(ConfigurationError, match="x: it is of kind RSA, so algorithm='ES256' does not fit it"):
+        key.used_for("ES256", None, "x")
+
+
 def test_a_key_that_is_ready_has_no_password() -> None:
     """A password that would never be asked for is refused, and not shown."""
     with pytest.raises(ConfigurationError, match="DPoPKey: password is for encrypted PEM, and this key is read"):

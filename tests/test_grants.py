@@ -205,6 +205,15 @@ class TestJwtBearer:
         fetch(management)
         assert len(service.requests) == 2
 
+    def test_claims_in_another_order_are_the_same(self) -> None:
+        """Two registrations that say the same share a token."""
+        one, same, other = (
+            JwtBearerGrant(KEY, claims=claims)
+            for claims in ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}, {"a": 1, "b": {"c": 2}})
+        )
+        keys = [Demand.of(client(grant=each)).cache_key for each in (one, same, other)]
+        assert keys[0] == keys[1] != keys[2]
+
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
