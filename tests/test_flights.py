@@ -89,6 +89,20 @@ class TestFlight:
         assert not flight.is_overdue(129.9)
         assert flight.is_overdue(130.0)
 
+    def test_one_that_is_new(self) -> None:
+        """Nothing has come of it, and it is what it was begun as; one that has landed is nobody's to wait for."""
+        flight: Flight[str] = Flight(100.0)
+        assert (flight.epoch, flight.background, flight.forced, flight.reason) == (0, False, False, "cold")
+        assert (flight.begun, flight.given_up, flight.landed) == (False, False, False)
+        assert (flight.tries, flight.waiting) == (0, 0)
+        assert (flight.result, flight.error, flight.source, flight.waits_for) == (None, None, "service", None)
+        assert (flight.begun_at, flight.over_at, flight.waits_for_this_thread()) == (100.0, math.inf, True)
+        assert not flight.is_overdue(100.0)
+        flight.land()
+        assert flight.is_overdue(100.0)
+        given: Flight[str] = Flight(0.0, epoch=3, background=True, forced=True, reason="renewal")
+        assert (given.epoch, given.background, given.forced, given.reason) == (3, True, True, "renewal")
+
     def test_waiting_ends_when_it_lands(self) -> None:
         """Each waiter has a bell of its own, and whoever has left is not counted any more."""
         flight: Flight[str] = Flight(0.0)
@@ -142,6 +156,22 @@ class TestFlight:
         two: Flight[str] = Flight(0.0)
         one.waits_for, two.waits_for = two, one
         assert one.waits_for_this_code()
+
+    def test_the_innermost_flight_waits(self) -> None:
+        """Of flights within each other, the one whose code it is; those around it wait for that one anyway."""
+        outer, inner, awaited = (Flight[str](0.0) for _ in range(3))
+        awaited.begun = True
+        clock = ManualClock(monotonic=0.0)
+        over = started(
+            lambda: run_as_part_of(
+                outer, lambda: run_as_part_of(inner, lambda: awaited.wait(awaited.join(), clock, 10.0))
+            )
+        )
+        clock.until_waiting(lambda left: left == [10.0])
+        assert (outer.waits_for, inner.waits_for) == (None, awaited)
+        awaited.land()
+        assert over.wait(PATIENCE)
+        assert (outer.waits_for, inner.waits_for) == (None, None)
 
     def test_a_flight_notes_what_its_code_waits_for(self) -> None:
         """While it waits, and no longer."""
