@@ -352,3 +352,12 @@ def test_a5_a_mount_that_is_escaped_itself() -> None:
     assert mount.covers(mount.prefix + "100%2525/../y")
     assert not mount.covers(mount.prefix + "../y")
     assert not mount.covers(mount.prefix + "%2e%2e/y")
+
+
+@pytest.mark.parametrize("backslash", ["\\", "%5c", "%255C"])
+def test_a_backslash_may_be_a_name_or_a_slash(backslash: str) -> None:
+    """To one server it makes two folders of one, to the other it does not: a path is to stay by either reading."""
+    mount = Mount("https://api.example.com/v1/")
+    assert mount.covers(f"https://api.example.com/v1/a/{backslash}b/../../x")
+    assert not mount.covers(f"https://api.example.com/v1/a{backslash}b/../../x"), "one folder, left twice"
+    assert not mount.covers(f"https://api.example.com/v1/a{backslash}..{backslash}..{backslash}x"), "two, left twice"
