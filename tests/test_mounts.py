@@ -361,3 +361,11 @@ def test_a_backslash_may_be_a_name_or_a_slash(backslash: str) -> None:
     assert mount.covers(f"https://api.example.com/v1/a/{backslash}b/../../x")
     assert not mount.covers(f"https://api.example.com/v1/a{backslash}b/../../x"), "one folder, left twice"
     assert not mount.covers(f"https://api.example.com/v1/a{backslash}..{backslash}..{backslash}x"), "two, left twice"
+
+
+def test_slashes_in_a_row_may_be_one_or_several() -> None:
+    """To a server that merges them a way up leads further, and to one that does not it comes back elsewhere."""
+    mount = Mount("https://api.example.com/v1/")
+    assert mount.covers("https://api.example.com/v1/a//../b")
+    assert not mount.covers("https://api.example.com/v1//../b")
+    assert not mount.covers("https://api.example.com/v1/..//v1/b")
