@@ -204,3 +204,14 @@ def test_a_rotation_amid_a_rotation() -> None:
             sys.settrace(before)
         assert TokenRecords(keys[-1]).decode(KEY, data) == TOKEN
     assert len(lines) >= 4
+
+
+def test_a_record_belongs_to_the_key_that_it_is_stored_by() -> None:
+    """Whatever key the token had before; what is not there is no token."""
+    records, token = TokenRecords(), AccessToken("t", expires_at=100.0, key="before")
+    data = records.encode("after", token)
+    found = records.decode("after", data)
+    assert found is not None
+    assert (found.value, found.key) == ("t", "after")
+    assert records.decode("before", data) is None
+    assert records.decode("after", None) is None
