@@ -17,18 +17,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from requests_cc_token import AccessTokenManagement, FileTokenCache, MemoryTokenCache, RedisTokenCache, config
 from requests_cc_token import TokenRequestParameters as Parameters
+from requests_cc_token.adapter_policy import RenewOn, Timeout
 from requests_cc_token.authentication.by_name import METHODS, ClientAuthLike, DPoPLike, keys_beside_auth
 from requests_cc_token.authentication.certificate import CertificateLike
 from requests_cc_token.authentication.signing_key import KeyLike
 from requests_cc_token.caches.records import EncryptionKey
 from requests_cc_token.clients import ClientOptions
-from requests_cc_token.endpoint.options import BackchannelOptions, Wait
+from requests_cc_token.endpoint.backchannel_options import BackchannelOptions, Wait
 from requests_cc_token.grants.by_name import GRANTS, grant_class, keywords_of
 from requests_cc_token.grants.token_exchange import TokenLike
 from requests_cc_token.parameters import Texts
 from requests_cc_token.secret_source import SecretLike, SecretsLike
 from requests_cc_token.session_options import Retries, SessionOptions
-from requests_cc_token.token_policy import RenewOn, Timeout
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "docs" / "_static" / "requests-cc-token.schema.json"

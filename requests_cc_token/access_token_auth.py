@@ -12,6 +12,7 @@ from requests.auth import AuthBase
 from requests.sessions import SessionRedirectMixin
 from requests.utils import get_environ_proxies, requote_uri
 
+from .adapter_policy import RENEW_ON, AdapterPolicy, RenewOn, Try, challenges_of, send_tries
 from .authorized_headers import AuthorizedHeaders
 from .clock import checked_seconds
 from .exceptions import ConfigurationError
@@ -19,7 +20,6 @@ from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .resend import body_position, drain
 from .service import AccessTokenService
-from .token_policy import RENEW_ON, RenewOn, TokenPolicy, Try, challenges_of, send_tries
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret, shown_url
 
@@ -53,7 +53,7 @@ class AccessTokenAuth(AuthBase):
         if token_timeout is not None:
             token_timeout = checked_seconds(token_timeout, f"{what}: token_timeout")
         self._token_timeout = token_timeout
-        self._policy = TokenPolicy(
+        self._policy = AdapterPolicy(
             service,
             client,
             Mount(prefix, allow_http=allow_http, what=f"{what}: the prefix"),

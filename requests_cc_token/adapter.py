@@ -10,6 +10,17 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
+from .adapter_policy import (
+    RENEW_ON,
+    AdapterPolicy,
+    PolicyOptions,
+    RenewOn,
+    Timeout,
+    Try,
+    check_adapter,
+    check_retries,
+    send_tries,
+)
 from .authentication.certificate import CertificateConnections
 from .authorized_headers import carries_token
 from .exceptions import ConfigurationError
@@ -18,17 +29,6 @@ from .mounts import Mount
 from .parameters import TokenRequestParameters
 from .service import AccessTokenService
 from .shortcuts.adapter import ShortcutAdapter, copy_with_header, leave_to_parent
-from .token_policy import (
-    RENEW_ON,
-    PolicyOptions,
-    RenewOn,
-    Timeout,
-    TokenPolicy,
-    Try,
-    check_adapter,
-    check_retries,
-    send_tries,
-)
 from .tracebacks import sealed
 from .urls import proxies_that_see_no_secret
 
@@ -97,7 +97,7 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
             if http_adapter_options:
                 names = ", ".join(sorted(http_adapter_options))
                 raise ConfigurationError(f"{what}: {names}: the inner adapter sends, so give these options to it")
-        self._policy = TokenPolicy(
+        self._policy = AdapterPolicy(
             service,
             client,
             Mount(prefix, allow_http=allow_http, what=f"{what}: the prefix"),

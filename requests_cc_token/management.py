@@ -12,13 +12,14 @@ from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
 from .adapter import AccessTokenAdapter, AdapterOptions
+from .adapter_policy import RENEW_ON, RenewOn
 from .caches.memory import MemoryTokenCache
 from .caches.protocol import SharedTokenCache, TokenCache
 from .clients import ClientCredentialsClient, ClientOptions
 from .clock import Clock, SystemClock, checked_seconds
 from .demand import Demand
 from .endpoint.backchannel import Backchannel
-from .endpoint.options import Wait
+from .endpoint.backchannel_options import Wait
 from .endpoint.revocation import introspect, revoke
 from .events import Events, Subscriber, logger
 from .exceptions import ConfigurationError, TokenRequestError, UnknownClientError
@@ -31,7 +32,6 @@ from .service import AccessTokenService
 from .session import AccessTokenSession
 from .session_options import ApiOptions, SessionDescription, SessionOptions, checked_name, described_session
 from .stats import ClientStats
-from .token_policy import RENEW_ON, RenewOn
 from .tracebacks import sealed
 
 #: The options of a session that an auth object has too. Not ``keep_authorization``: requests lets ``auth=`` win.

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union
 
-from .bounded_looks import NEXT_LOOK, Looks
+from .bounded_reads import NEXT_LOOK, Looks
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError
 from .keyword_arguments import is_encodable

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
-from .bounded_looks import LOOK_EVERY, NEXT_LOOK, SHORT_LOOK, Looks
+from .bounded_reads import LOOK_EVERY, NEXT_LOOK, SHORT_LOOK, Looks
 from .caches.protocol import TokenCache
 from .clock import Clock, waited_for
 from .demand import Demand

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Union
 import urllib3
 from requests.adapters import BaseAdapter
 
+from .adapter_policy import AdapterPolicy, PolicyOptions, Timeout, check_adapter, check_retries
 from .exceptions import ConfigurationError
 from .keyword_arguments import Unpack, check_whole_number, checked_text, refuse_unknown
 from .mounts import Mount
 from .service import AccessTokenService
 from .session import DEFAULT_TIMEOUT, AccessTokenSession, check_base_url, check_timeout
 from .shortcuts.adapter import DEFAULT_POOL_SIZE
-from .token_policy import PolicyOptions, Timeout, TokenPolicy, check_adapter, check_retries
 from .urls import shown_url
 
 #: How often the API calls of a session are tried again, in the manner of requests' own ``max_retries``.
@@ -84,7 +84,7 @@ def described_session(
     check_timeout(timeout, f"{what} timeout")
     policy: dict[str, Any] = {key: value for key, value in options.items() if key in PolicyOptions.__annotations__}
     # Checked here, where it is described; each session makes its own.
-    renew_on = TokenPolicy(service, client, mount, what=f"session {name!r}", **policy).renew_on
+    renew_on = AdapterPolicy(service, client, mount, what=f"session {name!r}", **policy).renew_on
     sender = _sender(options, what)
     check_retries(sender.get("inner", sender.get("max_retries")), renew_on, f"session {name!r}")
     return SessionDescription(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from .bounded_looks import FIRST_LOOK, LOOK_EVERY, NEXT_LOOK, CallersTimeError, Looks
+from .bounded_reads import FIRST_LOOK, LOOK_EVERY, NEXT_LOOK, CallersTimeError, Looks
 from .events import logger
 from .exceptions import TokenRequestError, TokenRequestTimeout
 

@@ -33,10 +33,10 @@ from requests_cc_token import (
     TokenRequestError,
 )
 from requests_cc_token.endpoint.backchannel import Backchannel
+from requests_cc_token.endpoint.backchannel_options import DEFAULT_MAX_TIME, DEFAULT_MAX_TRIES, BackchannelOptions
 from requests_cc_token.endpoint.deadline import Deadline
 from requests_cc_token.endpoint.failures import TooMuchError, came_after_sending
 from requests_cc_token.endpoint.http_exchange import MAX_ANSWER
-from requests_cc_token.endpoint.options import DEFAULT_MAX_TIME, DEFAULT_MAX_TRIES, BackchannelOptions
 from requests_cc_token.endpoint.retry_after import MAX_RETRY_AFTER, parse_retry_after
 from requests_cc_token.retry_delays import BACKOFF_CAP, full_jitter, half_jitter
 from requests_cc_token.testing import ManualClock

@@ -15,7 +15,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
         # 0 ground: values and pure functions
-        """authentication authorized_headers bounded_looks clients clock demand events exceptions expiry flights forks
+        """authentication authorized_headers bounded_reads clients clock demand events exceptions expiry flights forks
         grants keyword_arguments locking mounts netrc parameters pickling resend retry_delays secret_source shortcuts
         slot_table slots stats threads tls_contexts tokens tracebacks tracers urls watched_files www_authenticate""",
         # 1: the cache's token else a new one, who asks for it and where, and where tokens stay
@@ -23,7 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         # 2: a usable token for a client
         "service",
         # 3: authorize a copy, send, renew once
-        "access_token_auth adapter token_policy",
+        "access_token_auth adapter adapter_policy",
         # 4: the session that make_session returns
         "session",
         # 5: registrations by name

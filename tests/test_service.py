@@ -25,9 +25,9 @@ from requests_cc_token import (
     TokenRequestTimeout,
     UnknownClientError,
 )
-from requests_cc_token.bounded_looks import LOOK_EVERY
+from requests_cc_token.bounded_reads import LOOK_EVERY
 from requests_cc_token.demand import Demand
-from requests_cc_token.endpoint.options import DEFAULT_MAX_TIME
+from requests_cc_token.endpoint.backchannel_options import DEFAULT_MAX_TIME
 from requests_cc_token.events import TokenEvent
 from requests_cc_token.slots import Failure
 from requests_cc_token.testing import ManualClock

@@ -172,7 +172,7 @@ class TestForeignCodeThatHangs:
         assert harness.get() is token
         FetchThreads.current.join()
         harness.until_event("served_stale")
-        monkeypatch.setattr("requests_cc_token.bounded_looks.NEXT_LOOK", PATIENCE)
+        monkeypatch.setattr("requests_cc_token.bounded_reads.NEXT_LOOK", PATIENCE)
         monkeypatch.setattr("requests_cc_token.service.NEXT_LOOK", PATIENCE)
         gate = threading.Event()
         monkeypatch.setattr("requests_cc_token.demand.Demand.stamp", lambda demand: gate.wait(PATIENCE))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from requests_cc_token import AccessTokenManagement
-from requests_cc_token.bounded_looks import Looks
+from requests_cc_token.bounded_reads import Looks
 from requests_cc_token.tracers import SEGMENT, handed_on, in_a_trace
 
 from .scripted_server import PATIENCE

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from requests_cc_token import TokenRequestError, TokenRequestTimeout
-from requests_cc_token.bounded_looks import LOOK_EVERY
+from requests_cc_token.bounded_reads import LOOK_EVERY
 from requests_cc_token.watched_files import (
     MAX_FILE,
     SETTLED_AFTER,

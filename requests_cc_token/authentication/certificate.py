@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import prepend_scheme_if_needed, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
 
-from requests_cc_token.bounded_looks import NEXT_LOOK, Looks
+from requests_cc_token.bounded_reads import NEXT_LOOK, Looks
 from requests_cc_token.exceptions import ConfigurationError, TokenRequestError
 from requests_cc_token.secret_source import SecretLike, SecretSource, secret_source
 from requests_cc_token.tls_contexts import TLSContexts

@@ -5,7 +5,7 @@
 - ``advice``: what to do about an error code or a status
 - ``excerpt``: what may be repeated of an answer
 - ``backchannel``: sessions, retries and the time budget
-- ``options``: what can be configured of it
+- ``backchannel_options``: what can be configured of it
 - ``http_exchange``: one request and its answer, by a session of ``requests``
 - ``answer``: the answer as HTTP brought it
 - ``failures``: what went wrong on the way, in words

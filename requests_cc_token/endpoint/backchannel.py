@@ -28,10 +28,10 @@ from requests_cc_token.shortcuts.adapter import leave_to_parent
 from requests_cc_token.urls import shown_url
 
 from .answer import Answer
+from .backchannel_options import BackchannelOptions
 from .deadline import Deadline
 from .failures import Limits, came_after_sending, explained
 from .http_exchange import exchange
-from .options import BackchannelOptions
 from .server import KnownServers
 
 _T = TypeVar("_T")

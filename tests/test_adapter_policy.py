@@ -30,12 +30,12 @@ from requests_cc_token import (
     TokenRequestParameters,
     resend,
 )
+from requests_cc_token.adapter_policy import AdapterPolicy, Try, read_timeout, send_tries
 from requests_cc_token.authentication.dpop import Nonces
 from requests_cc_token.demo.api import ProtectedApi
 from requests_cc_token.demo.token_service import TokenService
 from requests_cc_token.mounts import Mount
 from requests_cc_token.service import AccessTokenService
-from requests_cc_token.token_policy import TokenPolicy, Try, read_timeout, send_tries
 from requests_cc_token.tokens import Binding
 
 from .scripted_server import PATIENCE, ScriptedServer, answer
@@ -86,8 +86,8 @@ class Tokens:
         self.accepted.append(token.value)
 
 
-def policy(tokens: Tokens, **options: Any) -> TokenPolicy:
-    return TokenPolicy(cast("AccessTokenService", tokens), "w", MOUNT, what="x", **options)
+def policy(tokens: Tokens, **options: Any) -> AdapterPolicy:
+    return AdapterPolicy(cast("AccessTokenService", tokens), "w", MOUNT, what="x", **options)
 
 
 def prepared(data: Any = None, **options: Any) -> requests.PreparedRequest:
@@ -174,8 +174,8 @@ def test_which_tries_prove_a_key(token_type: str, binding: Binding | None, key: 
 def test_what_is_no_name_of_a_client(name: Any) -> None:
     """It is refused where it is given; None is the only client."""
     with pytest.raises(ConfigurationError, match=r"^x: the name of a token client must be"):
-        TokenPolicy(cast("AccessTokenService", Tokens()), name, MOUNT, what="x")
-    assert TokenPolicy(cast("AccessTokenService", Tokens()), None, MOUNT, what="x").client is None
+        AdapterPolicy(cast("AccessTokenService", Tokens()), name, MOUNT, what="x")
+    assert AdapterPolicy(cast("AccessTokenService", Tokens()), None, MOUNT, what="x").client is None
 
 
 # Tries and history
@@ -314,7 +314,7 @@ def test_a_redirect_that_repeats_the_token(caplog: pytest.LogCaptureFixture) -> 
 
 def test_lines_of_a_management_with_one_client(caplog: pytest.LogCaptureFixture) -> None:
     """A session that names no client has the only one, and so say its lines."""
-    made = TokenPolicy(cast("AccessTokenService", Tokens()), None, MOUNT, what="x")
+    made = AdapterPolicy(cast("AccessTokenService", Tokens()), None, MOUNT, what="x")
     assert not made.authorizes(requests.Request("GET", "https://api.example.com/v2/").prepare())
     assert caplog.messages[0].startswith("the only token client: a request to https://api.example.com/v2/ carries no")
 

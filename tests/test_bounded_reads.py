@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from requests_cc_token.bounded_looks import FIRST_LOOK, MAX_HANGING, CallersTimeError, Looks
+from requests_cc_token.bounded_reads import FIRST_LOOK, MAX_HANGING, CallersTimeError, Looks
 
 from .fetch_threads import started
 from .forked import in_child
@@ -127,7 +127,7 @@ def test_an_interrupt_before_the_look_leaves_nothing_behind(
 
 def test_one_that_hangs_for_long_is_not_the_last(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is there now is looked at after a while, by a few more threads at most; those that end make room."""
-    monkeypatch.setattr("requests_cc_token.bounded_looks.AGAIN_AFTER", 0.0)
+    monkeypatch.setattr("requests_cc_token.bounded_reads.AGAIN_AFTER", 0.0)
     gate, begun = threading.Event(), threading.Semaphore(0)
 
     def look() -> None:

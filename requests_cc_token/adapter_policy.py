@@ -74,7 +74,7 @@ Challenges = tuple[Challenge, ...]
 Tries = Generator[Try, requests.Response, None]
 
 
-class TokenPolicy:
+class AdapterPolicy:
     """Whose token goes where, and which answers mean that it has to be renewed.
 
     ``what`` begins the messages about its options. Raises ``ConfigurationError``.
