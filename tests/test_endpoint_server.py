@@ -154,6 +154,19 @@ def test_a40_a_clock_that_is_a_century_off(management: AccessTokenManagement, se
     assert len(service.requests) == 1
 
 
+@pytest.mark.parametrize(("error", "told"), [("invalid_client", True), ("invalid_scope", False)])
+def test_a_clock_that_is_too_far_behind_for_a_short_life_is_told(
+    management: AccessTokenManagement, service: StrictTokenService, error: str, told: bool
+) -> None:
+    """Corrected, an assertion still ends by our own clock, which is the server's past; the error says why."""
+    refused_by(management, service, "Tue, 14 Nov 2023 22:33:00 GMT")
+    service.script.append(error_answer(401 if told else 400, error))
+    with pytest.raises(TokenEndpointError) as refused:
+        fetch(management)
+    assert len(service.requests) == 2
+    assert str(refused.value).endswith("; this machine's clock is -180 s off: set it (NTP)") is told
+
+
 # Nonces
 
 

@@ -156,11 +156,21 @@ class Attempt:
         if is_same and not better and self._has_next_secret(refusal, request):
             again = self.request(self._token_form())
         elif is_same and not better:
-            skew = self._backchannel.servers.of(request.url).skew
-            if abs(skew) >= TOLERATED_SKEW:
-                refusal.reword(f"{refusal}; this machine's clock is {-skew:.0f} s off: set it (NTP)")
+            self._blame_the_clock(refusal, request)
             raise refusal
-        return self._read(self._answer(again), key)
+        answer = self._answer(again)
+        try:
+            return self._read(answer, key)
+        except TokenEndpointError as error:
+            if _may_be_outdated(error):
+                self._blame_the_clock(error, again)
+            raise
+
+    def _blame_the_clock(self, refusal: TokenEndpointError, request: TokenRequest) -> None:
+        """Have the refusal say that this machine's clock is off, where it is: that may be the reason."""
+        skew = self._backchannel.servers.of(request.url).skew
+        if abs(skew) >= TOLERATED_SKEW:
+            refusal.reword(f"{refusal}; this machine's clock is {-skew:.0f} s off: set it (NTP)")
 
     def _has_next_secret(self, refusal: TokenEndpointError, request: TokenRequest) -> bool:
         """Whether the secret was refused, and there is another one, which is used from now on."""
