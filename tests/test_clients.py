@@ -515,7 +515,7 @@ def test_what_is_registered_is_what_is_asked_for(token_service: TokenService) ->
         ({"env_or_file": "NAMES_A"}, False),
         (TAINT, False),
     ],
-    ids=repr,
+    ids=["env", "env_or_file", "file and env", "file", "file and function", "file by env_or_file", "text"],
 )
 @pytest.mark.parametrize("answered", [{"error": "invalid_client"}, {"error": "unauthorized_client"}, {}])
 def test_a_refused_secret_of_the_environment_is_told_to_need_a_restart(
