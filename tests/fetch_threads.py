@@ -6,6 +6,7 @@ be told of it at a moment of their own, and whichever test runs by then would be
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import traceback
@@ -42,7 +43,8 @@ class FetchThreads:
 
     def __init__(self) -> None:
         self._started: list[tuple[str, threading.Event]] = []
-        self._numbers: list[int] = []
+        #: Those that may still be there, by name and the system's number.
+        self._numbers: list[tuple[str, int]] = []
         self._expected: tuple[type[BaseException], ...] = ()
         self._ended_with: list[type[BaseException]] = []
         self._unexpected: list[str] = []
@@ -61,7 +63,7 @@ class FetchThreads:
 
         # Neither keeps an error: its frames hold what the test is to let go of.
         def observed() -> None:
-            self._numbers.append(threading.get_native_id())
+            self._numbers.append((name, threading.get_native_id()))
             try:
                 work()
             except self._expected as error:
@@ -72,19 +74,26 @@ class FetchThreads:
         self._started.append((name, started(observed, name)))
 
     def join(self, client: str | None = "worker") -> None:
-        """Wait until no fetch runs for the client, or for any."""
+        """Wait until the threads of the client's fetches, or all, are gone, with all that they held."""
+
+        def is_meant(name: str) -> bool:
+            return client is None or name == f"requests_cc_token {client}"
+
         for name, over in list(self._started):
-            if client is None or name == f"requests_cc_token {client}":
+            if is_meant(name):
                 assert over.wait(PATIENCE), f"the thread {name!r} hangs"
+        until = time.monotonic() + PATIENCE
+        for name, number in self._numbers.copy():
+            if is_meant(name):
+                while Path(f"/proc/self/task/{number}").exists():
+                    assert time.monotonic() < until, f"the thread {name!r} does not come to its end"
+                    time.sleep(0.0005)
+                with contextlib.suppress(ValueError):  # another one waits for it too
+                    self._numbers.remove((name, number))
 
     def end(self) -> None:
-        """Wait until the threads are gone, with all that they held, and fail where one ended as nobody expected."""
+        """Wait until all are gone, and fail where one ended as nobody expected."""
         self.join(None)
-        until = time.monotonic() + PATIENCE
-        for number in self._numbers:
-            while Path(f"/proc/self/task/{number}").exists():
-                assert time.monotonic() < until, "a thread does not come to its end"
-                time.sleep(0.0005)
         assert not self._unexpected, "\n".join(["a thread of a fetch ended with an error:", *self._unexpected])
 
 
