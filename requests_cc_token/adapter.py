@@ -18,6 +18,7 @@ from .adapter_policy import (
     Timeout,
     Try,
     check_adapter,
+    check_max_retries,
     check_retries,
     send_tries,
 )
@@ -228,7 +229,6 @@ class AccessTokenAdapter(CertificateConnections, ShortcutAdapter):
 
 def _check_numbers(options: HTTPAdapterOptions, what: str) -> None:
     """Refuse here what ``HTTPAdapter`` would take, and fail with at the first request."""
-    for name, least in (("pool_connections", 1), ("pool_maxsize", 1), ("max_retries", 0)):
-        value = options.get(name, least)
-        if name != "max_retries" or not isinstance(value, urllib3.Retry):
-            check_whole_number(value, f"{what}: {name}", least)
+    check_whole_number(options.get("pool_connections", 1), f"{what}: pool_connections", 1)
+    check_whole_number(options.get("pool_maxsize", 1), f"{what}: pool_maxsize", 1)
+    check_max_retries(options.get("max_retries", 0), f"{what}: max_retries")

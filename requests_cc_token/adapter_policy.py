@@ -19,7 +19,7 @@ from .authorized_headers import AuthorizedHeaders, carries_token
 from .clock import checked_seconds
 from .events import logger
 from .exceptions import ConfigurationError, TokenRequestError, one_line
-from .keyword_arguments import checked_flag, checked_text
+from .keyword_arguments import check_whole_number, checked_flag, checked_text
 from .mounts import Mount
 from .netrc import is_from_netrc
 from .parameters import NO_TOKEN, TokenRequestParameters, parameters_of
@@ -101,6 +101,8 @@ class AdapterPolicy:
             token_patience = checked_seconds(token_patience, f"{what}: token_patience", zero=True)
         self.service = service
         self.client = client
+        #: Whose token it is, as lines of the log begin.
+        self.about = "the only token client" if client is None else f"token client {client!r}"
         self.mount = mount
         self.renew_on = checked_renew_on(renew_on, what)
         self._keep_authorization = keep_authorization
@@ -114,11 +116,6 @@ class AdapterPolicy:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_accepted": None}
-
-    @property
-    def about(self) -> str:
-        """Whose token it is, as lines of the log begin."""
-        return "the only token client" if self.client is None else f"token client {self.client!r}"
 
     def authorizes(self, request: requests.PreparedRequest) -> bool:
         """Whether the token may go with this request, and the caller wants it to."""
@@ -251,13 +248,15 @@ class AdapterPolicy:
 
     def _warn_of_redirect(self, response: requests.Response, token: AccessToken) -> None:
         """Say once that the API leads to a place of its own host where the token does not go."""
+        if self._warned_of_redirect:
+            return
         url = response.url or ""
         try:
             target = urljoin(url, response.headers["Location"])
             leaves = self.mount.resembles(target) and not self.mount.covers(target)
         except ValueError:
             return  # no URL, as whoever follows it will say
-        if self._warned_of_redirect or not leaves:
+        if not leaves:
             return
         self._warned_of_redirect = True
         logger.warning(
@@ -409,6 +408,12 @@ def check_adapter(given: object, what: str) -> None:
         )
     if not callable(getattr(given, "send", None)):
         raise ConfigurationError(f"{what} must be a transport adapter of requests, not {type(given).__name__}")
+
+
+def check_max_retries(given: object, what: str) -> None:
+    """Raise ``ConfigurationError`` for what is neither a number of retries nor a ``urllib3.Retry``."""
+    if not isinstance(given, urllib3.Retry):
+        check_whole_number(given, what, 0)
 
 
 def check_retries(sender: BaseAdapter | urllib3.Retry | None, renew_on: Any, what: str) -> None:

@@ -10,6 +10,7 @@ from .exceptions import ConfigurationError
 
 __all__ = [
     "Unpack",
+    "check_whole_number",
     "checked_flag",
     "checked_text",
     "did_you_mean",

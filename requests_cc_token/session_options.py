@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Union
 import urllib3
 from requests.adapters import BaseAdapter
 
-from .adapter_policy import AdapterPolicy, PolicyOptions, Timeout, check_adapter, check_retries
+from .adapter_policy import AdapterPolicy, PolicyOptions, Timeout, check_adapter, check_max_retries, check_retries
 from .exceptions import ConfigurationError
 from .keyword_arguments import Unpack, check_whole_number, checked_text, refuse_unknown
 from .mounts import Mount
@@ -104,8 +104,7 @@ def _sender(options: SessionOptions, what: str) -> dict[str, Any]:
     check_whole_number(pool_size, f"{what} pool_size", 1)
     if pool_size > MAX_POOL_SIZE:
         raise ConfigurationError(f"{what} pool_size must be {MAX_POOL_SIZE} at most")
-    if not isinstance(retries, urllib3.Retry):
-        check_whole_number(retries, f"{what} max_retries", 0)
+    check_max_retries(retries, f"{what} max_retries")
     inner = options.get("inner")
     if inner is None:
         return {"pool_maxsize": pool_size, "max_retries": retries}
